@@ -8,17 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["check_features", "check_int", "check_labels", "check_name"]
+MIN_LENGTH = 1e-12  # below it torch counts a row as zero
+
+__all__ = ["check_features", "check_int", "check_labels", "check_name", "check_real"]
 
 
-def check_features(features: ArrayLike, name: str = "X", *, n_features: int | None = None) -> NDArray[np.float32]:
+def check_features(
+    features: ArrayLike, name: str = "X", *, n_features: int | None = None
+) -> NDArray[np.float32]:
     """Check a feature matrix and return it as contiguous float32.
 
     Parameters
     ----------
     features : array-like, shape (n, d)
-        One row an image (or any item). At least one row and one column, all finite, no row all zeros:
-        the cosine of a zero row is not defined.
+        One row an image (or any item). At least one row and one column, all finite, no row all zeros (the
+        cosine of a zero row is not defined), none so long or short that its squared length leaves float32.
     name : str
         How error messages name the argument.
     n_features : int, optional
@@ -37,7 +41,9 @@ def check_features(features: ArrayLike, name: str = "X", *, n_features: int | No
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name}: expected a numeric array, got dtype {array.dtype}")
     if array.ndim != 2:
-        raise ValueError(f"{name}: expected a 2D array of shape (n_samples, n_features), got shape {array.shape}")
+        raise ValueError(
+            f"{name}: expected a 2D array of shape (n_samples, n_features), got shape {array.shape}"
+        )
     if array.shape[0] == 0:
         raise ValueError(f"{name}: expected at least one row, got 0 sample(s) (shape={array.shape})")
     if array.shape[1] == 0:
@@ -58,6 +64,13 @@ def check_features(features: ArrayLike, name: str = "X", *, n_features: int | No
         raise ValueError(
             f"{name}: expected no all-zero row (its cosine is undefined), got {rows.size}, first is row {rows[0]}"
         )
+    with np.errstate(over="ignore", under="ignore"):
+        length = np.linalg.norm(array, axis=1)
+    if not np.isfinite(length).all() or (length < MIN_LENGTH).any():
+        raise ValueError(
+            f"{name}: expected rows of a length between {MIN_LENGTH:g} and 1e19 (else cosines overflow or vanish in "
+            f"float32), got {length.min():g} to {length.max():g}; scale the features"
+        )
     return array
 
 
@@ -72,6 +85,20 @@ def check_int(value: Any, name: str, *, minimum: int) -> int:
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < minimum:
         raise ValueError(f"{name}: expected a whole number >= {minimum}, got {value!r}")
     return int(value)
+
+
+def check_real(value: Any, name: str, *, minimum: float) -> float:
+    """Check that `value` is a finite number of at least `minimum` and return it as float.
+
+    Raises
+    ------
+    ValueError
+        Otherwise; bools are refused.
+    """
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not number or not np.isfinite(value) or value < minimum:
+        raise ValueError(f"{name}: expected a finite number >= {minimum}, got {value!r}")
+    return float(value)
 
 
 def check_name(value: Any, name: str, known: Iterable[str]) -> str:

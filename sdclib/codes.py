@@ -102,6 +102,6 @@ def bit_balance(codes: ArrayLike) -> float:
 
 
 def unique_code_ratio(codes: ArrayLike) -> float:
-    """Number of different codes divided by the number of codes, in (0, 1]."""
+    """Divide the number of different codes by the number of codes: a value in (0, 1]."""
     packed = pack_codes(codes)
     return len(np.unique(packed, axis=0)) / len(packed)

@@ -1,0 +1,51 @@
+"""Hashing methods by name, all with one contract (`sdclib.methods.base.BaseHasher`)."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from sdclib.checks import check_name
+from sdclib.methods.base import BaseHasher
+from sdclib.methods.itq import ITQHasher
+from sdclib.methods.linear import LSHHasher, SignHasher
+from sdclib.methods.sdc import SDCHasher
+
+__all__ = ["METHODS", "BaseHasher", "ITQHasher", "LSHHasher", "SDCHasher", "SignHasher", "make_hasher"]
+
+METHODS: dict[str, type[BaseHasher]] = {
+    hasher.method: hasher for hasher in (SDCHasher, ITQHasher, LSHHasher, SignHasher)
+}
+
+
+def make_hasher(method: str, n_bits: int, *, seed: int = 0, **parameters: Any) -> BaseHasher:
+    """Make a hasher by name.
+
+    Parameters
+    ----------
+    method : str
+        One of `METHODS`.
+    n_bits : int
+        Code length.
+    seed : int
+        Given as `random_state` to methods that draw anything.
+    **parameters
+        Further parameters of the method.
+
+    Returns
+    -------
+    BaseHasher
+        Not yet fitted.
+
+    Raises
+    ------
+    ValueError
+        If the method or a parameter is unknown.
+    """
+    kind = METHODS[check_name(method, "method", METHODS)]
+    known = set(inspect.signature(kind).parameters) - {"n_bits", "random_state"}
+    for name in parameters:
+        check_name(name, f"parameters of method {method!r}", known)
+    if "random_state" in inspect.signature(kind).parameters:
+        parameters["random_state"] = seed
+    return kind(n_bits=n_bits, **parameters)

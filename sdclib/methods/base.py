@@ -1,0 +1,172 @@
+"""What every hashing method shares: the estimator contract, codes from continuous codes, save and load."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from sdclib.checks import check_features, check_int
+from sdclib.codes import binarize, pack_codes
+from sdclib.files import file_sha256, read_json, write_bytes, write_json
+
+__all__ = ["BaseHasher"]
+
+FORMAT_VERSION = 1
+
+
+class BaseHasher(TransformerMixin, BaseEstimator):
+    """Base of the hashing methods.
+
+    A method sets `method` (its name in the registry), fits in `_fit(X)`, gives continuous codes in
+    `_continuous_codes(X)`, and keeps all that it learned in arrays that `_get_state` hands out and `_set_state`
+    takes back.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        The width of the features seen in `fit`.
+    """
+
+    method: ClassVar[str]
+    n_bits: int
+
+    def _fit(self, X: NDArray[np.float32]) -> None:
+        raise NotImplementedError
+
+    def _continuous_codes(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
+        raise NotImplementedError
+
+    def _get_state(self) -> dict[str, NDArray]:
+        raise NotImplementedError
+
+    def _set_state(self, state: dict[str, NDArray]) -> None:
+        raise NotImplementedError
+
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
+        """Learn from features.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, d)
+            Training features: finite, no all-zero row.
+        y : object
+            Not used; there for pipelines.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If the features or a parameter cannot be used; the message names which.
+        """
+        check_int(self.n_bits, "n_bits", minimum=1)
+        X = check_features(X)
+        self._fit(X)
+        self.n_features_in_ = X.shape[1]
+        return self
+
+    def decision_function(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Continuous codes.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, d)
+
+        Returns
+        -------
+        ndarray, shape (n, n_bits), float32
+        """
+        check_is_fitted(self, "n_features_in_")
+        X = check_features(X, n_features=self.n_features_in_)
+        return np.asarray(self._continuous_codes(X), dtype=np.float32)
+
+    def transform(self, X: ArrayLike) -> NDArray[np.uint8]:
+        """Codes, shape (n, n_bits), uint8 in {0, 1}; see `sdclib.codes.binarize`."""
+        return binarize(self.decision_function(X))
+
+    def pack(self, X: ArrayLike) -> NDArray[np.uint8]:
+        """Packed codes, shape (n, ceil(n_bits / 8)), uint8; see `sdclib.codes.pack_codes`."""
+        return pack_codes(self.transform(X))
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the fitted method into `folder`: `hasher.json` and a safetensors file that it names by its hash.
+
+        Over an older save the change is atomic: cut short, the folder still holds the old method whole.
+
+        Returns
+        -------
+        pathlib.Path
+            The folder.
+        """
+        check_is_fitted(self, "n_features_in_")
+        folder = Path(folder)
+        state = {name: np.ascontiguousarray(array) for name, array in self._get_state().items()}
+        weights = safetensors.numpy.save(state)
+        digest = hashlib.sha256(weights).hexdigest()
+        weights_path = write_bytes(folder / f"weights-{digest[:16]}.safetensors", weights)
+        description = {
+            "format_version": FORMAT_VERSION,
+            "method": self.method,
+            "parameters": _plain(self.get_params()),
+            "n_features": self.n_features_in_,
+            "weights": weights_path.name,
+            "weights_sha256": digest,
+        }
+        write_json(folder / "hasher.json", description)
+        for old in folder.glob("weights-*.safetensors"):
+            if old.name != weights_path.name:
+                old.unlink()
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote; no code in the files is run.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no `hasher.json` in the folder, or no weights file.
+        ValueError
+            If a file is damaged, belongs to another method, or has another format version.
+        """
+        folder = Path(folder)
+        description = read_json(folder / "hasher.json")
+        try:
+            version, method = description["format_version"], description["method"]
+            parameters, n_features = description["parameters"], description["n_features"]
+            weights_path, digest = folder / Path(description["weights"]).name, description["weights_sha256"]
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"{folder / 'hasher.json'}: not the description of a hasher ({error!r})"
+            ) from error
+        if version != FORMAT_VERSION:
+            raise ValueError(
+                f"{folder / 'hasher.json'}: expected format_version {FORMAT_VERSION}, got {version}"
+            )
+        if method != cls.method:
+            raise ValueError(f"{folder / 'hasher.json'}: expected method {cls.method!r}, got {method!r}")
+        if file_sha256(weights_path) != digest:
+            raise ValueError(f"{weights_path}: damaged, its SHA-256 is not the one in hasher.json")
+        hasher = cls(**parameters)
+        hasher.n_features_in_ = n_features
+        hasher._set_state(safetensors.numpy.load(weights_path.read_bytes()))
+        return hasher
+
+
+def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Parameters as JSON takes them: numpy scalars as Python's, objects by how they print."""
+    return json.loads(
+        json.dumps(parameters, default=lambda v: v.item() if isinstance(v, np.generic) else str(v))
+    )

@@ -1,0 +1,102 @@
+"""Named settings of SDC: what the paper's supplement says, and what the authors' code does."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+
+import pandas as pd
+
+from sdclib.calibration import CalibrationDistribution, parse_calibration
+from sdclib.checks import check_int, check_name, check_real
+
+__all__ = ["PRESETS", "SDCSettings", "preset_table", "settings_from_preset"]
+
+
+@dataclass(frozen=True)
+class SDCSettings:
+    """All settings of one SDC training but data, code length and seed.
+
+    Parameters
+    ----------
+    calibration : str or CalibrationDistribution
+        See `sdclib.calibration.parse_calibration`.
+    hidden_features : int or None
+        Width of the hidden layers; None takes the features' width d.
+    n_hidden_layers : int
+        0 is the linear head.
+    quantization_weight : float
+        Weight of the quantization loss.
+    learning_rate, weight_decay : float
+        Adam's, with betas (0.9, 0.999); the decay is Adam's L2 penalty.
+    batch_size : int
+        Rows a step; a short last batch is dropped.
+    epochs : int
+        Passes over the training set.
+    step_epoch : int
+        After this many epochs the learning rate is multiplied by 0.1.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range; the message names it.
+    """
+
+    calibration: str | CalibrationDistribution = "beta(5, 5)"
+    hidden_features: int | None = 4096
+    n_hidden_layers: int = 1
+    quantization_weight: float = 1.0
+    learning_rate: float = 1e-4
+    weight_decay: float = 5e-4
+    batch_size: int = 64
+    epochs: int = 100
+    step_epoch: int = 80
+
+    def __post_init__(self) -> None:
+        if self.hidden_features is not None:
+            check_int(self.hidden_features, "hidden_features", minimum=1)
+        check_int(self.n_hidden_layers, "n_hidden_layers", minimum=0)
+        check_int(self.batch_size, "batch_size", minimum=2)
+        check_int(self.epochs, "epochs", minimum=1)
+        check_int(self.step_epoch, "step_epoch", minimum=1)
+        check_real(self.learning_rate, "learning_rate", minimum=0)
+        check_real(self.weight_decay, "weight_decay", minimum=0)
+        check_real(self.quantization_weight, "quantization_weight", minimum=0)
+        parse_calibration(self.calibration)
+
+
+_PAPER = SDCSettings()
+PRESETS: dict[str, SDCSettings] = {
+    # Supplement, category sets.
+    "paper": _PAPER,
+    # Supplement, instance sets (GLDv2, ROxford, RParis).
+    "paper-instance": replace(
+        _PAPER, n_hidden_layers=0, quantization_weight=0.01, batch_size=256, epochs=20, step_epoch=10
+    ),
+    # Authors' code (kamwoh/sdc): models/arch/sdc.py has width d, the training settings a smaller weight decay.
+    "release": replace(_PAPER, hidden_features=None, weight_decay=1e-5),
+}
+
+
+def settings_from_preset(preset: str, **overrides: object) -> SDCSettings:
+    """Take a preset and replace what is given and not None.
+
+    Raises
+    ------
+    ValueError
+        If the preset is unknown or a value is out of range.
+    """
+    check_name(preset, "preset", PRESETS)
+    given = {name: value for name, value in overrides.items() if value is not None}
+    return replace(PRESETS[preset], **given)  # type: ignore[arg-type]
+
+
+def preset_table() -> pd.DataFrame:
+    """Presets as columns, settings as rows, and whether the presets differ in a row."""
+    columns = {
+        name: {key: "d" if value is None else value for key, value in asdict(settings).items()}
+        for name, settings in PRESETS.items()
+    }
+    table = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
+    table["differs"] = table.nunique(axis=1) > 1
+    table.index.name = "setting"
+    return table

@@ -1,0 +1,64 @@
+"""Independent statements of what the library computes, in NumPy and SciPy or plain torch, for the tests alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy import stats
+
+
+def reference_calibration_loss(codes, features, alpha, beta):
+    """Loss of the paper's algorithm 1, pair by pair in float64 with SciPy's quantiles."""
+    n_pairs = len(codes) // 2
+    pairs = []
+    for i in range(n_pairs):
+        f, g = codes[i], codes[n_pairs + i]
+        x, y = features[i], features[n_pairs + i]
+        s = float(np.dot(f, g) / np.linalg.norm(f) / np.linalg.norm(g))
+        t = float(np.dot(x, y) / np.linalg.norm(x) / np.linalg.norm(y))
+        pairs.append((t, i, s))
+    pairs.sort()
+    total = 0.0
+    for n, (_, _, s) in enumerate(pairs, start=1):
+        u = (2 * n - 1) / (2 * n_pairs)
+        total += abs(s - (2 * stats.beta.ppf(u, alpha, beta) - 1))
+    return total / n_pairs
+
+
+def reference_sdc(features, n_bits, *, seed, epochs=100, alpha=5.0, beta=5.0):
+    """Train by the published algorithm with the released code's settings, written down without the library.
+
+    Head d-d-K with GELU and BatchNorm, Adam at 1e-4 with decay 1e-5, batches of 64, step at 80 % of the epochs;
+    SciPy quantiles afresh in every step, as the released code does. Returns a function from features to codes.
+    """
+    torch.manual_seed(1000 + seed)
+    x = torch.as_tensor(features, dtype=torch.float32)
+    d = x.shape[1]
+    net = torch.nn.Sequential(
+        torch.nn.Linear(d, d), torch.nn.GELU(), torch.nn.Linear(d, n_bits), torch.nn.BatchNorm1d(n_bits)
+    )
+    adam = torch.optim.Adam(net.parameters(), lr=1e-4, betas=(0.9, 0.999), weight_decay=1e-5)
+    for epoch in range(epochs):
+        if epoch == int(0.8 * epochs):
+            for group in adam.param_groups:
+                group["lr"] *= 0.1
+        order = torch.randperm(len(x))
+        for start in range(0, len(x) - 63, 64):
+            batch = x[order[start : start + 64]]
+            f = net(batch)
+            s = torch.cosine_similarity(f[:32], f[32:])
+            t = torch.cosine_similarity(batch[:32], batch[32:])
+            u = (2 * np.arange(1, 33) - 1) / 64
+            c = torch.as_tensor(2 * stats.beta.ppf(u, alpha, beta) - 1, dtype=torch.float32)
+            loss = (s[t.sort().indices] - c).abs().mean()
+            loss = loss + (1 - torch.cosine_similarity(f, f.detach().sign())).mean()
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+    net.eval()
+
+    def encode(rows):
+        with torch.no_grad():
+            return (net(torch.as_tensor(rows, dtype=torch.float32)) >= 0).numpy().astype(np.uint8)
+
+    return encode

@@ -1,0 +1,60 @@
+"""The presets against the published values (supplement, implementation details; authors' code)."""
+
+import pytest
+
+from sdclib.presets import PRESETS, preset_table, settings_from_preset
+
+
+def test_paper_preset_has_the_supplements_values():
+    paper = PRESETS["paper"]
+    assert paper.calibration == "beta(5, 5)"
+    assert (paper.hidden_features, paper.n_hidden_layers) == (4096, 1)
+    assert (paper.learning_rate, paper.weight_decay) == (1e-4, 5e-4)
+    assert (paper.batch_size, paper.epochs, paper.step_epoch) == (64, 100, 80)
+    assert paper.quantization_weight == 1
+
+
+def test_instance_preset_has_the_supplements_values():
+    instance = PRESETS["paper-instance"]
+    assert instance.n_hidden_layers == 0
+    assert (instance.batch_size, instance.epochs, instance.step_epoch) == (256, 20, 10)
+    assert instance.quantization_weight == 0.01
+
+
+def test_release_differs_from_paper_in_width_and_weight_decay_only():
+    table = preset_table()
+    differing = table.index[table["paper"] != table["release"]]
+    assert set(differing) == {"hidden_features", "weight_decay"}
+    assert table.loc["hidden_features", "release"] == "d"
+    assert table.loc["weight_decay", "release"] == 1e-5
+
+
+def test_overrides_replace_and_none_keeps():
+    settings = settings_from_preset("release", epochs=3, batch_size=None)
+    assert (settings.epochs, settings.batch_size) == (3, 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hidden_features", 0),
+        ("n_hidden_layers", -1),
+        ("batch_size", 1),
+        ("epochs", 0),
+        ("step_epoch", 2.5),
+        ("learning_rate", float("nan")),
+        ("weight_decay", -1),
+        ("quantization_weight", "much"),
+        ("calibration", "beta(0, 0)"),
+    ],
+)
+def test_settings_out_of_range_are_named(name, value):
+    with pytest.raises(ValueError, match=rf"^{name}: expected"):
+        settings_from_preset("paper", **{name: value})
+
+
+def test_unknown_preset_lists_the_known():
+    with pytest.raises(
+        ValueError, match="preset: expected one of paper, paper-instance, release, got 'best'"
+    ):
+        settings_from_preset("best")

@@ -1,0 +1,189 @@
+"""Tie groups: what the cut at R leaves of them, and sums of precision over their orders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdclib.metrics.counting import PairCounts
+
+__all__ = ["PRECISION_SUMS", "TieGroups", "cut_groups", "divided_hits", "harmonic_numbers"]
+
+CHUNK = 1 << 18
+
+
+@dataclass(frozen=True, eq=False)
+class TieGroups:
+    """Groups of tied items; arrays of one shape (or shapes that broadcast), int64.
+
+    Attributes
+    ----------
+    items, relevant : ndarray
+        Size of the group and its relevant items.
+    taken : ndarray
+        How many of its places lie among the first R.
+    items_before, hits_before : ndarray
+        Items and relevant items in nearer groups.
+    """
+
+    items: NDArray[np.int64]
+    relevant: NDArray[np.int64]
+    taken: NDArray[np.int64]
+    items_before: NDArray[np.int64]
+    hits_before: NDArray[np.int64]
+
+    def fewest(self) -> NDArray[np.int64]:
+        """Fewest relevant items that can be among those taken."""
+        return np.maximum(0, self.taken - (self.items - self.relevant))
+
+    def most(self) -> NDArray[np.int64]:
+        """Most relevant items that can be among those taken."""
+        return np.minimum(self.relevant, self.taken)
+
+    def columns(self, rows: NDArray[np.int64]) -> TieGroups:
+        """Take some entries of one-dimensional groups, as arrays of shape (n_rows, 1)."""
+        return TieGroups(
+            self.items[rows, None],
+            self.relevant[rows, None],
+            self.taken[rows, None],
+            self.items_before[rows, None],
+            self.hits_before[rows, None],
+        )
+
+    def known(self, hits: NDArray[np.int64]) -> TieGroups:
+        """Make the part above the cut a group of its own, given that `hits` of its items are relevant."""
+        return replace(self, items=self.taken, relevant=hits)
+
+
+def cut_groups(counts: PairCounts, top_k: int) -> tuple[TieGroups, TieGroups]:
+    """Cut the ranking of every query after `top_k` items.
+
+    Parameters
+    ----------
+    counts : PairCounts
+    top_k : int
+
+    Returns
+    -------
+    whole : TieGroups, arrays of shape (n_query, n_bits + 1)
+        Groups before the cut; groups beyond it or divided by it are empty.
+    divided : TieGroups, arrays of shape (n_query,)
+        The group that the cut divides; empty (`taken` = 0) where it falls between groups.
+        `items_before` and `hits_before` are always those before the cut, outside this group.
+    """
+    before = np.cumsum(counts.all, axis=1) - counts.all
+    hits_before = np.cumsum(counts.relevant, axis=1) - counts.relevant
+    taken = np.clip(top_k - before, 0, counts.all)
+    is_whole = taken == counts.all
+    whole = TieGroups(
+        np.where(is_whole, counts.all, 0),
+        np.where(is_whole, counts.relevant, 0),
+        np.where(is_whole, taken, 0),
+        np.minimum(before, top_k),
+        hits_before,
+    )
+    is_divided = ~is_whole & (taken > 0)
+    divided = TieGroups(
+        np.where(is_divided, counts.all, 0).sum(axis=1),
+        np.where(is_divided, counts.relevant, 0).sum(axis=1),
+        np.where(is_divided, taken, 0).sum(axis=1),
+        whole.items.sum(axis=1),
+        whole.relevant.sum(axis=1),
+    )
+    return whole, divided
+
+
+def harmonic_numbers(n: int) -> NDArray[np.longdouble]:
+    """H(0), ..., H(n) with H(m) = 1 + 1/2 + ... + 1/m, shape (n + 1,).
+
+    Extended precision (where the platform has it), because differences of neighbours are multiplied by ranks.
+    """
+    terms = np.zeros(n + 1, dtype=np.longdouble)
+    terms[1:] = 1 / np.arange(1, n + 1, dtype=np.longdouble)
+    return np.cumsum(terms)
+
+
+# Each of the following: the sum, over the places of a group above the cut, of (is relevant) * (precision there),
+# for groups of any shape. `harmonic` reaches to the last place.
+
+
+def _expected_sum(groups: TieGroups, harmonic: NDArray[np.longdouble]) -> NDArray[np.longdouble]:
+    """Mean over all orders: place t holds a relevant item with probability r/n; before it, then, (t-1)(r-1)/(n-1)."""
+    start, taken = groups.items_before, groups.taken
+    step = (groups.relevant - 1) / np.maximum(groups.items - 1, 1)
+    span = harmonic[start + taken] - harmonic[start]
+    per_hit = (groups.hits_before + 1) * span + step * (taken - (start + 1) * span)
+    return per_hit * (groups.relevant / np.maximum(groups.items, 1))
+
+
+def _largest_sum(groups: TieGroups, harmonic: NDArray[np.longdouble]) -> NDArray[np.longdouble]:
+    """Relevant items first."""
+    start, hits = groups.items_before, groups.most()
+    return hits + (groups.hits_before - start) * (harmonic[start + hits] - harmonic[start])
+
+
+def _smallest_sum(groups: TieGroups, harmonic: NDArray[np.longdouble]) -> NDArray[np.longdouble]:
+    """Relevant items last, and as few as possible above the cut."""
+    end, hits = groups.items_before + groups.taken, groups.fewest()
+    return hits + (groups.hits_before - (end - hits)) * (harmonic[end] - harmonic[end - hits])
+
+
+PRECISION_SUMS = {"expected": _expected_sum, "optimistic": _largest_sum, "pessimistic": _smallest_sum}
+
+
+def divided_hits(
+    divided: TieGroups,
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
+    """How many relevant items of the divided group come above the cut: hypergeometric, for uniform tie orders.
+
+    Parameters
+    ----------
+    divided : TieGroups, arrays of shape (n_query,)
+
+    Yields
+    ------
+    rows : ndarray, shape (n_rows,), int64
+        Queries with a divided group, a chunk at a time.
+    hits : ndarray, shape (n_rows, n_hits), int64
+        Every possible number; rows with fewer go on beyond `most()`, with probability 0.
+    probabilities : ndarray, shape (n_rows, n_hits), float64
+        Rows sum to 1. By the recurrence between neighbours, outwards from the mode: no large factorials.
+    """
+    queries = np.flatnonzero(divided.taken)
+    widths = (divided.most() - divided.fewest() + 1)[queries]
+    order = np.argsort(widths, kind="stable")
+    queries, widths = queries[order], widths[order]
+    start = 0
+    while start < queries.size:
+        # Widths ascend, so the last row of a chunk is the widest.
+        sizes = widths[start:] * np.arange(1, queries.size - start + 1)
+        n_rows = max(1, int(np.searchsorted(sizes, CHUNK, side="right")))
+        rows = queries[start : start + n_rows]
+        group = divided.columns(rows)
+        hits = group.fewest() + np.arange(widths[start + n_rows - 1])
+        yield rows, hits, _hypergeometric(group, hits)
+        start += n_rows
+
+
+def _hypergeometric(group: TieGroups, hits: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Probability of `hits` relevant items among the `taken`; rows of `hits` ascend by 1 from `fewest()`."""
+    relevant, taken = group.relevant, group.taken
+    rest = group.items - relevant - taken
+    mode = (taken + 1) * (relevant + 1) // (group.items + 2)
+    mode = np.clip(mode, group.fewest(), group.most())
+
+    def ratio_to_previous(j: NDArray[np.int64], use: NDArray[np.bool_], invert: bool) -> NDArray[np.float64]:
+        numerator = ((relevant - j + 1) * (taken - j + 1)).astype(np.float64)
+        denominator = (j * (rest + j)).astype(np.float64)
+        if invert:
+            numerator, denominator = denominator, numerator
+        return np.divide(numerator, denominator, out=np.ones(j.shape), where=use)
+
+    up = ratio_to_previous(hits, hits > mode, invert=False)
+    down = ratio_to_previous(hits + 1, hits < mode, invert=True)
+    weights = np.cumprod(up, axis=1) * np.cumprod(down[:, ::-1], axis=1)[:, ::-1]
+    weights[hits > group.most()] = 0
+    return weights / weights.sum(axis=1, keepdims=True)

@@ -1,12 +1,21 @@
 """Retrieval metrics that are exact under ties, and similarity statistics; all by counting distances.
 
 Order of the data: `relevance` and `distances` make blocks, `counting` counts them, `ties` and
-`average_precision` turn counts into figures; `order` and `cosine` rank without ties.
+`average_precision` or `ranking` turn counts into figures; `order` and `cosine` rank without ties.
 """
 
 from sdclib.metrics.average_precision import mean_average_precision
 from sdclib.metrics.cosine import cosine_mean_average_precision, cosine_pair_histograms
 from sdclib.metrics.counting import PairCounts, count_pairs
+from sdclib.metrics.ranking import (
+    PrecisionRecallCurve,
+    hit_rate_at_k,
+    precision_at_k,
+    precision_by_radius,
+    precision_recall_curve,
+    precision_within_radius,
+    recall_at_k,
+)
 from sdclib.metrics.similarity import (
     MeanAndStd,
     PairHistograms,
@@ -20,12 +29,19 @@ __all__ = [
     "MeanAndStd",
     "PairCounts",
     "PairHistograms",
+    "PrecisionRecallCurve",
     "cosine_mean_average_precision",
     "cosine_pair_histograms",
     "count_pairs",
+    "hit_rate_at_k",
     "intersection",
     "mean_and_std",
     "mean_average_precision",
     "overlap_auc",
     "pair_histograms",
+    "precision_at_k",
+    "precision_by_radius",
+    "precision_recall_curve",
+    "precision_within_radius",
+    "recall_at_k",
 ]

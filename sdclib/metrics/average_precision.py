@@ -9,10 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from sdclib.checks import check_name
 from sdclib.metrics.counting import PairCounts, as_counts
-from sdclib.metrics.distances import check_code_pair
-from sdclib.metrics.order import average_precision_of_hits, hamming_hits
+from sdclib.metrics.order import average_precision_of_hits, index_rankings
 from sdclib.metrics.policies import DENOMINATORS, EMPTY, TIES, check_top_k, summarise
-from sdclib.metrics.relevance import Relevant, check_relevance
+from sdclib.metrics.relevance import Relevant
 from sdclib.metrics.ties import PRECISION_SUMS, cut_groups, divided_hits, harmonic_numbers
 
 __all__ = ["mean_average_precision"]
@@ -101,15 +100,12 @@ def mean_average_precision(
         top_k = check_top_k(top_k, counts.n_database)
         values, is_empty = average_precision_from_counts(counts, top_k, ties, denominator)
         return summarise(values, is_empty, empty, per_query)
-    if isinstance(query_codes, PairCounts) or database_codes is None or relevant is None:
-        raise ValueError("ties: expected codes and ground truth for 'index', got counts, which hold no order")
-    query, database, n_bits = check_code_pair(query_codes, database_codes, n_bits)
-    relevance = check_relevance(relevant, n_query=len(query), n_database=len(database), junk=junk)
-    top_k = check_top_k(top_k, len(database))
-    rankings = hamming_hits(query, database, n_bits, relevance, top_k)
+    rankings, n_relevant, top_k = index_rankings(
+        query_codes, database_codes, relevant, top_k=top_k, n_bits=n_bits, junk=junk
+    )
     results = [
-        average_precision_of_hits(hits, n_relevant=int(n_relevant), top_k=top_k, denominator=denominator)
-        for hits, n_relevant in zip(rankings, relevance.n_relevant(), strict=True)
+        average_precision_of_hits(hits, n_relevant=int(n), top_k=top_k, denominator=denominator)
+        for hits, n in zip(rankings, n_relevant, strict=True)
     ]
     return summarise(np.array([v for v, _ in results]), np.array([e for _, e in results]), empty, per_query)
 

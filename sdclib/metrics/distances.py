@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sdclib.checks import check_int, check_name
-from sdclib.codes import pack_codes
+from sdclib.codes import check_codes
 
-__all__ = ["BACKENDS", "check_code_pair", "hamming_block", "pad_bytes"]
+__all__ = ["BACKENDS", "check_code_pair", "check_packed", "hamming_block", "pad_bytes"]
 
 BACKENDS = ("blas", "faiss", "numpy")
 
@@ -55,28 +55,33 @@ def check_code_pair(
         If codes are not as described, empty, or of different lengths.
     """
     if n_bits is None:
-        query, query_bits = _pack(query_codes, "query_codes")
-        database, n_bits = _pack(database_codes, "database_codes")
-        if query_bits != n_bits:
-            raise ValueError(f"database_codes: expected {query_bits} bits as in query_codes, got {n_bits}")
+        query, database = (
+            check_codes(query_codes, "query_codes"),
+            check_codes(database_codes, "database_codes"),
+        )
+        n_bits = query.shape[1]
+        if database.shape[1] != n_bits:
+            raise ValueError(
+                f"database_codes: expected {n_bits} bits as in query_codes, got {database.shape[1]}"
+            )
+        query, database = (np.packbits(codes, axis=1, bitorder="little") for codes in (query, database))
     else:
         n_bits = check_int(n_bits, "n_bits", minimum=1)
-        query = _check_packed(query_codes, "query_codes", n_bits)
-        database = _check_packed(database_codes, "database_codes", n_bits)
+        query = check_packed(query_codes, "query_codes", n_bits)
+        database = check_packed(database_codes, "database_codes", n_bits)
     if n_bits > 65_534:
         raise ValueError(f"query_codes: expected at most 65534 bits, got {n_bits}")
     return pad_bytes(query), pad_bytes(database), n_bits
 
 
-def _pack(codes: ArrayLike, name: str) -> tuple[NDArray[np.uint8], int]:
-    array = np.asarray(codes)
-    try:
-        return pack_codes(array), array.shape[1]
-    except ValueError as error:
-        raise ValueError(f"{name}: {str(error).removeprefix('codes: ')}") from None
+def check_packed(codes: ArrayLike, name: str, n_bits: int) -> NDArray[np.uint8]:
+    """Check packed codes: uint8 of shape (n, ceil(n_bits / 8)), n at least 1, unused bits 0.
 
-
-def _check_packed(codes: ArrayLike, name: str, n_bits: int) -> NDArray[np.uint8]:
+    Raises
+    ------
+    ValueError
+        Otherwise; the message starts with `name`.
+    """
     packed = np.asarray(codes)
     n_bytes = -(-n_bits // 8)
     if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] != n_bytes or len(packed) == 0:

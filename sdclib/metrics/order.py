@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from sdclib.metrics.distances import hamming_block
-from sdclib.metrics.relevance import Relevance, blocks
+from sdclib.metrics.counting import PairCounts
+from sdclib.metrics.distances import check_code_pair, hamming_block
+from sdclib.metrics.policies import check_top_k
+from sdclib.metrics.relevance import Relevance, Relevant, blocks, check_relevance
 
-__all__ = ["average_precision_of_hits", "hamming_hits", "nearest"]
+__all__ = ["average_precision_of_hits", "hamming_hits", "index_rankings", "nearest"]
 
 ROW_BLOCK = 1 << 22  # entries of a block of whole rows
 
@@ -61,6 +63,41 @@ def hamming_hits(
             if relevance.junk is not None:
                 row[relevance.junk.of(i)] = n_bits + 1
             yield relevance.of(i, nearest(row, depth, n_bits))
+
+
+def index_rankings(
+    query_codes: ArrayLike | PairCounts,
+    database_codes: ArrayLike | None,
+    relevant: Relevant | None,
+    *,
+    top_k: int | None,
+    n_bits: int | None,
+    junk: Sequence[ArrayLike] | None,
+    name: str = "top_k",
+) -> tuple[Iterator[NDArray[np.bool_]], NDArray[np.int64], int]:
+    """Check a metric's arguments for `ties="index"` and start its rankings.
+
+    Returns
+    -------
+    rankings : iterator
+        See `hamming_hits`.
+    n_relevant : ndarray, shape (n_query,), int64
+    top_k : int
+
+    Raises
+    ------
+    ValueError
+        If an argument does not fit; counts are refused, for they hold no order.
+    """
+    if isinstance(query_codes, PairCounts):
+        raise ValueError("ties: expected codes and ground truth for 'index', got counts, which hold no order")
+    if database_codes is None or relevant is None:
+        missing = "database_codes" if database_codes is None else "relevant"
+        raise ValueError(f"{missing}: expected an array beside query_codes, got None")
+    query, database, n_bits = check_code_pair(query_codes, database_codes, n_bits)
+    relevance = check_relevance(relevant, n_query=len(query), n_database=len(database), junk=junk)
+    top_k = check_top_k(top_k, len(database), name)
+    return hamming_hits(query, database, n_bits, relevance, top_k), relevance.n_relevant(), top_k
 
 
 def average_precision_of_hits(

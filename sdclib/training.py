@@ -7,7 +7,6 @@ import time
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
 from sdclib.calibration import parse_calibration, target_quantiles
@@ -93,7 +92,6 @@ def train_sdc(
         ).to(where)
     shuffle = torch.Generator().manual_seed(seed)
     features = features.to(where)
-    directions = normalize(features)
     calibration = parse_calibration(settings.calibration)
     targets = torch.as_tensor(
         target_quantiles(calibration, batch_size // 2), dtype=torch.float32, device=where
@@ -108,11 +106,12 @@ def train_sdc(
     n_batches = n // batch_size
     bar = tqdm(range(1, settings.epochs + 1), desc=f"SDC {n_bits} bits", unit="epoch", disable=not progress)
     for epoch in bar:
-        order = torch.randperm(n, generator=shuffle)[: n_batches * batch_size].to(where)
+        batches = torch.randperm(n, generator=shuffle)[: n_batches * batch_size].view(n_batches, batch_size).to(where)
         sums = torch.zeros(2, device=where)
-        for rows in order.view(n_batches, batch_size):
-            continuous_codes = head(features[rows])
-            calibration_term = calibration_loss(continuous_codes, directions[rows], targets)
+        for rows in batches:
+            batch = features[rows]
+            continuous_codes = head(batch)
+            calibration_term = calibration_loss(continuous_codes, batch, targets)
             quantization_term = quantization_loss(continuous_codes)
             loss = calibration_term + settings.quantization_weight * quantization_term
             optimizer.zero_grad()

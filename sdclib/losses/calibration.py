@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-__all__ = ["calibration_loss", "half_pairs"]
+__all__ = ["align_targets", "aligned_loss", "calibration_loss", "half_pairs"]
 
 
 def half_pairs(batch: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,9 +71,35 @@ def calibration_loss(continuous_codes: Tensor, features: Tensor, targets: Tensor
             f"features: expected as many rows as continuous_codes ({continuous_codes.shape[0]}), "
             f"got {features.shape[0]}"
         )
-    similarities = cosine_similarity(*half_pairs(continuous_codes))
-    if targets.shape != similarities.shape:
-        raise ValueError(f"targets: expected shape {tuple(similarities.shape)}, got {tuple(targets.shape)}")
+    return aligned_loss(continuous_codes, align_targets(features, targets))
+
+
+def align_targets(features: Tensor, targets: Tensor) -> Tensor:
+    """Give each pair of a batch the target that belongs to its rank by feature cosine.
+
+    Parameters
+    ----------
+    features : Tensor, shape (n, d) or (n_batches, n, d)
+        One batch or several.
+    targets : Tensor, shape (n // 2,)
+        Ascending quantiles.
+
+    Returns
+    -------
+    Tensor, shape (n // 2,) or (n_batches, n // 2)
+        Without gradient; pairs of equal cosine are ranked in the order of the batch.
+    """
+    n_pairs = features.shape[-2] // 2
+    if targets.shape != (n_pairs,):
+        raise ValueError(f"targets: expected shape {(n_pairs,)}, got {tuple(targets.shape)}")
     with torch.no_grad():
-        order = torch.argsort(cosine_similarity(*half_pairs(features)), stable=True)
-    return (similarities[order] - targets).abs().mean()
+        first, second = features[..., :n_pairs, :], features[..., n_pairs : 2 * n_pairs, :]
+        order = cosine_similarity(first, second, dim=-1).argsort(dim=-1, stable=True)
+        return torch.empty(order.shape, dtype=targets.dtype, device=targets.device).scatter_(
+            -1, order, targets.expand(order.shape)
+        )
+
+
+def aligned_loss(continuous_codes: Tensor, aligned_targets: Tensor) -> Tensor:
+    """Mean absolute difference of code similarities and targets that `align_targets` gave; see `calibration_loss`."""
+    return (cosine_similarity(*half_pairs(continuous_codes)) - aligned_targets).abs().mean()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
 
 __all__ = ["quantization_loss"]
 
@@ -12,7 +11,7 @@ __all__ = ["quantization_loss"]
 def quantization_loss(continuous_codes: Tensor) -> Tensor:
     r"""How far continuous codes are from their signs: mean of :math:`1 - \cos(f, \mathrm{sign} f)`.
 
-    Zero counts as positive, as in `sdclib.codes.binarize`; no gradient flows through the sign.
+    It is computed as :math:`1 - \|f\|_1 / (\sqrt{K} \|f\|_2)`, which is the same; no gradient flows through the sign.
 
     Parameters
     ----------
@@ -27,5 +26,5 @@ def quantization_loss(continuous_codes: Tensor) -> Tensor:
     ----------
     Supplement of the SDC paper, quantization term.
     """
-    signs = torch.where(continuous_codes >= 0, 1.0, -1.0).to(continuous_codes.dtype)
-    return (1 - cosine_similarity(continuous_codes, signs)).mean()
+    length = torch.linalg.vector_norm(continuous_codes, dim=1).clamp_min(1e-8)
+    return 1 - (continuous_codes.abs().sum(dim=1) / length).mean() / continuous_codes.shape[1] ** 0.5

@@ -1,0 +1,50 @@
+# `make study` and `make test` need Python 3.11 or newer, git and a package index; see README.md.
+PYTHON ?= python3
+BIN := .venv/bin
+export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
+export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
+
+.PHONY: help env study results book test check format lock bench clean
+
+help:  ## Show the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+.venv/.complete: requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+env: .venv/.complete  ## Make the virtual environment .venv from the lock file
+
+study: results book  ## Run the main job on the embedded data, print its table, build the book
+
+results: env  ## Run the sweep of config/main.yaml and collect its table
+	$(BIN)/python -m snakemake --quiet rules --configfile config/main.yaml
+	$(BIN)/python scripts/print_table.py results/main.csv
+
+book: env  ## Execute the chapters and build the book; prints the path of its first page
+	$(BIN)/python scripts/build_book.py
+
+test: env  ## Run all tests and the notebooks
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --nbval notebooks
+
+check: env  ## Lint, format check, type check
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: env  ## Format code and notebooks
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: env  ## Solve requirements.lock again from pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-emit-index-url \
+		--custom-compile-command "make lock" --upgrade pyproject.toml -o requirements.lock
+
+bench: env  ## Time the metrics; writes results/bench_metrics.json
+	$(BIN)/python -m benchmarks.bench_metrics
+
+clean:  ## Delete the built book and all run records
+	rm -rf book/_build results/runs .snakemake

@@ -1,0 +1,231 @@
+"""One run of the study: which method, on which data, with which settings, and what came out."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sdclib.checks import check_int, check_name
+from sdclib.evaluation import evaluate_codes, evaluate_features
+from sdclib.features import FeatureSet, load_features
+from sdclib.methods import METHODS, BaseHasher, make_hasher
+from sdclib.provenance import code_sha256
+
+__all__ = ["COSINE", "Experiment", "RunSpec", "expand_config", "run_experiment", "run_id"]
+
+COSINE = "cosine"  # the baseline without codes: float features ranked by their cosine
+NOT_DETERMINING = {"n_bits", "random_state", "device", "progress"}
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What determines the result of a run.
+
+    Parameters
+    ----------
+    data : str
+        Name of a feature set, see `sdclib.features.load_features`.
+    method : str
+        Name of a hashing method, see `sdclib.methods.METHODS`, or ``"cosine"`` for the float features themselves.
+    n_bits : int or None
+        Code length; None for ``"cosine"``.
+    seed : int
+    parameters : dict
+        Parameters of the method that differ from its defaults; ``{"center": True}`` centres ``"cosine"``.
+    """
+
+    data: str
+    method: str
+    n_bits: int | None = 64
+    seed: int = 0
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_name(self.method, "method", [*METHODS, COSINE])
+        check_int(self.seed, "seed", minimum=0)
+        if self.method == COSINE:
+            object.__setattr__(self, "n_bits", None)
+            for name in self.parameters:
+                check_name(name, f"parameters of method {COSINE!r}", {"center"})
+        else:
+            check_int(self.n_bits, "n_bits", minimum=1)
+            self.make_hasher()
+
+    def make_hasher(self) -> BaseHasher:
+        """Make the hasher that this run fits."""
+        assert self.n_bits is not None
+        return make_hasher(self.method, self.n_bits, seed=self.seed, **self.parameters)
+
+    def determinants(self) -> dict[str, Any]:
+        """All that the result depends on: settings with defaults filled in, code and data hashes."""
+        if self.method == COSINE:
+            parameters: dict[str, Any] = {"center": False, **self.parameters}
+            modules: tuple[str, ...] = ()
+        else:
+            parameters = {
+                k: v for k, v in self.make_hasher().get_params().items() if k not in NOT_DETERMINING
+            }
+            modules = (METHODS[self.method].__module__,)
+        return {
+            "data": self.data,
+            "data_sha256": load_features(self.data).sha256,
+            "method": self.method,
+            "n_bits": self.n_bits,
+            "seed": self.seed,
+            "parameters": {name: value for name, value in parameters.items() if value is not None},
+            "code_sha256": code_sha256("sdclib.evaluation", "sdclib.features", *modules),
+        }
+
+    @property
+    def id(self) -> str:
+        """First 16 hexadecimal digits of the SHA-256 of what determines the result."""
+        return run_id(self.determinants())
+
+
+def run_id(determinants: Mapping[str, Any]) -> str:
+    """Make a run's id from what determines its result, see `RunSpec.determinants`."""
+    text = json.dumps(determinants, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Outcome of a run.
+
+    Attributes
+    ----------
+    spec : RunSpec
+    determinants : dict
+        See `RunSpec.determinants`; taken when the run started.
+    top_k : int
+        The R of mAP@R.
+    metrics : dict
+        See `sdclib.evaluation.evaluate_codes`.
+    histogram : DataFrame
+        similarity, positive, negative.
+    history : DataFrame or None
+        One row an epoch, for methods that train.
+    query_codes, database_codes : ndarray of uint8, shapes (n, n_bits), or None
+        None for ``"cosine"``.
+    fit_seconds, encode_seconds, evaluate_seconds : float
+        Wall time of fitting, of encoding queries and database, of measuring.
+    """
+
+    spec: RunSpec
+    determinants: dict[str, Any]
+    top_k: int
+    metrics: dict[str, float]
+    histogram: pd.DataFrame
+    history: pd.DataFrame | None
+    query_codes: NDArray[np.uint8] | None
+    database_codes: NDArray[np.uint8] | None
+    fit_seconds: float
+    encode_seconds: float
+    evaluate_seconds: float
+
+
+def run_experiment(spec: RunSpec, features: FeatureSet | None = None, *, progress: bool = True) -> Experiment:
+    """Fit on the training features, encode queries and database, measure.
+
+    Parameters
+    ----------
+    spec : RunSpec
+    features : FeatureSet, optional
+        The data, where it is loaded already.
+    progress : bool
+        Show progress bars.
+    """
+    features = load_features(spec.data) if features is None else features
+    determinants = spec.determinants()
+    history = query_codes = database_codes = None
+    if spec.method == COSINE:
+        start = time.perf_counter()
+        query, database = features.query, features.database
+        if spec.parameters.get("center", False):
+            mean = features.train.mean(axis=0)
+            query, database = query - mean, database - mean
+        fitted = encoded = time.perf_counter()
+        metrics, histogram = evaluate_features(query, database, features.relevant, features.top_k)
+    else:
+        hasher = spec.make_hasher()
+        if "progress" in hasher.get_params():
+            hasher.set_params(progress=progress)
+        start = time.perf_counter()
+        hasher.fit(features.train)
+        fitted = time.perf_counter()
+        query_codes, database_codes = hasher.transform(features.query), hasher.transform(features.database)
+        encoded = time.perf_counter()
+        metrics, histogram = evaluate_codes(query_codes, database_codes, features.relevant, features.top_k)
+        history = getattr(hasher, "history_", None)
+    return Experiment(
+        spec=spec,
+        determinants=determinants,
+        top_k=features.top_k,
+        metrics=metrics,
+        histogram=histogram,
+        history=history,
+        query_codes=query_codes,
+        database_codes=database_codes,
+        fit_seconds=fitted - start,
+        encode_seconds=encoded - fitted,
+        evaluate_seconds=time.perf_counter() - encoded,
+    )
+
+
+def expand_config(config: Mapping[str, Any]) -> list[RunSpec]:
+    """List the runs of a sweep's configuration.
+
+    Parameters
+    ----------
+    config : mapping
+        ``data``, ``n_bits`` and ``seeds`` (lists) at the top, and ``runs``: a list of mappings with ``method``,
+        ``parameters`` and, where they differ from the top, ``data``, ``n_bits`` and ``seeds``. A list as the value
+        of a parameter means every one of its values in turn.
+
+    Returns
+    -------
+    list of RunSpec
+        Without repetitions.
+
+    Raises
+    ------
+    ValueError
+        If a key is missing or unknown, or a run cannot be.
+    """
+    for name in config:
+        check_name(name, "config", {"table", "data", "n_bits", "seeds", "runs"})
+    specs: list[RunSpec] = []
+    for entry in config.get("runs") or []:
+        for name in entry:
+            check_name(name, "config: runs", {"method", "parameters", "data", "n_bits", "seeds"})
+        settings = {**config, **entry}
+        for name in ("method", "data", "seeds"):
+            if name not in settings:
+                raise ValueError(f"config: expected a value of {name!r} for the run {dict(entry)}, got none")
+        grid = {name: _listed(value) for name, value in (settings.get("parameters") or {}).items()}
+        for data, n_bits, seed, *values in itertools.product(
+            _listed(settings["data"]),
+            _listed(settings.get("n_bits")),
+            _listed(settings["seeds"]),
+            *grid.values(),
+        ):
+            parameters = dict(zip(grid, values, strict=True))
+            spec = RunSpec(data, settings["method"], n_bits, seed, parameters)
+            if spec not in specs:
+                specs.append(spec)
+    if not specs:
+        raise ValueError("config: expected at least one entry under 'runs', got none")
+    return specs
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]

@@ -1,0 +1,152 @@
+"""Figures of the book: one style, one colour a method, colour-blind-safe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from sdclib.calibration import CalibrationDistribution
+
+__all__ = [
+    "NEGATIVE_COLOR",
+    "POSITIVE_COLOR",
+    "method_colors",
+    "plot_calibration",
+    "plot_history",
+    "plot_intersections",
+    "plot_pair_histogram",
+    "plot_pair_histograms",
+]
+
+# Okabe and Ito's palette
+POSITIVE_COLOR, NEGATIVE_COLOR = "#0072B2", "#D55E00"
+METHOD_COLORS = {
+    "Float cosine": "#000000",
+    "SDC": "#0072B2",
+    "ITQ": "#E69F00",
+    "LSH": "#CC79A7",
+    "Sign of features": "#999999",
+}
+
+
+def method_colors(labels: list[str]) -> dict[str, str]:
+    """Colour of each label by its method, the same in every figure; see `sdclib.tables.method_label`."""
+    return {label: METHOD_COLORS.get(label.split(" (")[0], "#009E73") for label in labels}
+
+
+def plot_history(history: pd.DataFrame) -> Figure:
+    """Training losses by epoch.
+
+    Parameters
+    ----------
+    history : DataFrame
+        epoch, calibration_loss, quantization_loss, see `sdclib.training.train_sdc`.
+    """
+    figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
+    for column, color in (("calibration_loss", POSITIVE_COLOR), ("quantization_loss", NEGATIVE_COLOR)):
+        axes.plot(history["epoch"], history[column], color=color, label=column.replace("_", " "))
+    axes.set(xlabel="epoch", ylabel="loss (mean over batches)", ylim=(0, None))
+    axes.legend(frameon=False)
+    sns.despine(figure)
+    return figure
+
+
+def plot_pair_histogram(histogram: pd.DataFrame, axes: Axes, title: str = "") -> None:
+    """Distributions of the similarity of positive and negative pairs, their intersection shaded.
+
+    Parameters
+    ----------
+    histogram : DataFrame
+        similarity (ascending), positive, negative (pair counts), see `sdclib.evaluation.evaluate_codes`.
+    axes : Axes
+    title : str
+    """
+    similarity = histogram["similarity"].to_numpy()
+    positive, negative = (
+        histogram[kind].to_numpy() / histogram[kind].sum() for kind in ("positive", "negative")
+    )
+    for share, color, label in (
+        (positive, POSITIVE_COLOR, "positive pairs"),
+        (negative, NEGATIVE_COLOR, "negative pairs"),
+    ):
+        axes.step(similarity, share, where="mid", color=color, label=label)
+    axes.fill_between(
+        similarity, np.minimum(positive, negative), step="mid", color="0.6", alpha=0.5, label="intersection"
+    )
+    axes.set(xlabel="cosine similarity", ylabel="share of pairs", xlim=(-1, 1), ylim=(0, None), title=title)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+
+
+def plot_pair_histograms(histograms: Mapping[str, pd.DataFrame], n_columns: int = 2) -> Figure:
+    """Small multiples of `plot_pair_histogram`, one panel a title."""
+    n_rows = -(-len(histograms) // n_columns)
+    figure, grid = plt.subplots(
+        n_rows, n_columns, figsize=(4 * n_columns, 2.6 * n_rows), squeeze=False, layout="constrained"
+    )
+    for axes, (title, histogram) in zip(grid.flat, histograms.items(), strict=False):
+        plot_pair_histogram(histogram, axes, title)
+    for axes in grid.flat[len(histograms) :]:
+        axes.remove()
+    grid.flat[0].legend(frameon=False, fontsize="small", loc="upper left")
+    sns.despine(figure)
+    return figure
+
+
+def plot_intersections(summary: pd.DataFrame) -> Figure:
+    """Intersection against mAP, one point a method and code length.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        label, n_bits, map_expected, intersection and their half intervals in percent, see `sdclib.tables.summarise`.
+    """
+    lengths = sorted(summary["n_bits"].dropna().unique())
+    figure, grid = plt.subplots(
+        1, len(lengths), figsize=(4 * len(lengths), 3.4), squeeze=False, sharey=True, layout="constrained"
+    )
+    colors = method_colors(list(summary["label"]))
+    markers = {label: marker for label, marker in zip(summary["label"].unique(), "osD^vP*X", strict=False)}
+    for axes, n_bits in zip(grid.flat, lengths, strict=True):
+        for row in summary[summary["n_bits"] == n_bits].itertuples():
+            axes.errorbar(
+                row.intersection,
+                row.map_expected,
+                xerr=np.nan_to_num(row.intersection_ci),
+                yerr=np.nan_to_num(row.map_expected_ci),
+                color=colors[row.label],
+                marker=markers[row.label],
+                linestyle="",
+                label=row.label,
+            )
+        axes.set(xlabel="intersection of positive and negative pairs (%)", title=f"{n_bits} bits")
+    grid.flat[0].set_ylabel("expected mAP@R (%)")
+    grid.flat[-1].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+    sns.despine(figure)
+    return figure
+
+
+def plot_calibration(distributions: Mapping[str, CalibrationDistribution]) -> Figure:
+    """Quantile functions of calibration distributions.
+
+    Parameters
+    ----------
+    distributions : mapping of str to CalibrationDistribution
+        By the label that the legend shows.
+    """
+    u = np.linspace(0, 1, 401)
+    figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
+    for (label, distribution), color in zip(
+        distributions.items(), sns.color_palette("colorblind", len(distributions)), strict=True
+    ):
+        axes.plot(u, distribution.quantile(u), color=color, label=label)
+    axes.set(xlabel="probability u", ylabel="quantile (cosine similarity)", xlim=(0, 1), ylim=(-1, 1))
+    axes.legend(frameon=False)
+    sns.despine(figure)
+    return figure

@@ -1,0 +1,160 @@
+"""Run records: one folder a run, written so that it is either whole or not there."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sdclib.codes import pack_codes, unpack_codes
+from sdclib.experiment import Experiment, RunSpec, run_id
+from sdclib.files import file_sha256, read_json, write_bytes, write_json, write_text
+from sdclib.provenance import RESULTS, git_commit, machine, peak_memory_mb, versions
+
+__all__ = [
+    "collect_histograms",
+    "collect_records",
+    "read_codes",
+    "read_record",
+    "runs_folder",
+    "write_record",
+]
+
+FORMAT_VERSION = 1
+
+
+def runs_folder() -> Path:
+    """Where run records lie: the folder ``$SDC_RUNS``, else `runs` in the results folder."""
+    return Path(os.environ.get("SDC_RUNS") or RESULTS / "runs")
+
+
+def write_record(experiment: Experiment, runs: str | os.PathLike[str] | None = None) -> Path:
+    """Write the record of a run.
+
+    ``histogram.csv``, ``history.csv`` (if the method trains) and ``codes.npz`` (packed, if it makes codes) come
+    first; ``record.json`` comes last and holds their SHA-256, so a record without it is not whole.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    runs : path-like, optional
+        Folder of all records; `runs_folder()` by default.
+
+    Returns
+    -------
+    pathlib.Path
+        The record's folder, named by the run's id.
+    """
+    identity = run_id(experiment.determinants)
+    folder = Path(runs_folder() if runs is None else runs) / identity
+    written = [write_text(folder / "histogram.csv", experiment.histogram.to_csv(index=False))]
+    if experiment.history is not None:
+        written.append(write_text(folder / "history.csv", experiment.history.to_csv(index=False)))
+    if experiment.query_codes is not None and experiment.database_codes is not None:
+        buffer = io.BytesIO()
+        np.savez_compressed(
+            buffer, query=pack_codes(experiment.query_codes), database=pack_codes(experiment.database_codes)
+        )
+        written.append(write_bytes(folder / "codes.npz", buffer.getvalue()))
+    write_json(
+        folder / "record.json",
+        {
+            "format_version": FORMAT_VERSION,
+            "id": identity,
+            **experiment.determinants,
+            "top_k": experiment.top_k,
+            "metrics": experiment.metrics,
+            "fit_seconds": round(experiment.fit_seconds, 3),
+            "encode_seconds": round(experiment.encode_seconds, 3),
+            "evaluate_seconds": round(experiment.evaluate_seconds, 3),
+            "peak_memory_mb": round(peak_memory_mb()),
+            "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "commit": git_commit(),
+            "versions": versions(),
+            "machine": machine(),
+            "files": {path.name: file_sha256(path) for path in written},
+        },
+    )
+    return folder
+
+
+def read_record(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read `record.json` and check the record's files against it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no `record.json` (a run that was cut), or a file it names is gone.
+    ValueError
+        If a file is damaged; the message names it.
+    """
+    folder = Path(folder)
+    record = read_json(folder / "record.json")
+    if not isinstance(record, dict) or record.get("format_version") != FORMAT_VERSION:
+        raise ValueError(
+            f"{folder / 'record.json'}: expected a run record of format_version {FORMAT_VERSION}"
+        )
+    for name, digest in record["files"].items():
+        if file_sha256(folder / name) != digest:
+            raise ValueError(f"{folder / name}: damaged, its SHA-256 is not the one in record.json")
+    return record
+
+
+def read_codes(folder: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Read query and database codes of a record, shapes (n, n_bits), uint8 in {0, 1}; errors as `read_record`."""
+    n_bits = read_record(folder)["n_bits"]
+    with np.load(Path(folder) / "codes.npz", allow_pickle=False) as arrays:
+        return unpack_codes(arrays["query"], n_bits), unpack_codes(arrays["database"], n_bits)
+
+
+def collect_records(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | None = None) -> pd.DataFrame:
+    """Collect the records of the given runs into a tidy table, one row a run, in their order.
+
+    Ids are made from the code and data that are here now, so a record of other code or data is never taken.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the record of a run is missing.
+    """
+    runs = Path(runs_folder() if runs is None else runs)
+    rows = []
+    for spec in specs:
+        record = read_record(runs / spec.id)
+        rows.append(
+            {
+                **{key: record[key] for key in ("id", "data", "method", "n_bits", "seed")},
+                "parameters": json.dumps(record["parameters"], sort_keys=True),
+                "top_k": record["top_k"],
+                **record["metrics"],
+                **{key: record[key] for key in ("fit_seconds", "encode_seconds", "evaluate_seconds")},
+                "peak_memory_mb": record["peak_memory_mb"],
+                "finished": record["finished"],
+                "commit": record["commit"],
+                "code_sha256": record["code_sha256"][:16],
+                "data_sha256": record["data_sha256"][:16],
+                "versions": json.dumps(record["versions"], sort_keys=True),
+                "machine": json.dumps(record["machine"], sort_keys=True),
+            }
+        )
+    return pd.DataFrame(rows).astype({"n_bits": "Int64"})
+
+
+def collect_histograms(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | None = None) -> pd.DataFrame:
+    """Collect the pair histograms of the given runs: id, similarity, positive, negative; see `collect_records`."""
+    runs = Path(runs_folder() if runs is None else runs)
+    tables = []
+    for spec in specs:
+        read_record(runs / spec.id)
+        table = pd.read_csv(runs / spec.id / "histogram.csv")
+        table.insert(0, "id", spec.id)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)

@@ -1,0 +1,138 @@
+"""Tables of results: names that people read, means and intervals over seeds."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from sdclib.presets import PRESETS
+
+__all__ = ["METHOD_LABELS", "format_summary", "mean_interval", "method_label", "read_results", "summarise"]
+
+METHOD_LABELS = {
+    "cosine": "Float cosine",
+    "sdc": "SDC",
+    "itq": "ITQ",
+    "lsh": "LSH",
+    "sign": "Sign of features",
+}
+
+
+def method_label(method: str, parameters: Mapping[str, Any]) -> str:
+    """Name a run's method as a reader knows it, with what sets it apart in brackets.
+
+    Parameters
+    ----------
+    method : str
+    parameters : mapping
+        With defaults filled in, as run records hold them.
+    """
+    remarks = []
+    if method == "sdc":
+        preset = parameters.get("preset", "paper")
+        remarks.append(preset)
+        remarks += [
+            f"{name}={value}"
+            for name, value in parameters.items()
+            if name != "preset" and value != getattr(PRESETS.get(preset), name, None)
+        ]
+    if parameters.get("center"):
+        remarks.append("centred")
+    label = METHOD_LABELS.get(method, method)
+    return f"{label} ({', '.join(remarks)})" if remarks else label
+
+
+def read_results(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read a committed table of runs and add the column `label`, see `method_label`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file is not there.
+    ValueError
+        If it is not such a table; the message names it.
+    """
+    path = Path(path)
+    table = pd.read_csv(path, dtype={"id": str, "n_bits": "Int64"})
+    missing = {"id", "data", "method", "n_bits", "seed", "parameters"} - set(table.columns)
+    if missing:
+        raise ValueError(f"{path}: expected the columns of a table of runs, {sorted(missing)} missing")
+    labels = [
+        method_label(method, json.loads(parameters))
+        for method, parameters in zip(table["method"], table["parameters"], strict=True)
+    ]
+    table.insert(3, "label", labels)
+    return table
+
+
+def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """Mean over seeds and half the width of its Student-t confidence interval; NaN for fewer than two values."""
+    array = np.asarray(values, dtype=float)
+    if array.size < 2:
+        return float(array.mean()), float("nan")
+    half = stats.t.ppf((1 + level) / 2, array.size - 1) * array.std(ddof=1) / np.sqrt(array.size)
+    return float(array.mean()), float(half)
+
+
+def summarise(
+    results: pd.DataFrame, metrics: Sequence[str] = ("map_authors", "map_expected", "intersection")
+) -> pd.DataFrame:
+    """One row a data set, method and code length: number of seeds, mean and 95 % half interval of each metric.
+
+    Parameters
+    ----------
+    results : DataFrame
+        See `read_results`.
+    metrics : sequence of str
+        Columns to summarise; values in [0, 1] are given in percent.
+
+    Returns
+    -------
+    DataFrame
+        data, label, n_bits, seeds, and for every metric ``metric`` and ``metric_ci`` (percent).
+    """
+    rows = []
+    for (data, label, n_bits), group in results.groupby(
+        ["data", "label", "n_bits"], sort=False, dropna=False
+    ):
+        row: dict[str, Any] = {"data": data, "label": label, "n_bits": n_bits, "seeds": len(group)}
+        for metric in metrics:
+            mean, half = mean_interval(group[metric])
+            row[metric], row[f"{metric}_ci"] = 100 * mean, 100 * half
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def format_summary(summary: pd.DataFrame, top_k: int) -> pd.DataFrame:
+    """Spell a summary out for readers: ``mean ± half interval`` in percent, names as the literature has them.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        See `summarise`.
+    top_k : int
+        The R of mAP@R.
+    """
+    names = {
+        "map_authors": f"mAP@{top_k} (authors' definition)",
+        "map_expected": f"mAP@{top_k} (expected)",
+        "intersection": "intersection",
+        "overlap_auc": "overlap AUC",
+    }
+    table = pd.DataFrame({"method": summary["label"]})
+    table["bits"] = ["float" if pd.isna(n_bits) else str(n_bits) for n_bits in summary["n_bits"]]
+    table["seeds"] = summary["seeds"]
+    for metric, name in names.items():
+        if metric in summary:
+            table[name] = [
+                f"{mean:.1f}" if np.isnan(half) else f"{mean:.1f} ± {half:.1f}"
+                for mean, half in zip(summary[metric], summary[f"{metric}_ci"], strict=True)
+            ]
+    return table

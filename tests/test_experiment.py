@@ -1,0 +1,307 @@
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sdclib import provenance
+from sdclib.codes import binarize
+from sdclib.evaluation import evaluate_codes, evaluate_features
+from sdclib.experiment import RunSpec, expand_config, run_experiment
+from sdclib.files import write_json
+from sdclib.methods import make_hasher
+from sdclib.records import (
+    collect_histograms,
+    collect_records,
+    read_codes,
+    read_record,
+    runs_folder,
+    write_record,
+)
+from sdclib.tables import format_summary, mean_interval, method_label, read_results, summarise
+
+QUICK_SDC = {"preset": "release", "epochs": 2}
+
+
+def slow_map(query_codes, database_codes, relevant, top_k):
+    """Authors' definition, by a loop over a stable order."""
+    values = []
+    for code, label in zip(query_codes, relevant[0], strict=True):
+        distance = np.array([int((code != other).sum()) for other in database_codes])
+        order = sorted(range(len(distance)), key=lambda i: distance[i])[:top_k]
+        hits, total = 0, 0.0
+        for rank, item in enumerate(order, start=1):
+            if relevant[1][item] == label:
+                hits += 1
+                total += hits / rank
+        values.append(total / hits if hits else 0.0)
+    return sum(values) / len(values)
+
+
+class TestEvaluation:
+    def test_codes(self, tiny):
+        hasher = make_hasher("itq", 12).fit(tiny.train)
+        query, database = hasher.transform(tiny.query), hasher.transform(tiny.database)
+        metrics, histogram = evaluate_codes(query, database, tiny.relevant, 100)
+        assert metrics["map_authors"] == pytest.approx(
+            slow_map(query, database, tiny.relevant, 100), abs=1e-12
+        )
+        assert metrics["map_pessimistic"] <= metrics["map_expected"] <= metrics["map_optimistic"]
+        assert metrics["map_pessimistic"] <= metrics["map_authors"] <= metrics["map_optimistic"]
+        # the histogram, pair by pair
+        similarity = 1 - 2 * (query[:, None] != database[None]).mean(axis=2)
+        relevant = tiny.query_labels[:, None] == tiny.database_labels[None]
+        assert len(histogram) == 13
+        for value, positive, negative in histogram.itertuples(index=False):
+            same = np.isclose(similarity, value)
+            assert (same & relevant).sum() == positive
+            assert (same & ~relevant).sum() == negative
+        p, n = (histogram[k] / histogram[k].sum() for k in ("positive", "negative"))
+        assert metrics["intersection"] == pytest.approx(np.minimum(p, n).sum())
+        assert metrics["positive_mean"] == pytest.approx(similarity[relevant].mean())
+
+    def test_constant_codes_have_collapsed(self, tiny):
+        metrics, _ = evaluate_codes(np.ones((40, 8)), np.ones((400, 8)), tiny.relevant, 100)
+        assert metrics["intersection"] == pytest.approx(1)
+        assert metrics["overlap_auc"] == pytest.approx(0.5)
+        assert metrics["bit_balance"] == 0
+        assert metrics["unique_code_ratio"] == 1 / 400
+
+    def test_features(self, tiny):
+        metrics, histogram = evaluate_features(tiny.query, tiny.database, tiny.relevant, 100)
+        q, d = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (tiny.query, tiny.database))
+        cosine = q @ d.T
+        order = np.argsort(-cosine, axis=1, kind="stable")[:, :100]
+        hits = tiny.database_labels[order] == tiny.query_labels[:, None]
+        precision = hits.cumsum(axis=1) / np.arange(1, 101)
+        assert metrics["map_authors"] == pytest.approx(
+            np.mean((precision * hits).sum(1) / hits.sum(1)), abs=1e-6
+        )
+        assert histogram["positive"].sum() + histogram["negative"].sum() == cosine.size
+        assert metrics["all_mean"] == pytest.approx(cosine.mean(), abs=0.006)
+
+
+class TestRunSpec:
+    def test_id_follows_what_determines_the_result_only(self, tiny_data):
+        one = RunSpec("tiny", "sdc", 8, 0, {"preset": "release"})
+        assert one.id == RunSpec("tiny", "sdc", 8, 0, {"preset": "release"}).id
+        # a default that is spelled out is the same run, so is another device or progress bar
+        assert RunSpec("tiny", "lsh", 8).id == RunSpec("tiny", "lsh", 8, 0, {"center": False}).id
+        others = [
+            RunSpec("tiny", "sdc", 9, 0, {"preset": "release"}),
+            RunSpec("tiny", "sdc", 8, 1, {"preset": "release"}),
+            RunSpec("tiny", "sdc", 8, 0, {"preset": "paper"}),
+            RunSpec("tiny", "itq", 8),
+            RunSpec("tiny", "cosine"),
+            RunSpec("tiny", "cosine", parameters={"center": True}),
+            RunSpec("cifar10-embedded", "itq", 8),
+        ]
+        assert len({spec.id for spec in [one, *others]}) == len(others) + 1
+
+    def test_code_changes_the_id_and_comments_do_not(self, tmp_path, monkeypatch):
+        package = tmp_path / "sdclib"
+        package.mkdir()
+        (package / "a.py").write_text("from sdclib.b import f\n\n\ndef g():\n    return f() + 1\n")
+        (package / "b.py").write_text("def f():\n    return 1\n")
+        (package / "other.py").write_text("x = 1\n")
+        monkeypatch.setattr(provenance, "PACKAGE", package)
+        before = provenance.code_sha256("sdclib.a")
+        (package / "b.py").write_text('"""Docs."""\n\n\ndef f():\n    """More."""\n    return 1  # one\n')
+        (package / "other.py").write_text("x = 2\n")
+        assert provenance.code_sha256("sdclib.a") == before
+        (package / "b.py").write_text("def f():\n    return 2\n")
+        assert provenance.code_sha256("sdclib.a") != before
+
+    def test_code_of_a_method_is_followed_through_its_imports(self, monkeypatch):
+        read = []
+        monkeypatch.setattr(provenance, "_without_docstrings", lambda tree: read.append(tree) or "")
+        provenance.code_sha256("sdclib.methods.sdc")
+        assert len(read) >= 8  # sdc, base, training, head, losses, presets, calibration, codes, checks, files
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("tiny", "magic", 8), "method: expected one of"),
+            (("tiny", "itq", 0), "n_bits: expected a whole number >= 1"),
+            (("tiny", "itq", 8, -1), "seed: expected a whole number >= 0"),
+            (("tiny", "itq", 8, 0, {"epochs": 1}), "parameters of method 'itq'"),
+            (("tiny", "cosine", None, 0, {"epochs": 1}), "parameters of method 'cosine'"),
+        ],
+    )
+    def test_what_cannot_run_is_named(self, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            RunSpec(*arguments)
+
+
+class TestConfig:
+    def test_grid(self):
+        specs = expand_config(
+            {
+                "data": "tiny",
+                "n_bits": [8, 16],
+                "seeds": [0, 1],
+                "runs": [
+                    {"method": "lsh", "parameters": {"center": [False, True]}},
+                    {"method": "cosine", "seeds": 0},
+                ],
+            }
+        )
+        assert len(specs) == 9
+        assert sum(spec.method == "cosine" for spec in specs) == 1
+
+    @pytest.mark.parametrize(
+        ("config", "message"),
+        [
+            ({}, "at least one entry under 'runs'"),
+            ({"bits": 8}, "config: expected one of"),
+            ({"data": "tiny", "seeds": 0, "runs": [{}]}, "expected a value of 'method'"),
+            (
+                {"data": "tiny", "seeds": 0, "runs": [{"method": "itq", "bits": 8}]},
+                "config: runs: expected one of",
+            ),
+            ({"data": "tiny", "seeds": 0, "runs": [{"method": "itq"}]}, "n_bits: expected a whole number"),
+        ],
+    )
+    def test_mistakes_are_named(self, config, message):
+        with pytest.raises(ValueError, match=message):
+            expand_config(config)
+
+
+class TestRecords:
+    @pytest.fixture
+    def spec(self, tiny_data):
+        return RunSpec("tiny", "sdc", 12, 3, QUICK_SDC)
+
+    def test_round_trip(self, spec, tmp_path):
+        experiment = run_experiment(spec, progress=False)
+        folder = write_record(experiment, tmp_path)
+        assert folder == tmp_path / spec.id
+        record = read_record(folder)
+        assert record["metrics"] == experiment.metrics
+        assert record["id"] == spec.id
+        assert record["parameters"] == QUICK_SDC
+        assert record["versions"]["torch"]
+        assert record["machine"]["cores"] >= 1
+        assert record["peak_memory_mb"] > 10
+        pd.testing.assert_frame_equal(pd.read_csv(folder / "history.csv"), experiment.history)
+        query, database = read_codes(folder)
+        np.testing.assert_array_equal(query, experiment.query_codes)
+        np.testing.assert_array_equal(database, experiment.database_codes)
+        # what is in the record is what the hasher makes
+        hasher = make_hasher("sdc", 12, seed=3, **QUICK_SDC).fit(run_data(spec).train)
+        np.testing.assert_array_equal(query, binarize(hasher.decision_function(run_data(spec).query)))
+
+    def test_same_seed_same_metrics(self, spec):
+        assert run_experiment(spec, progress=False).metrics == run_experiment(spec, progress=False).metrics
+
+    def test_cosine_has_no_codes(self, tiny_data, tmp_path):
+        folder = write_record(
+            run_experiment(RunSpec("tiny", "cosine", parameters={"center": True})), tmp_path
+        )
+        assert sorted(read_record(folder)["files"]) == ["histogram.csv"]
+        plain = run_experiment(RunSpec("tiny", "cosine")).metrics
+        assert read_record(folder)["metrics"]["all_mean"] < plain["all_mean"]
+
+    def test_damage_is_named(self, spec, tmp_path):
+        folder = write_record(run_experiment(spec, progress=False), tmp_path)
+        with (folder / "history.csv").open("a") as file:
+            file.write("1,2,3\n")
+        with pytest.raises(ValueError, match=r"history\.csv: damaged"):
+            read_record(folder)
+        write_json(folder / "record.json", {"format_version": 0})
+        with pytest.raises(ValueError, match=r"record\.json: expected a run record of format_version 1"):
+            read_record(folder)
+
+    def test_a_cut_record_does_not_count(self, spec, tmp_path, monkeypatch):
+        experiment = run_experiment(spec, progress=False)
+
+        def cut(*arguments):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("sdclib.records.write_json", cut)
+            with pytest.raises(KeyboardInterrupt):
+                write_record(experiment, tmp_path)
+        with pytest.raises(FileNotFoundError):
+            collect_records([spec], tmp_path)
+        write_record(experiment, tmp_path)
+        assert len(collect_records([spec], tmp_path)) == 1
+
+    def test_tables(self, tiny_data, tmp_path):
+        specs = [RunSpec("tiny", "lsh", 8, seed) for seed in (0, 1, 2)] + [RunSpec("tiny", "cosine")]
+        for spec in specs:
+            write_record(run_experiment(spec), tmp_path)
+        table = collect_records(specs, tmp_path)
+        table.to_csv(tmp_path / "table.csv", index=False)
+        read = read_results(tmp_path / "table.csv")
+        assert read["label"].tolist() == ["LSH"] * 3 + ["Float cosine"]
+        summary = summarise(read, ["map_expected"])
+        values = [read_record(tmp_path / spec.id)["metrics"]["map_expected"] for spec in specs[:3]]
+        assert summary["map_expected"].iloc[0] == pytest.approx(100 * np.mean(values))
+        assert summary["seeds"].tolist() == [3, 1]
+        assert math.isnan(summary["map_expected_ci"].iloc[1])
+        printed = format_summary(summary, top_k=100)
+        assert printed["bits"].tolist() == ["8", "float"]
+        assert printed["mAP@100 (expected)"].iloc[0].startswith(f"{100 * np.mean(values):.1f} ± ")
+        histograms = collect_histograms(specs, tmp_path)
+        assert histograms.groupby("id")["positive"].sum().nunique() == 1
+
+    def test_runs_folder(self, monkeypatch, tmp_path):
+        monkeypatch.delenv("SDC_RUNS", raising=False)
+        assert runs_folder() == provenance.RESULTS / "runs"
+        monkeypatch.setenv("SDC_RUNS", str(tmp_path))
+        assert runs_folder() == tmp_path
+
+
+def run_data(spec):
+    from sdclib.features import load_features
+
+    return load_features(spec.data)
+
+
+class TestTables:
+    def test_labels(self):
+        assert method_label("sdc", {"preset": "release"}) == "SDC (release)"
+        assert (
+            method_label("sdc", {"preset": "paper", "calibration": "beta(2, 2)"})
+            == "SDC (paper, calibration=beta(2, 2))"
+        )
+        assert method_label("lsh", {"center": True}) == "LSH (centred)"
+        assert method_label("lsh", {"center": False}) == "LSH"
+
+    def test_interval(self):
+        mean, half = mean_interval([1.0, 2.0, 3.0])
+        assert mean == 2
+        assert half == pytest.approx(
+            4.302652729911275 / math.sqrt(3)
+        )  # Student's t at 97.5 %, 2 degrees of freedom
+
+    def test_wrong_table_is_named(self, tmp_path):
+        (tmp_path / "x.csv").write_text("a,b\n1,2\n")
+        with pytest.raises(ValueError, match=r"x\.csv: expected the columns of a table of runs"):
+            read_results(tmp_path / "x.csv")
+
+    def test_print_table(self, tiny_data, tmp_path):
+        spec = RunSpec("tiny", "itq", 8)
+        write_record(run_experiment(spec), tmp_path)
+        collect_records([spec], tmp_path).to_csv(tmp_path / "t.csv", index=False)
+        out = subprocess.run(
+            [sys.executable, "scripts/print_table.py", str(tmp_path / "t.csv")],
+            capture_output=True, text=True, check=True, cwd=provenance.PROJECT_ROOT,
+        ).stdout  # fmt: skip
+        assert "ITQ" in out
+        assert "mAP@100 (expected)" in out
+
+
+def test_provenance_is_plain_json():
+    assert json.loads(json.dumps(provenance.machine())) == provenance.machine()
+    assert provenance.versions()["numpy"] == np.__version__
+
+
+def test_git_commit_outside_a_checkout(monkeypatch, tmp_path):
+    monkeypatch.setattr(provenance, "PROJECT_ROOT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert provenance.git_commit() is None

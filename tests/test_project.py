@@ -1,0 +1,81 @@
+"""What the project's own files say of each other must agree."""
+
+import re
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+import sdclib
+from sdclib.experiment import expand_config
+from sdclib.provenance import PROJECT_ROOT
+
+if not (PROJECT_ROOT / "pyproject.toml").is_file():
+    pytest.skip("not a checkout", allow_module_level=True)
+PYPROJECT = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
+
+
+def all_requirements():
+    return [
+        Requirement(text)
+        for group in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
+        for text in group
+    ]
+
+
+def test_environment_yml_is_thin_and_agrees_with_pyproject():
+    environment = yaml.safe_load((PROJECT_ROOT / "environment.yml").read_text())
+    *conda, pip = environment["dependencies"]
+    assert environment["name"] == PROJECT["name"]
+    assert conda == [f"python{PROJECT['requires-python']}", "pip"]
+    (install,) = pip["pip"]
+    extras = re.fullmatch(r"-e \.\[([a-z,]+)\]", install)[1].split(",")
+    assert set(extras) <= set(PROJECT["optional-dependencies"])
+    assert {"book", "test"} <= set(extras)
+
+
+def test_every_requirement_has_a_lower_bound_and_the_lock_meets_it():
+    locked = {}
+    for line in (PROJECT_ROOT / "requirements.lock").read_text().splitlines():
+        match = re.match(r"([A-Za-z0-9._-]+)==([^ ;]+)", line)
+        if match:
+            locked.setdefault(match[1].lower().replace("_", "-"), []).append(match[2])
+    for requirement in all_requirements():
+        assert any(s.operator == ">=" for s in requirement.specifier), f"{requirement} has no lower bound"
+        versions = locked[requirement.name.lower()]
+        assert all(requirement.specifier.contains(v) for v in versions), (
+            f"{requirement}: locked at {versions}"
+        )
+
+
+def test_no_registry_is_named():
+    for name in ("requirements.lock", "pyproject.toml", "Makefile", "environment.yml", "README.md"):
+        assert not re.search(r"https?://[^\s]*(pypi|npmjs|debian)", (PROJECT_ROOT / name).read_text()), name
+
+
+def test_versions_agree():
+    citation = yaml.safe_load((PROJECT_ROOT / "CITATION.cff").read_text())
+    assert sdclib.__version__ == PROJECT["version"] == citation["version"] == version("sdclib")
+    assert citation["license"] == PROJECT["license"]
+
+
+def test_readme_lists_every_make_target():
+    targets = re.findall(r"^([a-z-]+):.*## ", (PROJECT_ROOT / "Makefile").read_text(), flags=re.M)
+    readme = (PROJECT_ROOT / "README.md").read_text()
+    assert {"study", "test"} <= set(targets)
+    assert [t for t in targets if f"make {t}" not in readme] == []
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT_ROOT / "config").glob("*.yaml")), ids=lambda p: p.name)
+def test_every_config_expands_and_says_what_it_is(path: Path):
+    text = path.read_text()
+    config = yaml.safe_load(text)
+    assert config["table"] == path.stem
+    assert all(f"# {word}:" in text for word in ("Table", "Command", "Result"))
+    specs = expand_config(config)
+    stated = re.search(r"(\d+) runs", text)
+    assert int(stated[1]) == len(specs)

@@ -1,0 +1,249 @@
+"""Make the feature file that comes with the package from CIFAR-10 and EfficientNet-Lite0.
+
+    SDC_DATA=FOLDER python scripts/make_embedded_features.py
+
+reads the images ``$SDC_DATA/cifar10/{train,test}/CLASS/*``; without SDC_DATA torchvision downloads CIFAR-10 into the
+user's cache. Both give the same split, as images are told apart by their pixels. It needs the extra ``features``
+and takes a few minutes; running it again on the same machine gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm.auto import tqdm
+
+from sdclib.backbones import Backbone, cache_dir, load_backbone
+from sdclib.features import (
+    DATA,
+    class_split,
+    energy_preserving_map,
+    quantisation_scale,
+    quantise,
+    split_sha256,
+    unpack_features,
+)
+from sdclib.files import write_bytes, write_json
+from sdclib.metrics import cosine_mean_average_precision, cosine_pair_histograms, intersection
+
+SEED = 42
+TOP_K = 1000
+N_QUERY, N_DATABASE, N_TRAIN = 100, 1000, 500  # images a class
+N_BINS = 200
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+LICENCE = (
+    "CIFAR-10 names no licence; its authors ask users to cite the technical report. This file holds features, "
+    "no images. Network and weights of EfficientNet-Lite0: Apache-2.0."
+)
+CITATION = (
+    "A. Krizhevsky: Learning Multiple Layers of Features from Tiny Images, technical report, "
+    "University of Toronto, 2009; "
+    "M. Tan, Q. V. Le: EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, ICML 2019"
+)
+
+
+def read_folder(root: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Read CIFAR-10, train and test pooled, from ``root/{train,test}/CLASS/*``.
+
+    Returns
+    -------
+    images : ndarray, shape (n, 32, 32, 3), uint8
+    labels : ndarray, shape (n,), int64
+        Positions in `CLASSES`.
+
+    Raises
+    ------
+    ValueError
+        If a folder or an image is not as expected; the message names it.
+    """
+    files = []
+    for part in ("train", "test"):
+        for label, name in enumerate(CLASSES):
+            folder = root / part / name
+            if not folder.is_dir():
+                raise ValueError(f"{folder}: expected a folder of images, found none")
+            files += [(path, label) for path in sorted(folder.iterdir())]
+    images = np.empty((len(files), 32, 32, 3), dtype=np.uint8)
+    for i, (path, _) in enumerate(tqdm(files, desc="read", unit="image")):
+        with Image.open(path) as image:
+            if image.size != (32, 32):
+                raise ValueError(f"{path}: expected 32 x 32 pixels, got {image.size[0]} x {image.size[1]}")
+            images[i] = np.asarray(image.convert("RGB"))
+    return images, np.array([label for _, label in files], dtype=np.int64)
+
+
+def download(root: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Read CIFAR-10, train and test pooled, by torchvision, which downloads it into `root`; see `read_folder`."""
+    from torchvision.datasets import CIFAR10  # type: ignore[import-untyped]
+
+    parts = [CIFAR10(root, train=train, download=True) for train in (True, False)]
+    for part in parts:
+        if tuple(part.classes) != CLASSES:
+            raise ValueError(f"{root}: expected the classes {CLASSES}, got {part.classes}")
+    return np.concatenate([part.data for part in parts]), np.concatenate([part.targets for part in parts])
+
+
+def extract(backbone: Backbone, images: NDArray[np.uint8], batch_size: int = 32) -> NDArray[np.float32]:
+    """Features of images of shape (n, height, width, 3), uint8: shape (n, backbone.n_features), float32."""
+    features = np.empty((len(images), backbone.n_features), dtype=np.float32)
+    with tqdm(total=len(images), desc="extract", unit="image") as bar:
+        for start in range(0, len(images), batch_size):
+            part = slice(start, start + batch_size)
+            batch = np.stack([backbone.preprocess(Image.fromarray(image)) for image in images[part]])
+            features[part] = backbone.extract(batch)
+            bar.update(len(batch))
+    return features
+
+
+def pack(
+    query: NDArray[np.float32], database: NDArray[np.float32], n_components: int
+) -> dict[str, NDArray[Any]]:
+    """Reduce and quantise: entries ``query``, ``database`` (int8) and ``scale`` (float32)."""
+    projection = energy_preserving_map(database, n_components)
+    scale = quantisation_scale(database @ projection)
+    codes = {
+        name: quantise(values @ projection, scale)
+        for name, values in (("query", query), ("database", database))
+    }
+    return codes | {"scale": scale}
+
+
+def mean_cosine(query: NDArray[np.float32], database: NDArray[np.float32]) -> float:
+    """Mean cosine of all query-database pairs."""
+    units = [
+        x.astype(np.float64) / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
+        for x in (query, database)
+    ]
+    return float(units[0].mean(axis=0) @ units[1].mean(axis=0))
+
+
+def statistics(
+    query: NDArray[np.float32], database: NDArray[np.float32], relevant: tuple[NDArray[Any], NDArray[Any]]
+) -> dict[str, Any]:
+    """Measure what the manifest compares: mAP, mean cosine, cosine histograms of positive and negative pairs."""
+    histograms = cosine_pair_histograms(query, database, relevant, n_bins=N_BINS)
+    return {
+        "map_at_1000": float(
+            cosine_mean_average_precision(
+                query, database, relevant, top_k=TOP_K, denominator="retrieved", empty="zero"
+            )
+        ),
+        "mean_cosine": mean_cosine(query, database),
+        "intersection": intersection(histograms),
+        "positive": histograms.positive.tolist(),
+        "negative": histograms.negative.tolist(),
+    }
+
+
+def total_variation(first: list[int], second: list[int]) -> float:
+    """Half the sum of absolute differences of two histograms, each normalised to 1."""
+    p, q = (np.asarray(counts) / np.sum(counts) for counts in (first, second))
+    return float(np.abs(p - q).sum() / 2)
+
+
+def npz_bytes(arrays: dict[str, NDArray[Any]]) -> bytes:
+    """Compressed .npz; the same arrays give the same bytes (NumPy stamps all entries 1980-01-01)."""
+    file = io.BytesIO()
+    np.savez_compressed(file, allow_pickle=False, **arrays)
+    return file.getvalue()
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Make the file and its manifest."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--output", type=Path, default=DATA / "cifar10_embedded.npz", help="default: %(default)s"
+    )
+    parser.add_argument("--components", type=int, default=256, help="values an image (default: %(default)s)")
+    parser.add_argument("--full", type=Path, help="also write the full features to this .npz")
+    arguments = parser.parse_args(argv)
+
+    root = os.environ.get("SDC_DATA")
+    images, labels = read_folder(Path(root) / "cifar10") if root else download(cache_dir() / "torchvision")
+    pixels = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
+    protocol = {"seed": SEED, "n_query": N_QUERY, "n_train": N_TRAIN}
+    split = class_split(pixels, labels, **protocol, n_database=N_DATABASE)
+    whole = class_split(pixels, labels, **protocol)
+    backbone = load_backbone("efficientnet-lite0")
+    query, database = (extract(backbone, images[part]) for part in (split.query, split.database))
+    relevant = (labels[split.query], labels[split.database])
+    full_arrays: dict[str, NDArray[Any]] = {
+        "query": query,
+        "database": database,
+        "query_labels": relevant[0].astype(np.uint8),
+        "database_labels": relevant[1].astype(np.uint8),
+        "train_index": split.train_index.astype(np.int32),
+        "query_ids": np.array([int(pixels[i][:16], 16) for i in split.query], dtype=np.uint64),
+        "database_ids": np.array([int(pixels[i][:16], 16) for i in split.database], dtype=np.uint64),
+    }
+    if arguments.full:
+        write_bytes(arguments.full, npz_bytes(full_arrays))
+    arrays = full_arrays | pack(query, database, arguments.components)
+    data = npz_bytes(arrays)
+    packed_values = unpack_features(arrays)
+    full = statistics(query, database, relevant)
+    packed = statistics(packed_values["query"], packed_values["database"], relevant)
+    distances = {key: total_variation(full[key], packed[key]) for key in ("positive", "negative")}
+    manifest = {
+        "name": "cifar10-embedded",
+        "source": "CIFAR-10, train and test pooled; every image as published (32 x 32 RGB)",
+        "licence": LICENCE,
+        "citation": CITATION,
+        "made_by": "scripts/make_embedded_features.py",
+        "classes": CLASSES,
+        "backbone": {
+            "name": backbone.name,
+            "source": backbone.source,
+            "licence": backbone.licence,
+            "weights_sha256": backbone.weights_sha256,
+            "image_size": backbone.image_size,
+            "preprocessing": backbone.preprocessing,
+            "n_features": backbone.n_features,
+        },
+        "reduction": {
+            "method": "right singular vectors of the database, uncentred, weighted to keep the mean squared norm "
+            "(sdclib.features.energy_preserving_map); int8 a component, step = largest database value / 127",
+            "n_components": arguments.components,
+        },
+        "counts": {
+            "query": len(split.query),
+            "database": len(split.database),
+            "train": len(split.train_index),
+            "per_class": {"query": N_QUERY, "database": N_DATABASE, "train": N_TRAIN},
+        },
+        "top_k": TOP_K,
+        "seed": SEED,
+        "split": "sdclib.features.class_split; ids are the first 8 bytes of the SHA-256 of an image's RGB pixels",
+        "split_sha256": split_sha256(split, pixels),
+        "whole_split_sha256": split_sha256(whole, pixels),
+        "npz_bytes": len(data),
+        "npz_sha256": hashlib.sha256(data).hexdigest(),
+        "fidelity": {
+            "full": full,
+            "packed": {key: packed[key] for key in ("map_at_1000", "mean_cosine", "intersection")},
+            "n_bins": N_BINS,
+            "total_variation": {
+                key: total_variation(full[key], packed[key]) for key in ("positive", "negative")
+            },
+        },
+    }
+    write_bytes(arguments.output, data)
+    write_json(arguments.output.with_suffix(".json"), manifest)
+    print(f"{arguments.output}: {len(data)} bytes, {len(query)} queries, {len(database)} in the database")
+    for key in ("map_at_1000", "mean_cosine", "intersection"):
+        print(f"{key}: full {full[key]:.4f}, packed {packed[key]:.4f}")
+    print("total variation:", distances)
+
+
+if __name__ == "__main__":
+    main()

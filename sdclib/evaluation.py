@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -48,20 +49,13 @@ def evaluate_codes(
         similarity, positive, negative: pair counts in n_bits + 1 bins.
     """
     counts = count_pairs(query_codes, database_codes, relevant)
+    authors: Any = {"top_k": top_k, "denominator": "retrieved", "empty": "zero"}
     metrics = {
-        f"map_{ties}": mean_average_precision(
-            counts, top_k=top_k, ties=ties, denominator="retrieved", empty="zero"
-        )
+        f"map_{ties}": float(mean_average_precision(counts, ties=ties, **authors))
         for ties in ("expected", "optimistic", "pessimistic")
     }
-    metrics["map_authors"] = mean_average_precision(
-        query_codes,
-        database_codes,
-        relevant,
-        top_k=top_k,
-        ties="index",
-        denominator="retrieved",
-        empty="zero",
+    metrics["map_authors"] = float(
+        mean_average_precision(query_codes, database_codes, relevant, ties="index", **authors)
     )
     histograms = pair_histograms(counts)
     metrics |= _similarity_metrics(histograms)
@@ -77,8 +71,10 @@ def evaluate_features(
 
     Float similarities hardly tie, so all four kinds of mAP are one figure. The histogram has 200 bins on [-1, 1].
     """
-    value = cosine_mean_average_precision(
-        query, database, relevant, top_k=top_k, denominator="retrieved", empty="zero"
+    value = float(
+        cosine_mean_average_precision(
+            query, database, relevant, top_k=top_k, denominator="retrieved", empty="zero"
+        )
     )
     metrics = {f"map_{ties}": value for ties in ("expected", "optimistic", "pessimistic", "authors")}
     histograms = cosine_pair_histograms(query, database, relevant, n_bins=200)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from sdclib.presets import PRESETS
@@ -60,10 +61,11 @@ def read_results(path: str | os.PathLike[str]) -> pd.DataFrame:
         If it is not such a table; the message names it.
     """
     path = Path(path)
-    table = pd.read_csv(path, dtype={"id": str, "n_bits": "Int64"})
+    table = pd.read_csv(path, dtype={"id": str})  # hexadecimal digits, never a number
     missing = {"id", "data", "method", "n_bits", "seed", "parameters"} - set(table.columns)
     if missing:
         raise ValueError(f"{path}: expected the columns of a table of runs, {sorted(missing)} missing")
+    table["n_bits"] = table["n_bits"].astype("Int64")
     labels = [
         method_label(method, json.loads(parameters))
         for method, parameters in zip(table["method"], table["parameters"], strict=True)
@@ -72,7 +74,7 @@ def read_results(path: str | os.PathLike[str]) -> pd.DataFrame:
     return table
 
 
-def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     """Mean over seeds and half the width of its Student-t confidence interval; NaN for fewer than two values."""
     array = np.asarray(values, dtype=float)
     if array.size < 2:

@@ -7,12 +7,12 @@ import time
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from sdclib.calibration import parse_calibration, target_quantiles
 from sdclib.head import HashHead
 from sdclib.losses import calibration_loss, quantization_loss
 from sdclib.presets import SDCSettings
+from sdclib.progress import tqdm
 
 __all__ = ["pick_device", "train_sdc"]
 
@@ -106,7 +106,11 @@ def train_sdc(
     n_batches = n // batch_size
     bar = tqdm(range(1, settings.epochs + 1), desc=f"SDC {n_bits} bits", unit="epoch", disable=not progress)
     for epoch in bar:
-        batches = torch.randperm(n, generator=shuffle)[: n_batches * batch_size].view(n_batches, batch_size).to(where)
+        batches = (
+            torch.randperm(n, generator=shuffle)[: n_batches * batch_size]
+            .view(n_batches, batch_size)
+            .to(where)
+        )
         sums = torch.zeros(2, device=where)
         for rows in batches:
             batch = features[rows]

@@ -95,6 +95,4 @@ class LSHHasher(BaseHasher):
 
 
 def _mean(X: NDArray[np.float32], center: bool) -> NDArray[np.float32]:
-    if center:
-        return X.mean(axis=0).astype(np.float32)
-    return np.zeros(X.shape[1], dtype=np.float32)
+    return np.asarray(X.mean(axis=0) if center else np.zeros(X.shape[1]), dtype=np.float32)

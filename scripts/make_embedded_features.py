@@ -41,7 +41,8 @@ N_BINS = 200
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 LICENCE = (
     "CIFAR-10 names no licence; its authors ask users to cite the technical report. This file holds features, "
-    "no images. Network and weights of EfficientNet-Lite0: Apache-2.0."
+    "no images. EfficientNet-Lite0: network package Apache-2.0, weights package without a statement (converted from "
+    "the Apache-2.0 TensorFlow release)."
 )
 CITATION = (
     "A. Krizhevsky: Learning Multiple Layers of Features from Tiny Images, technical report, "

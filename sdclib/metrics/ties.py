@@ -185,5 +185,4 @@ def _hypergeometric(group: TieGroups, hits: NDArray[np.int64]) -> NDArray[np.flo
     up = ratio_to_previous(hits, hits > mode, invert=False)
     down = ratio_to_previous(hits + 1, hits < mode, invert=True)
     weights = np.cumprod(up, axis=1) * np.cumprod(down[:, ::-1], axis=1)[:, ::-1]
-    weights[hits > group.most()] = 0
     return weights / weights.sum(axis=1, keepdims=True)

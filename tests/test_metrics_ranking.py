@@ -1,0 +1,153 @@
+"""Precision, recall and hit rate at k and by radius, against brute force over tie orders."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from sdclib.metrics import (
+    PairCounts,
+    count_pairs,
+    hit_rate_at_k,
+    precision_at_k,
+    precision_by_radius,
+    precision_recall_curve,
+    precision_within_radius,
+    recall_at_k,
+)
+from tests.test_metrics_oracle import distances_of, small_cases, tie_orders
+
+AT_K = (precision_at_k, recall_at_k, hit_rate_at_k)
+
+
+def slow_at_k(metric, ranked, k):
+    hits = sum(ranked[:k])
+    if metric is precision_at_k:
+        return hits / k
+    if metric is recall_at_k:
+        return hits / sum(ranked) if any(ranked) else 0.0
+    return float(hits > 0)
+
+
+@settings(max_examples=80, deadline=None)
+@given(small_cases())
+def test_at_k_equals_brute_force_over_all_tie_orders(case):
+    query, database, query_ids, database_ids = case
+    relevant = query_ids[:, None] == database_ids
+    distances = distances_of(query, database)
+    counts = count_pairs(query, database, (query_ids, database_ids))
+    for k in range(1, len(database) + 1):
+        for metric in AT_K:
+            low, mean, high = (
+                metric(counts, k=k, ties=ties, per_query=True)
+                for ties in ("pessimistic", "expected", "optimistic")
+            )
+            index = metric(query, database, (query_ids, database_ids), k=k, ties="index", per_query=True)
+            for i in range(len(query)):
+                values = [
+                    slow_at_k(metric, list(relevant[i, order]), k) for order in tie_orders(distances[i])
+                ]
+                assert mean[i] == pytest.approx(np.mean(values), abs=1e-12)
+                assert low[i] == pytest.approx(min(values), abs=1e-12)
+                assert high[i] == pytest.approx(max(values), abs=1e-12)
+                stable = np.argsort(distances[i], kind="stable")
+                assert index[i] == pytest.approx(slow_at_k(metric, list(relevant[i, stable]), k), abs=1e-12)
+
+
+def test_by_hand():
+    # Distances 0: 1 item, a miss; 1: 4 items, 2 hits; 2: 1 item, a hit. k = 3 takes 2 of the 4.
+    counts = PairCounts(np.array([[1, 4, 1]]), np.array([[0, 2, 1]]), n_database=6)
+    assert precision_at_k(counts, k=3) == pytest.approx(1 / 3, abs=1e-15)
+    assert recall_at_k(counts, k=3) == pytest.approx(1 / 3, abs=1e-15)
+    assert hit_rate_at_k(counts, k=3) == pytest.approx(1 - 1 / 6, abs=1e-15)
+    assert precision_at_k(counts, k=3, ties="optimistic") == pytest.approx(2 / 3, abs=1e-15)
+    assert precision_at_k(counts, k=3, ties="pessimistic") == 0
+    assert hit_rate_at_k(counts, k=3, ties="pessimistic") == 0
+    np.testing.assert_allclose(precision_by_radius(counts), [0, 2 / 5, 3 / 6], atol=1e-15)
+    assert precision_within_radius(counts) == pytest.approx(0.5, abs=1e-15)
+    curve = precision_recall_curve(counts)
+    np.testing.assert_array_equal(curve.radius, [0, 1, 2])
+    np.testing.assert_allclose(curve.recall, [0, 2 / 3, 1], atol=1e-15)
+
+
+def random_case(n_bits=10):
+    rng = np.random.default_rng(1)
+    codes = rng.integers(0, 2, (215, n_bits), dtype=np.uint8)
+    ids = rng.integers(0, 3, 215)
+    return codes[:15], codes[15:], (ids[:15], ids[15:])
+
+
+def test_by_radius_equals_a_literal_loop():
+    query, database, relevant = random_case()
+    distances = distances_of(query, database)
+    is_relevant = relevant[0][:, None] == relevant[1]
+    precision = np.full((15, 11), np.nan)
+    recall = np.zeros((15, 11))
+    for i in range(15):
+        for radius in range(11):
+            near = distances[i] <= radius
+            if near.any():
+                precision[i, radius] = is_relevant[i, near].mean()
+            recall[i, radius] = is_relevant[i, near].sum() / is_relevant[i].sum()
+    assert np.isnan(precision[:, 0]).any()  # or the policies below would not be tried
+    got = precision_by_radius(query, database, relevant, empty="skip", per_query=True)
+    np.testing.assert_allclose(got, precision, atol=1e-14)
+    zeros = np.nan_to_num(precision)
+    np.testing.assert_allclose(precision_by_radius(query, database, relevant), zeros.mean(axis=0), atol=1e-14)
+    np.testing.assert_allclose(
+        precision_by_radius(query, database, relevant, per_query=True), zeros, atol=1e-14
+    )
+    skipped = precision_by_radius(query, database, relevant, empty="skip")
+    np.testing.assert_allclose(skipped[1:], np.nanmean(precision[:, 1:], axis=0), atol=1e-14)
+    assert precision_within_radius(query, database, relevant) == pytest.approx(zeros[:, 2].mean(), abs=1e-14)
+    assert precision_within_radius(query, database, relevant, radius=1, empty="skip") == pytest.approx(
+        np.nanmean(precision[:, 1]), abs=1e-14
+    )
+    curve = precision_recall_curve(query, database, relevant)
+    np.testing.assert_allclose(curve.precision, zeros.mean(axis=0), atol=1e-14)
+    np.testing.assert_allclose(curve.recall, recall.mean(axis=0), atol=1e-14)
+
+
+def test_policies_for_queries_without_relevant_items():
+    counts = PairCounts(np.array([[0, 2], [0, 2]]), np.array([[0, 1], [0, 0]]), n_database=2)
+    for metric, value in zip(AT_K, (0.5, 1, 1), strict=True):
+        assert metric(counts, k=2) == value / 2
+        assert metric(counts, k=2, empty="skip") == value
+        with pytest.raises(ValueError, match="got 1 empty, first is query 1"):
+            metric(counts, k=2, empty="error")
+    np.testing.assert_array_equal(precision_by_radius(counts, empty="skip"), [np.nan, 0.5])
+    with pytest.raises(ValueError, match="got 3 empty, first is query 0 at radius 0"):
+        precision_by_radius(counts, empty="error")
+    with pytest.raises(ValueError, match="got 3 empty, first is query 0 at radius 0"):
+        precision_by_radius(counts, empty="error", per_query=True)
+    with pytest.raises(ValueError, match="first is query 1 at radius 0"):
+        precision_recall_curve(counts, empty="error")
+    curve = precision_recall_curve(counts, empty="skip")
+    np.testing.assert_array_equal(curve.recall, [0, 1])
+    np.testing.assert_array_equal(curve.precision, [np.nan, 0.5])
+
+
+@pytest.mark.parametrize("metric", AT_K)
+@pytest.mark.parametrize("ties", ["expected", "index"])
+def test_clear_errors_at_k(metric, ties):
+    case = random_case()
+    with pytest.raises(ValueError, match="k: expected at most the 200 items of the database, got 201"):
+        metric(*case, k=201, ties=ties)
+    with pytest.raises(ValueError, match="k: expected a whole number >= 1, got 0"):
+        metric(*case, k=0, ties=ties)
+    with pytest.raises(ValueError, match="ties: expected one of"):
+        metric(*case, k=1, ties="random")
+    with pytest.raises(ValueError, match="empty: expected one of"):
+        metric(*case, k=1, ties=ties, empty="drop")
+
+
+def test_clear_errors_by_radius():
+    case = random_case()
+    with pytest.raises(ValueError, match="radius: expected at most n_bits = 10, got 11"):
+        precision_within_radius(*case, radius=11)
+    with pytest.raises(ValueError, match="radius: expected a whole number >= 0, got -1"):
+        precision_within_radius(*case, radius=-1)
+    for metric in (precision_within_radius, precision_by_radius, precision_recall_curve):
+        with pytest.raises(ValueError, match="empty: expected one of"):
+            metric(*case, empty="drop")

@@ -131,7 +131,9 @@ def _similarities(
     scale = 1 / np.linalg.norm(database, axis=1)
     unit_query = query / np.linalg.norm(query, axis=1, keepdims=True)
     work = len(query) * len(database)
-    with tqdm(total=work, unit="pair", unit_scale=True, leave=False, disable=work < LONG_WORK) as bar:
+    with tqdm(
+        total=work, unit="pair", unit_scale=True, leave=False, mininterval=1, disable=work < LONG_WORK
+    ) as bar:
         for rows, _ in blocks(len(query), len(database), max_columns=len(database), size=ROW_BLOCK):
             similarities = unit_query[rows] @ database.T
             similarities *= scale

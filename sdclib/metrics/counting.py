@@ -102,7 +102,9 @@ def count_blocks(
     kind = np.min_scalar_type(2 * n_bins)
     counts = np.zeros((len(query), 2 * n_bins + 1), dtype=np.int64)
     work = len(query) * len(database)
-    with tqdm(total=work, unit="pair", unit_scale=True, leave=False, disable=work < LONG_WORK) as bar:
+    with tqdm(
+        total=work, unit="pair", unit_scale=True, leave=False, mininterval=1, disable=work < LONG_WORK
+    ) as bar:
         for rows, columns in blocks(len(query), len(database)):
             bins = hamming_block(query[rows], database[columns]).astype(kind)
             mask, junk = relevance.block(rows, columns)

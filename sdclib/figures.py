@@ -125,7 +125,8 @@ def plot_intersections(summary: pd.DataFrame) -> Figure:
                 linestyle="",
                 label=row.label,
             )
-        axes.set(xlabel="intersection of positive and negative pairs (%)", title=f"{n_bits} bits")
+        axes.set(title=f"{n_bits} bits")
+    figure.supxlabel("intersection of positive and negative pairs (%)", fontsize="medium")
     grid.flat[0].set_ylabel("expected mAP@R (%)")
     grid.flat[-1].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     sns.despine(figure)

@@ -19,7 +19,9 @@ __all__ = ["PROJECT_ROOT", "RESULTS", "code_sha256", "git_commit", "machine", "p
 
 PACKAGE = Path(__file__).parent
 PROJECT_ROOT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else Path.cwd()
-RESULTS = PROJECT_ROOT / "results"  # of the checkout; of the working folder where the package is installed alone
+RESULTS = (
+    PROJECT_ROOT / "results"
+)  # of the checkout; of the working folder where the package is installed alone
 PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "faiss-cpu", "pandas")
 
 

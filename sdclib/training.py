@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pandas as pd
 import torch
@@ -15,6 +17,8 @@ from sdclib.presets import SDCSettings
 from sdclib.progress import tqdm
 
 __all__ = ["pick_device", "train_sdc"]
+
+SMALL_PRODUCT = 2**24  # multiply-adds a batch below which a second thread costs more than it gives
 
 
 def pick_device(device: str = "auto") -> torch.device:
@@ -34,6 +38,40 @@ def pick_device(device: str = "auto") -> torch.device:
         raise ValueError(
             f"device: expected auto, cpu, cuda, cuda:N or mps, got {device!r} ({error})"
         ) from error
+
+
+@contextmanager
+def _threads_for(multiply_adds: int) -> Iterator[None]:
+    """Use one thread for small products, so that runs side by side do not wait for each other's threads."""
+    before = torch.get_num_threads()
+    if multiply_adds < SMALL_PRODUCT:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _train_epoch(
+    head: HashHead,
+    features: Tensor,
+    batches: Tensor,
+    targets: Tensor,
+    quantization_weight: float,
+    optimizer: torch.optim.Optimizer,
+) -> list[float]:
+    """Take one step a row of `batches` (indices); return the means of calibration and quantization loss."""
+    sums = torch.zeros(2, device=features.device)
+    for rows in batches:
+        batch = features[rows]
+        continuous_codes = head(batch)
+        calibration_term = calibration_loss(continuous_codes, batch, targets)
+        quantization_term = quantization_loss(continuous_codes)
+        optimizer.zero_grad()
+        (calibration_term + quantization_weight * quantization_term).backward()
+        optimizer.step()
+        sums += torch.stack([calibration_term.detach(), quantization_term.detach()])
+    return (sums / len(batches)).tolist()
 
 
 def train_sdc(
@@ -111,18 +149,10 @@ def train_sdc(
             .view(n_batches, batch_size)
             .to(where)
         )
-        sums = torch.zeros(2, device=where)
-        for rows in batches:
-            batch = features[rows]
-            continuous_codes = head(batch)
-            calibration_term = calibration_loss(continuous_codes, batch, targets)
-            quantization_term = quantization_loss(continuous_codes)
-            loss = calibration_term + settings.quantization_weight * quantization_term
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            sums += torch.stack([calibration_term.detach(), quantization_term.detach()])
-        calibration_mean, quantization_mean = (sums / n_batches).tolist()
+        with _threads_for(batch_size * sum(p.numel() for p in head.parameters())):
+            calibration_mean, quantization_mean = _train_epoch(
+                head, features, batches, targets, settings.quantization_weight, optimizer
+            )
         total = calibration_mean + settings.quantization_weight * quantization_mean
         if not total < float("inf"):
             raise ValueError(

@@ -85,7 +85,7 @@ class LSHHasher(BaseHasher):
         self.projection_ = rng.standard_normal((X.shape[1], self.n_bits), dtype=np.float32)
 
     def _continuous_codes(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
-        return (X - self.mean_) @ self.projection_
+        return np.asarray((X - self.mean_) @ self.projection_, dtype=np.float32)
 
     def _get_state(self) -> dict[str, NDArray]:
         return {"mean": self.mean_, "projection": self.projection_}

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm.auto import tqdm
 
 from sdclib.backbones import Backbone, cache_dir, load_backbone
 from sdclib.features import (
@@ -33,6 +32,7 @@ from sdclib.features import (
 )
 from sdclib.files import write_bytes, write_json
 from sdclib.metrics import cosine_mean_average_precision, cosine_pair_histograms, intersection
+from sdclib.progress import tqdm
 
 SEED = 42
 TOP_K = 1000

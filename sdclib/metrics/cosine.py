@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from tqdm.auto import tqdm
 
 from sdclib.checks import check_features, check_int, check_name
 from sdclib.metrics.order import average_precision_of_hits
 from sdclib.metrics.policies import DENOMINATORS, EMPTY, check_top_k, summarise
 from sdclib.metrics.relevance import Relevance, Relevant, blocks, check_relevance
 from sdclib.metrics.similarity import PairHistograms
+from sdclib.progress import tqdm
 
 __all__ = ["cosine_mean_average_precision", "cosine_pair_histograms"]
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from tqdm.auto import tqdm
 
 from sdclib.metrics.distances import check_code_pair, hamming_block
 from sdclib.metrics.relevance import Relevance, Relevant, blocks, check_relevance
+from sdclib.progress import tqdm
 
 __all__ = ["PairCounts", "as_counts", "count_pairs"]
 

@@ -83,7 +83,7 @@ def test_figures_are_shown_with_captions_and_alternative_texts(visited):
 
 
 def test_search_finds_pages(visited):
-    assert any("Similarity collapse" in result for result in visited["pages"]["search"])
+    assert any("similarity distribution calibration" in result for result in visited["pages"]["search"])
 
 
 def test_pages_are_light(visited):

@@ -4,7 +4,7 @@ BIN := .venv/bin
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 
-.PHONY: help env study results book test check format lock bench clean
+.PHONY: help env study results book notebooks test check format lock bench clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ check: env  ## Lint, format check, type check
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+notebooks: env  ## Execute the notebooks in place, so that they are committed with outputs
+	$(BIN)/python scripts/execute_notebooks.py
 
 format: env  ## Format code and notebooks
 	$(BIN)/ruff check --fix

@@ -54,13 +54,10 @@ def execute(notebooks: Path, executed: Path, names: list[str]) -> None:
 
 def render(source: Path, out: Path) -> Path:
     """Run jupyter-book with warnings as errors; return the path of the first page."""
-    command = [
-        str(Path(sys.executable).with_name("jupyter-book")),
-        "build",
-        str(source),
-        "--path-output",
-        str(out),
-    ]
+    tool = Path(sys.executable).with_name("jupyter-book")
+    if not tool.is_file():
+        raise SystemExit(f"jupyter-book: expected {tool}, found none; install the extra 'book'")
+    command = [str(tool), "build", str(source), "--path-output", str(out)]
     done = subprocess.run(
         [*command, "-W", "-n", "--keep-going", "-q"], capture_output=True, text=True, check=False
     )

@@ -23,6 +23,7 @@ __all__ = [
     "plot_intersections",
     "plot_pair_histogram",
     "plot_pair_histograms",
+    "plot_tie_bounds",
 ]
 
 # Okabe and Ito's palette
@@ -114,16 +115,16 @@ def plot_intersections(summary: pd.DataFrame) -> Figure:
     colors = method_colors(list(summary["label"]))
     markers = {label: marker for label, marker in zip(summary["label"].unique(), "osD^vP*X", strict=False)}
     for axes, n_bits in zip(grid.flat, lengths, strict=True):
-        for row in summary[summary["n_bits"] == n_bits].itertuples():
+        for row in summary[summary["n_bits"] == n_bits].to_dict("records"):
             axes.errorbar(
-                row.intersection,
-                row.map_expected,
-                xerr=np.nan_to_num(row.intersection_ci),
-                yerr=np.nan_to_num(row.map_expected_ci),
-                color=colors[row.label],
-                marker=markers[row.label],
+                row["intersection"],
+                row["map_expected"],
+                xerr=np.nan_to_num(row["intersection_ci"]),
+                yerr=np.nan_to_num(row["map_expected_ci"]),
+                color=colors[row["label"]],
+                marker=markers[row["label"]],
                 linestyle="",
-                label=row.label,
+                label=row["label"],
             )
         axes.set(title=f"{n_bits} bits")
     figure.supxlabel("intersection of positive and negative pairs (%)", fontsize="medium")
@@ -149,5 +150,28 @@ def plot_calibration(distributions: Mapping[str, CalibrationDistribution]) -> Fi
         axes.plot(u, distribution.quantile(u), color=color, label=label)
     axes.set(xlabel="probability u", ylabel="quantile (cosine similarity)", xlim=(0, 1), ylim=(-1, 1))
     axes.legend(frameon=False)
+    sns.despine(figure)
+    return figure
+
+
+def plot_tie_bounds(results: pd.DataFrame) -> Figure:
+    """Show mAP between the worst and the best order of ties, one row a run.
+
+    Parameters
+    ----------
+    results : DataFrame
+        label, n_bits, map_expected, map_optimistic, map_pessimistic (in [0, 1]), see `sdclib.tables.read_results`.
+    """
+    table = results.sort_values(["n_bits", "map_expected"])
+    colors = method_colors(list(table["label"]))
+    figure, axes = plt.subplots(figsize=(6.5, 0.32 * len(table) + 0.8), layout="constrained")
+    for height, row in enumerate(table.to_dict("records")):
+        bounds = 100 * row["map_pessimistic"], 100 * row["map_optimistic"]
+        axes.plot(bounds, (height, height), color=colors[row["label"]], linewidth=3, alpha=0.5)
+        axes.plot(100 * row["map_expected"], height, color=colors[row["label"]], marker="o")
+    axes.set_yticks(
+        range(len(table)), [f"{row['label']}, {row['n_bits']} bits" for row in table.to_dict("records")]
+    )
+    axes.set_xlabel("mAP@R (%)")
     sns.despine(figure)
     return figure

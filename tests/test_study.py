@@ -60,6 +60,7 @@ def test_release_is_within_a_point_of_a_plain_reference(metrics):
 def test_same_seed_same_codes_on_the_embedded_data():
     data = load_features("cifar10-embedded")
     first, second = (
-        make_hasher("sdc", 64, seed=7, preset="paper", epochs=2).fit(data.train).pack(data.database) for _ in range(2)
+        make_hasher("sdc", 64, seed=7, preset="paper", epochs=2).fit(data.train).pack(data.database)
+        for _ in range(2)
     )
     np.testing.assert_array_equal(first, second)

@@ -21,18 +21,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sdclib.backbones import Backbone, cache_dir, load_backbone
-from sdclib.features import (
-    DATA,
-    class_split,
-    energy_preserving_map,
-    quantisation_scale,
-    quantise,
-    split_sha256,
-    unpack_features,
-)
+from sdclib.features import DATA, unpack_features
 from sdclib.files import write_bytes, write_json
 from sdclib.metrics import cosine_mean_average_precision, cosine_pair_histograms, intersection
+from sdclib.packing import energy_preserving_map, quantisation_scale, quantise
 from sdclib.progress import tqdm
+from sdclib.splits import class_split, split_sha256
 
 SEED = 42
 TOP_K = 1000
@@ -213,7 +207,7 @@ def main(argv: list[str] | None = None) -> None:
         },
         "reduction": {
             "method": "right singular vectors of the database, uncentred, weighted to keep the mean squared norm "
-            "(sdclib.features.energy_preserving_map); int8 a component, step = largest database value / 127",
+            "(sdclib.packing.energy_preserving_map); int8 a component, step = largest database value / 127",
             "n_components": arguments.components,
         },
         "counts": {
@@ -224,7 +218,7 @@ def main(argv: list[str] | None = None) -> None:
         },
         "top_k": TOP_K,
         "seed": SEED,
-        "split": "sdclib.features.class_split; ids are the first 8 bytes of the SHA-256 of an image's RGB pixels",
+        "split": "sdclib.splits.class_split; ids are the first 8 bytes of the SHA-256 of an image's RGB pixels",
         "split_sha256": split_sha256(split, pixels),
         "whole_split_sha256": split_sha256(whole, pixels),
         "npz_bytes": len(data),

@@ -19,20 +19,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from sdclib.features import (
-    DATA,
-    FEATURE_SETS,
-    FeatureSet,
-    class_split,
-    dequantise,
-    energy_preserving_map,
-    load_features,
-    quantisation_scale,
-    quantise,
-    read_packed,
-    split_sha256,
-)
+from sdclib.features import DATA, FEATURE_SETS, FeatureSet, load_features, read_packed
 from sdclib.metrics import cosine_mean_average_precision, cosine_pair_histograms, intersection
+from sdclib.packing import dequantise, energy_preserving_map, quantisation_scale, quantise
+from sdclib.splits import class_split, split_sha256
 
 PATH = DATA / "cifar10_embedded.npz"
 

@@ -4,7 +4,7 @@ BIN := .venv/bin
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 
-.PHONY: help env study results book notebooks test check format lock bench clean
+.PHONY: help env study results sweep verify-results book notebooks test check format lock bench clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -19,9 +19,16 @@ env: .venv/.complete  ## Make the virtual environment .venv from the lock file
 
 study: results book  ## Run the main job on the embedded data, print its table, build the book
 
-results: env  ## Run the sweep of config/main.yaml and collect its table
-	$(BIN)/python -m snakemake --quiet rules --configfile config/main.yaml
+results: env  ## Run every sweep under config/, collect its table, print the main table
+	$(BIN)/python scripts/sweep.py $(wildcard config/*.yaml)
 	$(BIN)/python scripts/print_table.py results/main.csv
+
+CONFIG ?= config/main.yaml
+sweep: env  ## Run one sweep, or take it up where it was stopped: make sweep CONFIG=config/main.yaml
+	$(BIN)/python scripts/sweep.py $(CONFIG)
+
+verify-results: env  ## Say which rows of the tables are stale, and run a random handful again
+	$(BIN)/python scripts/verify_results.py $(wildcard config/*.yaml)
 
 book: env  ## Execute the chapters and build the book; prints the path of its first page
 	$(BIN)/python scripts/build_book.py

@@ -158,3 +158,40 @@ def collect_histograms(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | 
         table.insert(0, "id", spec.id)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
+
+
+def failed_runs(
+    specs: Iterable[RunSpec], runs: str | os.PathLike[str] | None = None
+) -> list[tuple[RunSpec, str, Path]]:
+    """Find the runs that ended in an error: each with its last error line and its executed notebook.
+
+    A run that was cut or has not started is not among them.
+    """
+    runs = Path(runs_folder() if runs is None else runs)
+    failures = []
+    for spec in specs:
+        notebook = runs / spec.id / "train.ipynb"
+        if (runs / spec.id / "record.json").is_file() or not notebook.is_file():
+            continue
+        try:
+            outputs = [output for cell in read_json(notebook)["cells"] for output in cell.get("outputs", [])]
+        except ValueError:  # cut while it was written
+            continue
+        for output in outputs:
+            if output.get("output_type") == "error":
+                failures.append((spec, f"{output['ename']}: {output['evalue']}", notebook))
+                break
+    return failures
+
+
+def stale_rows(table: pd.DataFrame, specs: Iterable[RunSpec]) -> pd.DataFrame:
+    """Rows of a table of runs whose id is not that of any given run: made from other code, data or settings.
+
+    Parameters
+    ----------
+    table : DataFrame
+        See `collect_records`.
+    specs : iterable of RunSpec
+        The runs that the table is to have; their ids are made from the code and data that are here now.
+    """
+    return table[~table["id"].isin({spec.id for spec in specs})]

@@ -1,0 +1,108 @@
+"""Kill a sweep of 24 runs three times with SIGKILL, take it up each time with the same command, compare the tables.
+
+python -m benchmarks.check_resume [--kills 3] [--seed 0]
+
+Prints what was found and ends with exit code 1 if the table differs from that of an undisturbed sweep in any row, or
+if a run that was finished before a kill was run again. It works in a temporary folder and touches no results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from sdclib.provenance import PROJECT_ROOT, RESULTS
+
+CONFIG = """\
+table: {table}
+data: cifar10-embedded
+n_bits: [8, 16, 32, 64]
+seeds: [0, 1, 2]
+runs:
+  - {{method: lsh}}
+  - {{method: itq}}
+"""
+MEASURED = ["id", "data", "method", "n_bits", "seed", "parameters", "top_k", "code_sha256", "data_sha256"]
+
+
+def start(config: Path, runs: Path) -> subprocess.Popen:
+    """Start the sweep in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "scripts/sweep.py", str(config)],
+        cwd=PROJECT_ROOT,
+        env={**os.environ, "SDC_RUNS": str(runs)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def finished(runs: Path) -> dict[str, int]:
+    """Time of writing of every whole record, in nanoseconds."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in runs.glob("*/record.json")}
+
+
+def sweep(folder: Path, name: str, kills: int, rng: random.Random) -> tuple[pd.DataFrame, int]:
+    """Run one sweep, killed `kills` times; return its table and how many finished runs were run again."""
+    table, runs = f"check_resume_{os.getpid()}_{name}", folder / name
+    config = folder / f"{name}.yaml"
+    config.write_text(CONFIG.format(table=table))
+    repeated = 0
+    before: dict[str, int] = {}
+    for _ in range(kills):
+        process = start(config, runs)
+        time.sleep(rng.uniform(15, 45))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        repeated += sum(finished(runs).get(key) != value for key, value in before.items())
+        before = finished(runs)
+        print(f"{name}: killed with {len(before)} runs finished", flush=True)
+    begun = time.perf_counter()
+    code = start(config, runs).wait()
+    print(f"{name}: last call took {time.perf_counter() - begun:.0f} s, exit code {code}", flush=True)
+    repeated += sum(finished(runs).get(key) != value for key, value in before.items())
+    path = RESULTS / f"{table}.csv"
+    result = pd.read_csv(path, dtype={"id": str})
+    path.unlink()
+    path.with_name(f"{table}_histograms.csv").unlink()
+    return result, repeated
+
+
+def main() -> None:
+    """Run both sweeps and compare."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--kills", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=None, help="of the moments; random by default")
+    arguments = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="check-resume-"))
+    rng = random.Random(arguments.seed)
+    try:
+        undisturbed, _ = sweep(folder, "undisturbed", 0, rng)
+        killed, repeated = sweep(folder, "killed", arguments.kills, rng)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    metrics = [
+        name for name in undisturbed if name.startswith(("map_", "intersection", "overlap", "bit_", "unique"))
+    ]
+    columns = MEASURED + metrics
+    same = undisturbed[columns].equals(killed[columns])
+    print(
+        f"{len(undisturbed)} and {len(killed)} rows, equal row for row: {same}; finished runs run again: {repeated}"
+    )
+    sys.exit(0 if same and repeated == 0 else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Run the sweep of a configuration, or take it up again where it was stopped; one sweep at a time.
+
+python scripts/sweep.py config/main.yaml [more.yaml ...] [-- options of snakemake]
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from sdclib.experiment import RunSpec, expand_config
+from sdclib.records import failed_runs, runs_folder
+from sdclib.tables import method_label
+
+SNAKEMAKE = [sys.executable, "-m", "snakemake"]
+
+
+@contextmanager
+def only_sweep(runs: Path) -> Iterator[None]:
+    """Hold the lock of a folder of run records; wait while another sweep holds it.
+
+    The system lets go of the lock when the process ends in whatever way, so a killed sweep blocks nobody.
+    """
+    runs.mkdir(parents=True, exist_ok=True)
+    with (runs / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"another sweep is at work on {runs}: waiting for it", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def run_sweep(config: Path, options: list[str]) -> int:
+    """Run one configuration by Snakemake; return its exit code. The caller holds the lock."""
+    arguments = ["--configfile", str(config)]
+    # Locks in the working folder are those of a killed sweep: a living one would hold `only_sweep`.
+    subprocess.run([*SNAKEMAKE, "--unlock", *arguments], capture_output=True, check=False)
+    return subprocess.run([*SNAKEMAKE, "--quiet", "rules", *arguments, *options], check=False).returncode
+
+
+def report_failures(specs: list[RunSpec], runs: Path) -> None:
+    """Name the runs that have failed, with their settings, error and executed notebook."""
+    failures = failed_runs(specs, runs)
+    if failures:
+        print(f"\n{len(failures)} of {len(specs)} runs failed:")
+    for spec, error, notebook in failures:
+        label = method_label(spec.method, spec.parameters)
+        print(
+            f"- {spec.id}: {label}, {spec.n_bits} bits, seed {spec.seed}, {spec.data}\n  {error}\n  {notebook}"
+        )
+
+
+def main() -> None:
+    """Parse the command line and run; the exit code is not 0 if a run failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("configs", nargs="+", type=Path)
+    arguments, options = parser.parse_known_args()
+    options = [option for option in options if option != "--"]
+    worst = 0
+    for config in arguments.configs:
+        specs = expand_config(yaml.safe_load(config.read_text(encoding="utf-8")))
+        with only_sweep(runs_folder()):
+            code = run_sweep(config, options)
+        if code:
+            report_failures(specs, runs_folder())
+        worst = max(worst, code)
+    sys.exit(worst)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Make the committed splits of the image sets again: the files of ``sdclib/data/splits`` and their manifest.
+
+    SDC_DATA=FOLDER python scripts/make_splits.py [NAME ...]
+
+The rules are seeded, so the same images give the same bytes on every machine. With ``--check`` nothing is written, and
+it fails where a file would differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from sdclib.datasets import COMMITTED_SETS
+from sdclib.datasets.committed import MANIFEST, CommittedSet, split_bytes
+from sdclib.files import read_json, write_bytes, write_json
+from sdclib.images import data_root
+from sdclib.splits import split_sha256
+
+
+def make_split(committed: CommittedSet) -> tuple[bytes, dict[str, Any]]:
+    """Make the content of a committed file and its manifest entry from the images in ``data_root() / name``."""
+    found = committed.find(data_root() / committed.name, False)
+    split = committed.rule(found)
+    images = committed.image_set(found, split)
+    data = split_bytes(committed, found, split)
+    counts: dict[str, Any] = {
+        "query": len(images.query),
+        "database": len(images.database),
+        "train": len(images.train),
+        "labels": len(images.class_names),
+    }
+    if images.labels.ndim == 1:
+        for role in ("query", "train"):
+            per_class = np.bincount(images.labels[getattr(images, role)], minlength=counts["labels"])
+            counts[f"{role}_per_class"] = sorted({int(count) for count in per_class})
+    entry = {
+        "file_sha256": hashlib.sha256(data).hexdigest(),
+        "data_sha256": images.sha256,
+        "split_sha256": split_sha256(split, found.ids),
+        "rule": committed.rule_text,
+        "counts": counts,
+    }
+    return data, entry
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Make the files; return 1 where ``--check`` found a difference."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(COMMITTED_SETS))
+    parser.add_argument("--check", action="store_true", help="compare only")
+    arguments = parser.parse_args(argv)
+    unknown = sorted(set(arguments.names) - set(COMMITTED_SETS))
+    if unknown:
+        parser.error(f"expected names among {', '.join(COMMITTED_SETS)}, got {', '.join(unknown)}")
+    manifest = read_json(MANIFEST) if MANIFEST.is_file() else {}
+    status = 0
+    for name in arguments.names or COMMITTED_SETS:
+        committed = COMMITTED_SETS[name]
+        data, entry = make_split(committed)
+        print(f"{committed.file.name}: {len(data)} bytes, {entry['counts']}")
+        if arguments.check:
+            if manifest.get(name) != entry or committed.file.read_bytes() != data:
+                print(f"{committed.file.name}: differs from the committed file")
+                status = 1
+            continue
+        write_bytes(committed.file, data)
+        write_json(MANIFEST, manifest := manifest | {name: entry})
+    return status
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

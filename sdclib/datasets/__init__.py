@@ -1,0 +1,62 @@
+"""Image sets by name, each with its split: `load_image_set`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from sdclib.checks import check_name
+from sdclib.datasets.caltech101 import CALTECH101
+from sdclib.datasets.cifar10 import CIFAR10
+from sdclib.datasets.coil20 import COIL20
+from sdclib.datasets.committed import CommittedSet
+from sdclib.datasets.corel5k import COREL5K
+from sdclib.datasets.fashion_mnist import FASHION_MNIST
+from sdclib.datasets.folder import load_folder
+from sdclib.images import ImageSet
+
+__all__ = ["COMMITTED_SETS", "IMAGE_SETS", "load_image_set"]
+
+COMMITTED_SETS: dict[str, CommittedSet] = {
+    committed.name: committed for committed in (CALTECH101, CIFAR10, COIL20, COREL5K, FASHION_MNIST)
+}
+
+_LOADERS: dict[str, Callable[..., ImageSet]] = {
+    **{name: committed.load for name, committed in COMMITTED_SETS.items()},
+    "folder": load_folder,
+}
+
+IMAGE_SETS = tuple(sorted(_LOADERS))
+"""Names that `load_image_set` knows."""
+
+
+def load_image_set(name: str, *, train_in_database: bool = True, **options: Any) -> ImageSet:
+    """Load a set of images by name.
+
+    Parameters
+    ----------
+    name : str
+        One of `IMAGE_SETS`.
+    train_in_database : bool
+        Whether training images stay in the database, as in the paper. False takes them out (they are then
+        `ImageSet.separate_train`, and the name ends in -disjoint).
+    **options
+        ``root``: the set's folder, by default the one called `name` in `sdclib.images.data_root`. Others as in
+        `CommittedSet.load` (``download``), `load_folder` (``n_query``, ``n_train``, ``top_k``, ``seed``).
+
+    Returns
+    -------
+    ImageSet
+
+    Raises
+    ------
+    ValueError
+        If the name or an option is unknown, or the images are not those expected; the message says which.
+    """
+    loader = _LOADERS[check_name(name, "name", _LOADERS)]
+    known = set(inspect.signature(loader).parameters)
+    for option in options:
+        check_name(option, f"options of image set {name!r}", known)
+    images = loader(**options)
+    return images if train_in_database else images.disjoint()

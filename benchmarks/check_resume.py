@@ -21,61 +21,57 @@ from pathlib import Path
 
 import pandas as pd
 
-from sdclib.provenance import PROJECT_ROOT, RESULTS
+from sdclib.provenance import PROJECT_ROOT
 
 CONFIG = """\
-table: {table}
+table: resumed
 data: cifar10-embedded
 n_bits: [8, 16, 32, 64]
 seeds: [0, 1, 2]
 runs:
-  - {{method: lsh}}
-  - {{method: itq}}
+  - {method: lsh}
+  - {method: itq}
 """
 MEASURED = ["id", "data", "method", "n_bits", "seed", "parameters", "top_k", "code_sha256", "data_sha256"]
 
 
-def start(config: Path, runs: Path) -> subprocess.Popen:
+def start(config: Path, results: Path) -> subprocess.Popen:
     """Start the sweep in a process group of its own."""
     return subprocess.Popen(
         [sys.executable, "scripts/sweep.py", str(config)],
         cwd=PROJECT_ROOT,
-        env={**os.environ, "SDC_RUNS": str(runs)},
+        env={**os.environ, "SDC_RESULTS": str(results)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
 
 
-def finished(runs: Path) -> dict[str, int]:
+def finished(results: Path) -> dict[str, int]:
     """Time of writing of every whole record, in nanoseconds."""
-    return {path.parent.name: path.stat().st_mtime_ns for path in runs.glob("*/record.json")}
+    return {path.parent.name: path.stat().st_mtime_ns for path in results.glob("runs/*/record.json")}
 
 
 def sweep(folder: Path, name: str, kills: int, rng: random.Random) -> tuple[pd.DataFrame, int]:
     """Run one sweep, killed `kills` times; return its table and how many finished runs were run again."""
-    table, runs = f"check_resume_{os.getpid()}_{name}", folder / name
+    results = folder / name
     config = folder / f"{name}.yaml"
-    config.write_text(CONFIG.format(table=table))
+    config.write_text(CONFIG)
     repeated = 0
     before: dict[str, int] = {}
     for _ in range(kills):
-        process = start(config, runs)
+        process = start(config, results)
         time.sleep(rng.uniform(15, 45))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        repeated += sum(finished(runs).get(key) != value for key, value in before.items())
-        before = finished(runs)
+        repeated += sum(finished(results).get(key) != value for key, value in before.items())
+        before = finished(results)
         print(f"{name}: killed with {len(before)} runs finished", flush=True)
     begun = time.perf_counter()
-    code = start(config, runs).wait()
+    code = start(config, results).wait()
     print(f"{name}: last call took {time.perf_counter() - begun:.0f} s, exit code {code}", flush=True)
-    repeated += sum(finished(runs).get(key) != value for key, value in before.items())
-    path = RESULTS / f"{table}.csv"
-    result = pd.read_csv(path, dtype={"id": str})
-    path.unlink()
-    path.with_name(f"{table}_histograms.csv").unlink()
-    return result, repeated
+    repeated += sum(finished(results).get(key) != value for key, value in before.items())
+    return pd.read_csv(results / "resumed.csv", dtype={"id": str}), repeated
 
 
 def main() -> None:

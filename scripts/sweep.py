@@ -16,10 +16,11 @@ from pathlib import Path
 import yaml
 
 from sdclib.experiment import RunSpec, expand_config
-from sdclib.records import failed_runs, runs_folder
+from sdclib.records import failed_runs, read_record, runs_folder
 from sdclib.tables import method_label
 
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
+LEFT = Path(".snakemake")  # Snakemake's own records, in the working folder
 
 
 @contextmanager
@@ -38,11 +39,32 @@ def only_sweep(runs: Path) -> Iterator[None]:
         yield
 
 
-def run_sweep(config: Path, options: list[str]) -> int:
+def run_folder(spec: RunSpec) -> Path:
+    """Folder of a run's record."""
+    return runs_folder() / spec.id
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a record is there and undamaged."""
+    try:
+        read_record(folder)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def run_sweep(config: Path, specs: list[RunSpec], options: list[str]) -> int:
     """Run one configuration by Snakemake; return its exit code. The caller holds the lock."""
     arguments = ["--configfile", str(config)]
-    # Locks in the working folder are those of a killed sweep: a living one would hold `only_sweep`.
-    subprocess.run([*SNAKEMAKE, "--unlock", *arguments], capture_output=True, check=False)
+    # What is left in the working folder is a killed sweep's: a living one would hold `only_sweep`.
+    if any(LEFT.glob("locks/*")):
+        subprocess.run([*SNAKEMAKE, "--unlock", *arguments], capture_output=True, check=False)
+    if any(LEFT.glob("incomplete/*")):
+        # A run that had written its record whole when its process was killed is not to run again.
+        whole = [str(folder / "record.json") for folder in map(run_folder, specs) if is_whole(folder)]
+        subprocess.run(
+            [*SNAKEMAKE, *arguments, "--cleanup-metadata", *whole], capture_output=True, check=False
+        )
     return subprocess.run([*SNAKEMAKE, "--quiet", "rules", *arguments, *options], check=False).returncode
 
 
@@ -68,7 +90,7 @@ def main() -> None:
     for config in arguments.configs:
         specs = expand_config(yaml.safe_load(config.read_text(encoding="utf-8")))
         with only_sweep(runs_folder()):
-            code = run_sweep(config, options)
+            code = run_sweep(config, specs, options)
         if code:
             report_failures(specs, runs_folder())
         worst = max(worst, code)

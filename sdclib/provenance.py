@@ -19,9 +19,8 @@ __all__ = ["PROJECT_ROOT", "RESULTS", "code_sha256", "git_commit", "machine", "p
 
 PACKAGE = Path(__file__).parent
 PROJECT_ROOT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else Path.cwd()
-RESULTS = (
-    PROJECT_ROOT / "results"
-)  # of the checkout; of the working folder where the package is installed alone
+# Of the checkout; of the working folder where the package is installed alone; or where the variable says.
+RESULTS = Path(os.environ.get("SDC_RESULTS") or PROJECT_ROOT / "results").resolve()
 PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "faiss-cpu", "pandas")
 
 

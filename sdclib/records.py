@@ -32,8 +32,8 @@ FORMAT_VERSION = 1
 
 
 def runs_folder() -> Path:
-    """Where run records lie: the folder ``$SDC_RUNS``, else `runs` in the results folder."""
-    return Path(os.environ.get("SDC_RUNS") or RESULTS / "runs")
+    """Where run records lie: `runs` in the results folder, which is ``$SDC_RESULTS``, else `results`."""
+    return RESULTS / "runs"
 
 
 def write_record(experiment: Experiment, runs: str | os.PathLike[str] | None = None) -> Path:

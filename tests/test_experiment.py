@@ -250,10 +250,9 @@ class TestRecords:
         assert histograms.groupby("id")["positive"].sum().nunique() == 1
 
     def test_runs_folder(self, monkeypatch, tmp_path):
-        monkeypatch.delenv("SDC_RUNS", raising=False)
         assert runs_folder() == provenance.RESULTS / "runs"
-        monkeypatch.setenv("SDC_RUNS", str(tmp_path))
-        assert runs_folder() == tmp_path
+        monkeypatch.setattr("sdclib.records.RESULTS", tmp_path)
+        assert runs_folder() == tmp_path / "runs"
 
 
 def run_data(spec):

@@ -1,0 +1,103 @@
+"""Sweeps as a user starts them: failures named, others finished, cut sweeps taken up, two at once."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import yaml
+
+from scripts.verify_results import METRICS
+from sdclib.experiment import RunSpec, expand_config
+from sdclib.provenance import PROJECT_ROOT
+from sdclib.records import failed_runs, stale_rows
+
+pytestmark = pytest.mark.slow
+GOOD = {"table": "t", "data": "cifar10-embedded", "n_bits": [8, 16], "seeds": 0, "runs": [{"method": "sign"}]}
+FAILING = {**GOOD, "runs": [{"method": "sign"}, {"method": "itq", "n_bits": 300}]}
+
+
+@pytest.fixture
+def results(tmp_path):
+    return tmp_path / "results"
+
+
+def start(config, results, *options):
+    """Start a sweep in a process group of its own."""
+    path = results.parent / f"{config['table']}.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return subprocess.Popen(
+        [sys.executable, "scripts/sweep.py", str(path), *options],
+        cwd=PROJECT_ROOT,
+        env={**os.environ, "SDC_RESULTS": str(results)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def ids(config):
+    return [spec.id for spec in expand_config(config)]
+
+
+def test_a_failing_run_is_named_and_the_others_finish(results):
+    process = start(FAILING, results)
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode != 0
+    *good, bad = ids(FAILING)
+    assert all((results / "runs" / run / "record.json").is_file() for run in good)
+    assert not (results / "runs" / bad / "record.json").exists()
+    assert "1 of 3 runs failed" in printed
+    assert str(results / "runs" / bad / "train.ipynb") in printed
+    assert "n_bits: expected at most min(n_samples, n_features) = 256, got 300" in printed
+    ((spec, error, notebook),) = failed_runs(expand_config(FAILING), results / "runs")
+    assert (spec.method, spec.n_bits) == ("itq", 300)
+    assert error.startswith("ValueError: n_bits")
+    assert notebook.is_file()
+
+
+def test_killed_at_a_random_moment_and_taken_up_while_another_waits(results):
+    process = start(GOOD, results)
+    deadline = time.monotonic() + 120
+    first = None
+    while first is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+        first = next((results / "runs").glob("*/record.json"), None)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert first is not None
+    written = first.stat().st_mtime_ns
+    # two at once on one folder: one waits for the other
+    pair = [start(GOOD, results) for _ in range(2)]
+    printed = [process.communicate(timeout=300)[0] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], printed
+    assert sum("another sweep is at work" in text for text in printed) == 1
+    assert first.stat().st_mtime_ns == written
+    table = pd.read_csv(results / "t.csv", dtype={"id": str})
+    assert table["id"].tolist() == ids(GOOD)
+    # what two commands made is what the committed table has
+    committed = pd.read_csv(PROJECT_ROOT / "results" / "main.csv").query("method == 'sign' and n_bits == 16")
+    for metric in METRICS:
+        assert table.loc[table["n_bits"] == 16, metric].item() == pytest.approx(
+            committed[metric].item(), abs=0.005
+        )
+
+
+def test_slurm_takes_the_same_files(results):
+    process = start(GOOD, results, "--workflow-profile", "workflow/profiles/slurm", "--dry-run")
+    printed, _ = process.communicate(timeout=120)
+    if "snakemake_executor_plugin" in printed or "invalid choice: 'slurm'" in printed:
+        pytest.skip("no Slurm executor plugin; it is in the extra 'slurm'")
+    assert process.returncode == 0, printed
+    assert re.search(r"^run +2$", printed, flags=re.M), printed
+
+
+def test_stale_rows_are_those_of_other_code_data_or_settings():
+    specs = [RunSpec("cifar10-embedded", "sign", n_bits) for n_bits in (8, 16)]
+    table = pd.DataFrame({"id": [specs[0].id, "0123456789abcdef"]})
+    assert stale_rows(table, specs)["id"].tolist() == ["0123456789abcdef"]

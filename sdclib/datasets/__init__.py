@@ -14,9 +14,10 @@ from sdclib.datasets.committed import CommittedSet
 from sdclib.datasets.corel5k import COREL5K
 from sdclib.datasets.fashion_mnist import FASHION_MNIST
 from sdclib.datasets.folder import load_folder
+from sdclib.datasets.lists import LISTED_SETS
 from sdclib.images import ImageSet
 
-__all__ = ["COMMITTED_SETS", "IMAGE_SETS", "load_image_set"]
+__all__ = ["COMMITTED_SETS", "IMAGE_SETS", "LISTED_SETS", "load_image_set"]
 
 COMMITTED_SETS: dict[str, CommittedSet] = {
     committed.name: committed for committed in (CALTECH101, CIFAR10, COIL20, COREL5K, FASHION_MNIST)
@@ -24,6 +25,7 @@ COMMITTED_SETS: dict[str, CommittedSet] = {
 
 _LOADERS: dict[str, Callable[..., ImageSet]] = {
     **{name: committed.load for name, committed in COMMITTED_SETS.items()},
+    **{name: listed.load for name, listed in LISTED_SETS.items()},
     "folder": load_folder,
 }
 
@@ -43,7 +45,8 @@ def load_image_set(name: str, *, train_in_database: bool = True, **options: Any)
         `ImageSet.separate_train`, and the name ends in -disjoint).
     **options
         ``root``: the set's folder, by default the one called `name` in `sdclib.images.data_root`. Others as in
-        `CommittedSet.load` (``download``), `load_folder` (``n_query``, ``n_train``, ``top_k``, ``seed``).
+        `CommittedSet.load` (``download``), `ListedSet.load` (``lists``, ``missing``, ...) and `load_folder`
+        (``n_query``, ``n_train``, ``top_k``, ``seed``).
 
     Returns
     -------

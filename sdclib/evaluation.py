@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from sdclib.codes import bit_balance, unique_code_ratio
 from sdclib.metrics import (
@@ -20,42 +21,56 @@ from sdclib.metrics import (
     overlap_auc,
     pair_histograms,
 )
+from sdclib.metrics.relevance import Relevant
 
 __all__ = ["evaluate_codes", "evaluate_features"]
 
 
 def evaluate_codes(
-    query_codes: ArrayLike, database_codes: ArrayLike, relevant: tuple[NDArray, NDArray], top_k: int
+    query_codes: ArrayLike,
+    database_codes: ArrayLike,
+    relevant: Relevant,
+    top_k: int,
+    *,
+    junk: Sequence[ArrayLike] | None = None,
+    denominator: str = "retrieved",
+    empty: str = "zero",
 ) -> tuple[dict[str, float], pd.DataFrame]:
     """Measure codes.
 
     Parameters
     ----------
     query_codes, database_codes : array-like, shapes (n_query, n_bits), (n_database, n_bits), values 0 and 1
-    relevant : pair of arrays
-        Query and database labels.
+    relevant : tuple of two arrays, or list of index arrays
+        Query and database labels; or the relevant items of each query.
     top_k : int
         The R of mAP@R.
+    junk : sequence of index arrays, optional
+        Items that are taken out of each query's ranking.
+    denominator, empty : str
+        The set's protocol, see `sdclib.metrics.mean_average_precision`; the defaults are the authors' for sets with
+        one label an image.
 
     Returns
     -------
     metrics : dict
         All in [0, 1] but the similarities' means and spreads. ``map_authors``: AP over the first R, ties by index,
-        divided by the hits among them, 0 for a query without hit (the authors' definition). ``map_expected``,
+        divided by the hits among them, 0 for a query without hit (the authors' definition), or as the set's
+        protocol has it. ``map_expected``,
         ``map_optimistic``, ``map_pessimistic``: the same AP, as mean, maximum and minimum over all orders of ties.
         ``intersection``, ``overlap_auc``, ``{positive,negative,all}_{mean,std}``: of the pairs' similarities.
         ``bit_balance``, ``unique_code_ratio``: of the database codes.
     histogram : DataFrame
         similarity, positive, negative: pair counts in n_bits + 1 bins.
     """
-    counts = count_pairs(query_codes, database_codes, relevant)
-    authors: Any = {"top_k": top_k, "denominator": "retrieved", "empty": "zero"}
+    counts = count_pairs(query_codes, database_codes, relevant, junk=junk)
+    authors: Any = {"top_k": top_k, "denominator": denominator, "empty": empty}
     metrics = {
         f"map_{ties}": float(mean_average_precision(counts, ties=ties, **authors))
         for ties in ("expected", "optimistic", "pessimistic")
     }
     metrics["map_authors"] = float(
-        mean_average_precision(query_codes, database_codes, relevant, ties="index", **authors)
+        mean_average_precision(query_codes, database_codes, relevant, ties="index", junk=junk, **authors)
     )
     histograms = pair_histograms(counts)
     metrics |= _similarity_metrics(histograms)
@@ -65,7 +80,14 @@ def evaluate_codes(
 
 
 def evaluate_features(
-    query: ArrayLike, database: ArrayLike, relevant: tuple[NDArray, NDArray], top_k: int
+    query: ArrayLike,
+    database: ArrayLike,
+    relevant: Relevant,
+    top_k: int,
+    *,
+    junk: Sequence[ArrayLike] | None = None,
+    denominator: str = "retrieved",
+    empty: str = "zero",
 ) -> tuple[dict[str, float], pd.DataFrame]:
     """Measure float features ranked by cosine similarity, see `evaluate_codes`.
 
@@ -73,11 +95,11 @@ def evaluate_features(
     """
     value = float(
         cosine_mean_average_precision(
-            query, database, relevant, top_k=top_k, denominator="retrieved", empty="zero"
+            query, database, relevant, top_k=top_k, denominator=denominator, empty=empty, junk=junk
         )
     )
     metrics = {f"map_{ties}": value for ties in ("expected", "optimistic", "pessimistic", "authors")}
-    histograms = cosine_pair_histograms(query, database, relevant, n_bins=200)
+    histograms = cosine_pair_histograms(query, database, relevant, n_bins=200, junk=junk)
     return metrics | _similarity_metrics(histograms), _table(histograms)
 
 

@@ -146,6 +146,7 @@ def run_experiment(spec: RunSpec, features: FeatureSet | None = None, *, progres
     """
     features = load_features(spec.data) if features is None else features
     determinants = spec.determinants()
+    protocol: Any = {"junk": features.junk, "denominator": features.denominator, "empty": features.empty}
     history = query_codes = database_codes = None
     if spec.method == COSINE:
         start = time.perf_counter()
@@ -154,7 +155,7 @@ def run_experiment(spec: RunSpec, features: FeatureSet | None = None, *, progres
             mean = features.train.mean(axis=0)
             query, database = query - mean, database - mean
         fitted = encoded = time.perf_counter()
-        metrics, histogram = evaluate_features(query, database, features.relevant, features.top_k)
+        metrics, histogram = evaluate_features(query, database, features.relevant, features.top_k, **protocol)
     else:
         hasher = spec.make_hasher()
         if "progress" in hasher.get_params():
@@ -164,7 +165,9 @@ def run_experiment(spec: RunSpec, features: FeatureSet | None = None, *, progres
         fitted = time.perf_counter()
         query_codes, database_codes = hasher.transform(features.query), hasher.transform(features.database)
         encoded = time.perf_counter()
-        metrics, histogram = evaluate_codes(query_codes, database_codes, features.relevant, features.top_k)
+        metrics, histogram = evaluate_codes(
+            query_codes, database_codes, features.relevant, features.top_k, **protocol
+        )
         history = getattr(hasher, "history_", None)
     return Experiment(
         spec=spec,

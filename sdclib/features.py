@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from sdclib.checks import check_features, check_int, check_labels, check_name
 from sdclib.files import read_json
+from sdclib.metrics.policies import DENOMINATORS, EMPTY
+from sdclib.metrics.relevance import check_relevance
 from sdclib.packing import dequantise
 
 __all__ = ["FEATURE_SETS", "FeatureSet", "load_features", "read_packed", "unpack_features"]
@@ -35,14 +37,25 @@ class FeatureSet:
         Finite, no row all zeros.
     query_labels, database_labels : ndarray
         Both ids, shapes (n_query,) and (n_database,), int64: relevant where equal; or both 0/1 vectors, shapes
-        (n_query, n_labels) and (n_database, n_labels), uint8: relevant where a label is shared.
+        (n_query, n_labels) and (n_database, n_labels), uint8: relevant where a label is shared. Where there are no
+        labels but a `ground_truth`, 0/1 vectors of length 0.
     train_index : ndarray, shape (n_train,), int64
-        Rows of `database` that are for training, each at most once.
+        Rows of `database` that are for training, each at most once. Empty where `train_features` are given, and
+        where there is nothing to train on, as for a benchmark with a `ground_truth` alone.
     top_k : int
         The R of mAP@R, at most n_database.
     licence, citation : str
     sha256 : str
         Hash of the data, 64 hexadecimal digits.
+    ground_truth : tuple of ndarray, shapes (n_relevant,), int64, optional
+        One a query: rows of `database` that are relevant to it, whatever the labels say.
+    junk : tuple of ndarray, shapes (n_junk,), int64, optional
+        One a query: rows of `database` that are taken out of its ranking; none of them in its `ground_truth`.
+    train_features : ndarray, shape (n_train, d), float32, optional
+        Training features where they are not in the database; `train_index` is then empty.
+    denominator, empty : str
+        How average precision is divided and what a query without a hit counts in this set's protocol, see
+        `sdclib.metrics.mean_average_precision`.
 
     Raises
     ------
@@ -60,6 +73,11 @@ class FeatureSet:
     licence: str
     citation: str
     sha256: str
+    ground_truth: tuple[NDArray[np.int64], ...] | None = None
+    junk: tuple[NDArray[np.int64], ...] | None = None
+    train_features: NDArray[np.float32] | None = None
+    denominator: str = "retrieved"
+    empty: str = "zero"
 
     def __post_init__(self) -> None:
         query = check_features(self.query, "query")
@@ -71,7 +89,29 @@ class FeatureSet:
                 "query_labels, database_labels: expected both ids of shape (n,) or both 0/1 vectors with as many "
                 f"columns, got shapes {query_labels.shape} and {database_labels.shape}"
             )
-        train_index = _check_index(self.train_index, "train_index", len(database))
+        if self.ground_truth is None and query_labels.shape[1:] == (0,):
+            raise ValueError(
+                "query_labels: expected at least one label column or a ground_truth, got neither"
+            )
+        ground_truth, junk = self._lists("ground_truth"), self._lists("junk")
+        if ground_truth is not None or junk is not None:
+            relevant = (query_labels, database_labels) if ground_truth is None else list(ground_truth)
+            try:
+                check_relevance(relevant, n_query=len(query), n_database=len(database), junk=junk)
+            except ValueError as error:
+                raise ValueError(f"ground_truth, junk: {error}") from error
+        train = self.train_features
+        if train is None:
+            train_index = self.train_index
+            if ground_truth is None or np.size(train_index):
+                train_index = _check_index(train_index, "train_index", len(database))
+        else:
+            train = check_features(train, "train_features", n_features=query.shape[1])
+            if np.size(self.train_index):
+                raise ValueError(
+                    f"train_index: expected none beside train_features, got {np.size(self.train_index)}"
+                )
+            train_index = np.zeros(0, dtype=np.int64)
         top_k = check_int(self.top_k, "top_k", minimum=1)
         if top_k > len(database):
             raise ValueError(
@@ -79,25 +119,55 @@ class FeatureSet:
             )
         if not re.fullmatch("[0-9a-f]{64}", str(self.sha256)):
             raise ValueError(f"sha256: expected 64 hexadecimal digits, got {self.sha256!r}")
+        check_name(self.denominator, "denominator", DENOMINATORS)
+        check_name(self.empty, "empty", EMPTY)
         for field, value in {
             "query": query,
             "database": database,
             "query_labels": query_labels,
             "database_labels": database_labels,
-            "train_index": train_index,
+            "train_index": np.asarray(train_index, dtype=np.int64),
             "top_k": top_k,
+            "ground_truth": ground_truth,
+            "junk": junk,
+            "train_features": train,
         }.items():
             object.__setattr__(self, field, value)
 
     @property
     def train(self) -> NDArray[np.float32]:
-        """Training features, a copy of the rows `train_index` of the database, shape (n_train, d), float32."""
+        """Training features, shape (n_train, d), float32: `train_features`, or a copy of the database's `train_index`.
+
+        Raises
+        ------
+        ValueError
+            If the set has neither.
+        """
+        if self.train_features is not None:
+            return self.train_features
+        if not len(self.train_index):
+            raise ValueError(
+                f"train_features: expected features to train on, but {self.name} has none of its own"
+            )
         return self.database[self.train_index]
 
     @property
-    def relevant(self) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
-        """Ground truth as the metrics take it: (query_labels, database_labels)."""
+    def relevant(self) -> tuple[NDArray[np.integer], NDArray[np.integer]] | list[NDArray[np.int64]]:
+        """Ground truth as the metrics take it: a list of index arrays, or (query_labels, database_labels)."""
+        if self.ground_truth is not None:
+            return list(self.ground_truth)
         return self.query_labels, self.database_labels
+
+    def _lists(self, field: str) -> tuple[NDArray[np.int64], ...] | None:
+        """Bring lists of indices to int64 where they are whole numbers; `check_relevance` checks them."""
+        lists = getattr(self, field)
+        if lists is None:
+            return None
+        arrays = (np.asarray(indices) for indices in lists)
+        return tuple(
+            array.astype(np.int64) if array.size == 0 or array.dtype.kind in "iu" else array
+            for array in arrays
+        )
 
 
 def load_features(name: str = "cifar10-embedded") -> FeatureSet:

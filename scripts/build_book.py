@@ -32,6 +32,9 @@ def stage(book: Path, notebooks: Path, source: Path) -> None:
     """
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(book, source, ignore=shutil.ignore_patterns("_build"))
+    # What pages offer for download: the tables and the configurations that made them.
+    shutil.copytree(ROOT / "results", source / "results", ignore=shutil.ignore_patterns("runs"))
+    shutil.copytree(ROOT / "config", source / "config")
     for name in chapters(book):
         if (book / f"{name}.md").is_file():
             continue

@@ -16,6 +16,7 @@ from pathlib import Path
 import yaml
 
 from sdclib.experiment import RunSpec, expand_config
+from sdclib.files import write_text
 from sdclib.records import failed_runs, read_record, runs_folder
 from sdclib.tables import method_label
 
@@ -69,15 +70,17 @@ def run_sweep(config: Path, specs: list[RunSpec], options: list[str]) -> int:
 
 
 def report_failures(specs: list[RunSpec], runs: Path) -> None:
-    """Name the runs that have failed, with their settings, error and executed notebook."""
+    """Name the runs that have failed: settings, error, executed notebook; printed, and with links in `failures.md`."""
     failures = failed_runs(specs, runs)
-    if failures:
-        print(f"\n{len(failures)} of {len(specs)} runs failed:")
+    lines = [f"{len(failures)} of {len(specs)} runs failed", ""]
     for spec, error, notebook in failures:
         label = method_label(spec.method, spec.parameters)
-        print(
-            f"- {spec.id}: {label}, {spec.n_bits} bits, seed {spec.seed}, {spec.data}\n  {error}\n  {notebook}"
+        lines.append(
+            f"- [{spec.id}]({notebook.relative_to(runs)}): {label}, {spec.n_bits} bits, seed {spec.seed}, {spec.data};"
+            f" {error}"
         )
+    print("\n".join(["", *lines]))
+    print(f"\nnotebooks with their errors: {write_text(runs / 'failures.md', chr(10).join(lines) + chr(10))}")
 
 
 def main() -> None:

@@ -53,7 +53,8 @@ def test_a_failing_run_is_named_and_the_others_finish(results):
     assert all((results / "runs" / run / "record.json").is_file() for run in good)
     assert not (results / "runs" / bad / "record.json").exists()
     assert "1 of 3 runs failed" in printed
-    assert str(results / "runs" / bad / "train.ipynb") in printed
+    assert f"[{bad}]({bad}/train.ipynb)" in printed
+    assert f"[{bad}]({bad}/train.ipynb)" in (results / "runs" / "failures.md").read_text()
     assert "n_bits: expected at most min(n_samples, n_features) = 256, got 300" in printed
     ((spec, error, notebook),) = failed_runs(expand_config(FAILING), results / "runs")
     assert (spec.method, spec.n_bits) == ("itq", 300)

@@ -252,6 +252,7 @@ def test_what_a_kill_leaves_between_shard_and_manifest_is_made_again(
     manifest["shards"][2] = None
     (features.folder / "manifest.json").write_text(json.dumps(manifest))
     (features.folder / "shard-00002.npy").write_bytes(b"half")
+    (features.folder / ".manifest.json.abc.tmp").write_bytes(b"half")
     assert content(extract(image_set()).folder) == whole
 
 

@@ -259,20 +259,24 @@ def _locked(folder: Path, *, tell: bool) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / ".lock").open("a")
     with file:
-        _wait_for_lock(file, folder, tell)
+        if _wait_for_lock(file, folder, tell):
+            for path in folder.glob(".*.tmp"):  # what a killed process was just writing
+                path.unlink(missing_ok=True)
         yield
 
 
-def _wait_for_lock(file: IO[str], folder: Path, tell: bool) -> None:
+def _wait_for_lock(file: IO[str], folder: Path, tell: bool) -> bool:
+    """Whether the lock is held now; without locks processes at once do the same work twice."""
     try:
         import fcntl
-    except ImportError:  # not on Windows: processes at once then do the same work twice
-        return
+    except ImportError:  # Windows
+        return False
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         if tell:
             print(f"{folder}: another process extracts these features, waiting for it", file=sys.stderr)
         fcntl.flock(file, fcntl.LOCK_EX)
-    except OSError:
-        pass  # a file system without locks, as on Windows
+    except OSError:  # a file system without locks
+        return False
+    return True

@@ -17,11 +17,13 @@ help:  ## Show the targets
 
 env: .venv/.complete  ## Make the virtual environment .venv from the lock file
 
-study: results book  ## Run the main job on the embedded data, print its table, build the book
-
-results: env  ## Run every sweep under config/, collect its table, print the main table
-	$(BIN)/python scripts/sweep.py $(wildcard config/*.yaml)
+study: env  ## Run the main job on the embedded data, print its table, build the book
+	$(BIN)/python scripts/sweep.py config/main.yaml
 	$(BIN)/python scripts/print_table.py results/main.csv
+	$(BIN)/python scripts/build_book.py
+
+results: env  ## Run every sweep under config/ and collect its table
+	$(BIN)/python scripts/sweep.py $(wildcard config/*.yaml)
 
 CONFIG ?= config/main.yaml
 sweep: env  ## Run one sweep, or take it up where it was stopped: make sweep CONFIG=config/main.yaml

@@ -6,7 +6,7 @@ import hashlib
 import io
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,6 +179,7 @@ def load_features(name: str = "cifar10-embedded") -> FeatureSet:
         One of `FEATURE_SETS`. "cifar10-embedded" comes with the package: 1,000 queries, a database of 10,000 and
         5,000 training images of CIFAR-10 as 256 values each, made from EfficientNet-Lite0's features by
         ``scripts/make_embedded_features.py``; ``data/cifar10_embedded.json`` says how and how faithful it is.
+        Or ``"IMAGE_SET/BACKBONE"``, see `sdclib.extracted.load_extracted`.
 
     Returns
     -------
@@ -191,12 +192,22 @@ def load_features(name: str = "cifar10-embedded") -> FeatureSet:
     FileNotFoundError
         If a data file is missing.
     """
-    return _REGISTRY[check_name(name, "name", _REGISTRY)]()
+    image_set = name.partition("/")[0].removesuffix("-disjoint") if "/" in name else None
+    if image_set in _EXTRACTED:
+        return _EXTRACTED[image_set](name)
+    return _REGISTRY[check_name(name, "name", [*_REGISTRY, *(f"{known}/BACKBONE" for known in _EXTRACTED)])]()
+
+
+def register_extracted(image_sets: Iterable[str], load: Callable[[str], FeatureSet]) -> None:
+    """Let `load_features` take names ``IMAGE_SET/BACKBONE``; `load` gets the whole name."""
+    _EXTRACTED.update(dict.fromkeys(image_sets, load))
 
 
 def _load_cifar10_embedded() -> FeatureSet:
     return read_packed(DATA / "cifar10_embedded.npz")
 
+
+_EXTRACTED: dict[str, Callable[[str], FeatureSet]] = {}  # by image set; filled by sdclib.extracted
 
 _REGISTRY: dict[str, Callable[[], FeatureSet]] = {"cifar10-embedded": _load_cifar10_embedded}
 

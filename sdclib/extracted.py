@@ -1,0 +1,57 @@
+"""Feature sets by the name of an image set and a backbone, extracted when first asked for."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+
+from sdclib.backbones import load_backbone
+from sdclib.datasets import IMAGE_SETS, load_image_set
+from sdclib.feature_cache import extract_features
+from sdclib.features import FeatureSet, register_extracted
+
+__all__ = ["load_extracted"]
+
+DISJOINT = "-disjoint"
+
+
+@functools.lru_cache(maxsize=2)
+def load_extracted(name: str) -> FeatureSet:
+    """Load the features of an image set by a backbone; extract and cache what is not there yet.
+
+    Parameters
+    ----------
+    name : str
+        ``"IMAGE_SET/BACKBONE"``, such as ``"caltech101/efficientnet-lite0"``: see `sdclib.datasets.IMAGE_SETS` and
+        `sdclib.backbones.BACKBONES`. With ``-disjoint`` after the image set the training images are not in the
+        database.
+
+    Returns
+    -------
+    FeatureSet
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, images are not those of the committed split, or a cached file is damaged.
+    """
+    image_set, _, backbone = name.partition("/")
+    disjoint = image_set.endswith(DISJOINT)
+    images = load_image_set(image_set.removesuffix(DISJOINT), train_in_database=not disjoint)
+    cached = extract_features(images, load_backbone(backbone))
+    return FeatureSet(
+        name=name,
+        query=cached.rows(images.query),
+        database=cached.rows(images.database),
+        query_labels=images.labels[images.query],
+        database_labels=images.labels[images.database],
+        train_index=images.train_index,
+        train_features=None if images.separate_train is None else cached.rows(images.train),
+        top_k=images.top_k,
+        licence=images.licence,
+        citation=images.citation,
+        sha256=hashlib.sha256(f"{images.sha256} {cached.sha256}".encode()).hexdigest(),
+    )
+
+
+register_extracted(IMAGE_SETS, load_extracted)

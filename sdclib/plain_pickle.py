@@ -164,6 +164,13 @@ class _Encode(_StandIn):
         return text.encode("latin1")
 
 
+class _MakeBytes(_StandIn):
+    """Stands for ``bytes``, which old protocols name for no bytes."""
+
+    def __call__(self) -> bytes:
+        return b""
+
+
 class _MakeSet(_StandIn):
     """Stands for ``set`` and ``frozenset``, which old protocols name."""
 
@@ -180,6 +187,7 @@ _STAND_INS: dict[tuple[str, str], _StandIn] = {
     ("numpy._core.multiarray", "scalar"): _Scalar(),
     ("numpy._core.numeric", "_frombuffer"): _FromBuffer(),
     ("_codecs", "encode"): _Encode(),
+    **{(module, "bytes"): _MakeBytes() for module in ("builtins", "__builtin__")},
     **{(module, name): _MakeSet() for module in ("builtins", "__builtin__") for name in ("set", "frozenset")},
 }
 

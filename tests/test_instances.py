@@ -1,0 +1,519 @@
+"""Landmark sets: solution files, ground truth pickles that run nothing, junk, and metrics by hand."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from sdclib.evaluation import evaluate_codes, evaluate_features
+from sdclib.experiment import RunSpec, run_experiment
+from sdclib.features import FeatureSet
+from sdclib.ground_truth import read_gnd, read_solution
+from sdclib.instances import INSTANCE_SETS, load_gldv2, load_instance_set, load_revisited
+from sdclib.methods import make_hasher
+from sdclib.plain_pickle import read_plain_pickle
+
+N_DATABASE = 30
+
+
+def vectors(n: int, seed: int, d: int = 12) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
+
+
+def average_precision(query: NDArray[Any], features: FeatureSet, number: int) -> float:
+    """AP over the first R, divided by all relevant items, of the cosine ranking without junk: a plain loop."""
+    assert features.ground_truth is not None
+    relevant = set(features.ground_truth[number].tolist())
+    junk = set() if features.junk is None else set(features.junk[number].tolist())
+    units = features.database / np.linalg.norm(features.database, axis=1, keepdims=True)
+    ranking = [i for i in np.argsort(-(units @ query)) if i not in junk][: features.top_k]
+    hits = total = 0.0
+    for rank, item in enumerate(ranking, start=1):
+        if item in relevant:
+            hits += 1
+            total += hits / rank
+    return total / len(relevant)
+
+
+def protocol(features: FeatureSet) -> dict[str, Any]:
+    return {"junk": features.junk, "denominator": features.denominator, "empty": features.empty}
+
+
+def check_to_metrics(features: FeatureSet) -> None:
+    """Float and binary codes to mAP, the float one compared with the plain loop."""
+    assert features.ground_truth is not None
+    counted = [i for i, items in enumerate(features.ground_truth) if len(items)]
+    expected = np.mean([average_precision(features.query[i], features, i) for i in counted])
+    metrics, _ = evaluate_features(
+        features.query, features.database, features.relevant, features.top_k, **protocol(features)
+    )
+    assert metrics["map_authors"] == pytest.approx(expected)
+    hasher = make_hasher("itq", 8).fit(features.database)
+    codes = hasher.transform(features.query), hasher.transform(features.database)
+    metrics, histogram = evaluate_codes(*codes, features.relevant, features.top_k, **protocol(features))
+    assert 0 <= metrics["map_pessimistic"] <= metrics["map_expected"] <= metrics["map_optimistic"] <= 1
+    assert metrics["map_expected"] > 0
+    junk = 0 if features.junk is None else sum(map(len, features.junk))
+    n_pairs = len(features.query) * len(features.database) - junk
+    assert histogram["positive"].sum() + histogram["negative"].sum() == n_pairs
+    assert histogram["positive"].sum() == sum(map(len, features.ground_truth))
+
+
+# GLDv2
+
+SOLUTION = """id,images,Usage
+q0,i3 i4 i5,Public
+q1,None,Ignored
+q2,i0,Private
+q3,i29 i7,Private
+"""
+
+
+def write_gldv2(root: Path, *, train: bool = True) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    np.savez(root / "query.npz", features=vectors(5, 0), ids=np.array(["q3", "q2", "other", "q0", "q1"]))
+    np.save(root / "index.npy", vectors(N_DATABASE, 1))
+    (root / "index_ids.txt").write_text("".join(f"i{i}\n" for i in range(N_DATABASE)))
+    if train:
+        save_file({"features": vectors(40, 2)}, root / "train.safetensors")
+    (root / "retrieval_solution_v2.1.csv").write_text(SOLUTION)
+
+
+def test_gldv2_to_a_metric(tmp_path: Path) -> None:
+    write_gldv2(tmp_path)
+    features = load_gldv2(root=tmp_path, top_k=20)
+    assert (features.query.shape, features.database.shape, features.train.shape) == (
+        (3, 12),
+        (30, 12),
+        (40, 12),
+    )
+    np.testing.assert_array_equal(features.query, vectors(5, 0)[[3, 1, 0]])  # q0, q2, q3
+    assert [items.tolist() for items in features.relevant] == [[3, 4, 5], [0], [7, 29]]
+    assert (features.denominator, features.empty, features.junk) == ("relevant", "zero", None)
+    assert features.train_index.size == 0
+    check_to_metrics(features)
+    spec = RunSpec("cifar10-embedded", "itq", 8)
+    assert run_experiment(spec, features, progress=False).metrics["map_expected"] > 0
+
+
+def test_gldv2_default_cut_and_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDC_DATA", str(tmp_path))
+    write_gldv2(tmp_path / "gldv2")
+    with pytest.raises(ValueError, match="top_k: expected at most the 30 items of the database, got 100"):
+        load_instance_set("gldv2")
+    np.save(tmp_path / "gldv2" / "index.npy", vectors(120, 1))
+    (tmp_path / "gldv2" / "index_ids.txt").write_text("".join(f"i{i}\n" for i in range(120)))
+    assert load_instance_set("gldv2").top_k == 100
+
+
+def test_gldv2_by_usage_and_without_training_features(tmp_path: Path) -> None:
+    write_gldv2(tmp_path, train=False)
+    features = load_gldv2(root=tmp_path, top_k=20, usage=("Private",))
+    assert len(features.query) == 2
+    check_to_metrics(features)
+    with pytest.raises(ValueError, match="train_features: expected features to train on, but gldv2 has none"):
+        _ = features.train
+    with pytest.raises(ValueError, match=r"expected a file of features learn .*, found none"):
+        load_gldv2(root=tmp_path, top_k=20, train="learn")
+    with pytest.raises(ValueError, match="usage: expected one of Private, Public, got 'Ignored'"):
+        load_gldv2(root=tmp_path, usage=("Ignored",))
+
+
+def test_gldv2_features_that_are_missing(tmp_path: Path) -> None:
+    write_gldv2(tmp_path)
+    (tmp_path / "retrieval_solution_v2.1.csv").write_text(
+        SOLUTION.replace("i29 i7", "i29 i99").replace("i0", "i88")
+    )
+    with pytest.raises(ValueError, match=r"all relevant images of .*\.csv, but 2 have none, first i88"):
+        load_gldv2(root=tmp_path, top_k=20)
+    features = load_gldv2(root=tmp_path, top_k=20, missing="skip")
+    assert [items.tolist() for items in features.relevant] == [[3, 4, 5], [29]]
+    check_to_metrics(features)
+    (tmp_path / "retrieval_solution_v2.1.csv").write_text(SOLUTION + "q9,i1,Public\n")
+    with pytest.raises(ValueError, match=r"all queries of .*, but 1 have none, first q9"):
+        load_gldv2(root=tmp_path, top_k=20)
+    assert len(load_gldv2(root=tmp_path, top_k=20, missing="skip").query) == 3
+    (tmp_path / "retrieval_solution_v2.1.csv").write_text("id,images,Usage\nq9,i1,Public\n")
+    with pytest.raises(ValueError, match="found none"):
+        load_gldv2(root=tmp_path, top_k=20, missing="skip")
+    (tmp_path / "index_ids.txt").unlink()
+    with pytest.raises(ValueError, match=r"index\.npy: expected ids of the images, .* in index_ids\.txt"):
+        load_gldv2(root=tmp_path)
+    (tmp_path / "index.npy").unlink()
+    with pytest.raises(ValueError, match=r"expected a file of features index \(\.npy, .*found none"):
+        load_gldv2(root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,images\nq0,i1\n", "expected the columns id,images,Usage, got id,images"),
+        (SOLUTION + "q0,i1,Public\n", "line 6: expected every query once, got q0 again"),
+        (SOLUTION + "q1,i1,Public\n", "line 6: expected every query once, got q1 again"),
+        (SOLUTION + "q9,i1 i2 i1,Public\n", "line 6: expected every index id once"),
+        (SOLUTION + "q9,None,Public\n", "line 6: expected index ids of the Public query q9, got 'None'"),
+        (SOLUTION + "q9,,Private\n", "line 6: expected index ids of the Private query q9, got ''"),
+        (
+            SOLUTION + "q9,i1,public\n",
+            "line 6: expected Usage to be one of Public, Private, Ignored, got 'public'",
+        ),
+        ("id,images,Usage\nq1,None,Ignored\n", "expected at least one Public or Private query"),
+        ("", "expected a CSV file"),
+    ],
+)
+def test_solutions_that_are_not_as_described(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "solution.csv").write_text(text)
+    with pytest.raises(ValueError, match=rf"solution\.csv.*{message}"):
+        read_solution(tmp_path / "solution.csv")
+
+
+def test_solution_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"solution\.csv: expected GLDv2's retrieval solution, found none"):
+        read_solution(tmp_path / "solution.csv")
+
+
+# Revisited Oxford and Paris
+
+
+def gnd(**changes: Any) -> dict[str, Any]:
+    """Ground truth of three queries in the form of revisitop's files."""
+    return {
+        "imlist": [f"all_souls_{i:06}" for i in range(N_DATABASE)],
+        "qimlist": ["q_a", "q_b", "q_c"],
+        "gnd": [
+            {"bbx": [1.5, 2.0, 30.0, 40.0], "easy": [0, 1], "hard": [2, 3, 4], "junk": [5]},
+            {"bbx": np.array([1.5, 2.0]), "easy": [], "hard": [7], "junk": []},
+            {"bbx": (1, 2), "easy": np.array([9]), "hard": np.array([], int), "junk": np.arange(10, 13)},
+        ],
+    } | changes
+
+
+def write_revisited(root: Path, name: str = "roxford5k", protocol: int = 2, **changes: Any) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    np.save(root / "query.npy", vectors(3, 3))
+    np.save(root / "database.npy", vectors(N_DATABASE, 4))
+    (root / f"gnd_{name}.pkl").write_bytes(pickle.dumps(gnd(**changes), protocol=protocol))
+
+
+@pytest.mark.parametrize("version", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_ground_truth_of_every_pickle_protocol(version: int, tmp_path: Path) -> None:
+    write_revisited(tmp_path, protocol=version)
+    truth = read_gnd(tmp_path / "gnd_roxford5k.pkl")
+    assert truth["qimlist"] == ["q_a", "q_b", "q_c"]
+    assert len(truth["imlist"]) == N_DATABASE
+    lists = [{key: items.tolist() for key, items in entry.items()} for entry in truth["gnd"]]
+    assert lists == [
+        {"easy": [0, 1], "hard": [2, 3, 4], "junk": [5]},
+        {"easy": [], "hard": [7], "junk": []},
+        {"easy": [9], "hard": [], "junk": [10, 11, 12]},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "relevant", "junk"),
+    [
+        ("easy", [[0, 1], [], [9]], [[2, 3, 4, 5], [7], [10, 11, 12]]),
+        ("medium", [[0, 1, 2, 3, 4], [7], [9]], [[5], [], [10, 11, 12]]),
+        ("hard", [[2, 3, 4], [7], []], [[0, 1, 5], [], [9, 10, 11, 12]]),
+    ],
+)
+@pytest.mark.parametrize("revisited", [("roxford", "roxford5k"), ("rparis", "rparis6k")])
+def test_revisited_to_a_metric(
+    revisited: tuple[str, str],
+    name: str,
+    relevant: Any,
+    junk: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SDC_DATA", str(tmp_path))
+    write_revisited(tmp_path / revisited[1], revisited[1])
+    assert f"{revisited[0]}-{name}" in INSTANCE_SETS
+    features = load_instance_set(f"{revisited[0]}-{name}", top_k=20)
+    assert features.name == f"{revisited[0]}-{name}"
+    assert [items.tolist() for items in features.relevant] == relevant
+    assert features.junk is not None
+    assert [items.tolist() for items in features.junk] == junk
+    assert (features.denominator, features.empty) == ("relevant", "skip")
+    check_to_metrics(features)
+    with pytest.raises(ValueError, match="expected features to train on"):
+        _ = features.train
+
+
+def test_junk_changes_the_ranking(tmp_path: Path) -> None:
+    """The query itself is junk: in the ranking it would be first."""
+    write_revisited(tmp_path, gnd=[{"easy": [1], "hard": [], "junk": [0]}] * 3)
+    database = vectors(N_DATABASE, 4)
+    database[1] = database[0] + 0.01
+    np.save(tmp_path / "database.npy", database)
+    np.save(tmp_path / "query.npy", database[[0, 0, 0]])
+    features = load_revisited("roxford", "easy", root=tmp_path, top_k=20)
+    with_junk = evaluate_features(
+        features.query, features.database, features.relevant, 20, **protocol(features)
+    )[0]
+    without = evaluate_features(
+        features.query, features.database, features.relevant, 20, denominator="relevant"
+    )[0]
+    assert (with_junk["map_authors"], without["map_authors"]) == (1, 0.5)
+
+
+def test_revisited_with_training_features_and_ids(tmp_path: Path) -> None:
+    write_revisited(tmp_path)
+    np.save(tmp_path / "train.npy", vectors(50, 5))
+    plain = load_revisited("roxford", "medium", root=tmp_path, top_k=20)
+    assert plain.train.shape == (50, 12)
+    assert (
+        run_experiment(RunSpec("cifar10-embedded", "itq", 8), plain, progress=False).metrics["map_expected"]
+        > 0
+    )
+    assert load_revisited("roxford", root=tmp_path, train=None, top_k=20).train_features is None
+    order = np.random.default_rng(0).permutation(N_DATABASE)
+    names = np.array(gnd()["imlist"])
+    np.savez(tmp_path / "shuffled.npz", features=vectors(N_DATABASE, 4)[order], ids=names[order])
+    shuffled = load_revisited("roxford", root=tmp_path, database="shuffled.npz", top_k=20)
+    assert shuffled.sha256 == plain.sha256
+    np.testing.assert_array_equal(shuffled.database, plain.database)
+    np.savez(tmp_path / "part.npz", features=vectors(4, 4), ids=names[:4])
+    with pytest.raises(ValueError, match="all 30 images of imlist, but 26 have none, first all_souls_000004"):
+        load_revisited("roxford", root=tmp_path, database="part", top_k=20)
+    np.save(tmp_path / "query.npy", vectors(4, 3))
+    with pytest.raises(
+        ValueError, match="expected 3 features in query, one for each image of qimlist, got 4"
+    ):
+        load_revisited("roxford", root=tmp_path, top_k=20)
+    with pytest.raises(ValueError, match="protocol: expected one of easy, hard, medium, got 'E'"):
+        load_revisited("roxford", "E", root=tmp_path)
+    with pytest.raises(ValueError, match="name: expected one of roxford, rparis, got 'oxford'"):
+        load_revisited("oxford")
+    with pytest.raises(ValueError, match=r"name: expected one of gldv2, .*got 'roxford'"):
+        load_instance_set("roxford")
+
+
+QUERY = {"easy": [0], "hard": [], "junk": []}
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([1], "expected a dict with imlist, qimlist and gnd, got list"),
+        ({"imlist": []}, "expected a dict with imlist, qimlist and gnd, got .'imlist'"),
+        (gnd(imlist=[1, 2]), "expected imlist to be a list of names"),
+        (gnd(qimlist=["q", "q", "r"]), "expected every name of qimlist once"),
+        (gnd(gnd=[QUERY]), "expected gnd to be a list with one entry for each of 3 queries"),
+        (
+            gnd(gnd=[QUERY, QUERY, {"ok": [], "junk": []}]),
+            "expected lists easy, hard and junk of query 2 .*older 'ok'",
+        ),
+        (gnd(gnd=[QUERY, QUERY | {"easy": [30]}, QUERY]), "query 1, easy: expected indices from 0 to 29"),
+        (gnd(gnd=[QUERY, QUERY | {"hard": [-1]}, QUERY]), "query 1, hard: expected indices"),
+        (gnd(gnd=[QUERY, QUERY | {"hard": [1.5]}, QUERY]), "query 1, hard: expected indices"),
+        (
+            gnd(gnd=[QUERY, QUERY | {"junk": [0]}, QUERY]),
+            "expected every image in at most one list of query 1",
+        ),
+    ],
+)
+def test_ground_truth_that_is_not_as_described(value: Any, message: str, tmp_path: Path) -> None:
+    (tmp_path / "gnd.pkl").write_bytes(pickle.dumps(value))
+    with pytest.raises(ValueError, match=rf"gnd\.pkl: {message}"):
+        read_gnd(tmp_path / "gnd.pkl")
+
+
+# Pickles
+
+
+PLAIN = {
+    "none": None,
+    "numbers": [True, 1, -(2**80), 1.5, float("inf")],
+    "texts": ("a", "\u00e9", b"bytes"),
+    "sets": [{1, 2}, set()],
+    "arrays": [np.arange(6).reshape(2, 3), np.asfortranarray(np.eye(3)), np.zeros((0, 2)), np.array([True])],
+    "kinds": [np.array([1, 2], dtype=kind) for kind in ("<i2", ">i4", "u1", "f4", ">f8", "f2")],
+    "scalars": [np.int64(3), np.float32(0.5), np.bool_(True)],
+}
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(b, np.ndarray):
+        return isinstance(a, np.ndarray) and np.array_equal(a, b) and a.dtype.kind == b.dtype.kind
+    if isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in b)
+    if isinstance(b, list | tuple):
+        return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
+
+
+@pytest.mark.parametrize("version", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_plain_data_comes_back(version: int, tmp_path: Path) -> None:
+    (tmp_path / "plain.pkl").write_bytes(pickle.dumps(PLAIN, protocol=version))
+    assert same(read_plain_pickle(tmp_path / "plain.pkl"), PLAIN)
+
+
+def test_names_of_older_and_newer_numpy(tmp_path: Path) -> None:
+    for name in (b"numpy.core.multiarray", b"numpy._core.multiarray"):
+        data = pickle.dumps(np.arange(3), protocol=2).replace(b"numpy._core.multiarray", name)
+        assert name in data
+        (tmp_path / "old.pkl").write_bytes(data)
+        np.testing.assert_array_equal(read_plain_pickle(tmp_path / "old.pkl"), np.arange(3))
+
+
+def test_pickle_of_python_2(tmp_path: Path) -> None:
+    """Texts and the bytes of an array as Python 2 wrote them (opcode U)."""
+    raw = np.array([5, 6], "<i8").tobytes()
+    data = (
+        b"\x80\x02}(U\x01acnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+        b"(K\x01K\x02\x85cnumpy\ndtype\nU\x02i8K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+        b"\x89U" + bytes([len(raw)]) + raw + b"tbu."
+    )
+    (tmp_path / "two.pkl").write_bytes(data)
+    np.testing.assert_array_equal(read_plain_pickle(tmp_path / "two.pkl")["a"], [5, 6])
+
+
+class Runs:
+    """Calls something when it is unpickled."""
+
+    def __init__(self, call: Any, *arguments: Any) -> None:
+        self.call, self.arguments = call, arguments
+
+    def __reduce__(self) -> Any:
+        return self.call, self.arguments
+
+
+@pytest.mark.parametrize("version", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("place", ["alone", "inside"])
+def test_malicious_pickle_is_refused_and_runs_nothing(version: int, place: str, tmp_path: Path) -> None:
+    written = tmp_path / "owned"
+    attack: Any = Runs(os.mkdir, str(written))
+    if place == "inside":
+        attack = gnd(gnd=[QUERY, QUERY, QUERY | {"easy": [attack]}])
+    data = pickle.dumps(attack, protocol=version)
+    (tmp_path / "gnd.pkl").write_bytes(data)
+    with pytest.raises(
+        ValueError, match=r"gnd\.pkl: refused, expected only containers, .* got (posix|nt)\.mkdir"
+    ):
+        read_gnd(tmp_path / "gnd.pkl")
+    assert not written.exists()
+    pickle.loads(data)
+    assert written.is_dir()  # the same bytes do run in Python's own reader
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        Runs(eval, "1"),
+        Runs(exec, "1"),
+        Runs(getattr, 1, "real"),
+        Runs(__import__, "os"),
+        Runs(np.load, "x"),
+        Runs(np.frombuffer, b"x"),
+        Path("x"),
+        np.dtype("i8").newbyteorder,
+        open,
+        range(3),
+        slice(1),
+        bytearray,
+        object(),
+        np.ma.array([1]),
+        np.recarray,
+    ],
+)
+def test_other_names_are_refused(attack: Any, tmp_path: Path) -> None:
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(attack, protocol=4))
+    with pytest.raises(ValueError, match=r"x\.pkl: refused, expected only containers"):
+        read_plain_pickle(tmp_path / "x.pkl")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.array([{}], dtype=object),
+        np.array(["text"]),
+        np.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]),
+        np.array(["2020-01-01"], dtype="datetime64[D]"),
+        np.array([1j]),
+        np.ndarray,
+        np.dtype("i8"),
+    ],
+)
+def test_other_arrays_are_refused(value: Any, tmp_path: Path) -> None:
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(value, protocol=2))
+    with pytest.raises(ValueError, match=r"x\.pkl: refused, expected"):
+        read_plain_pickle(tmp_path / "x.pkl")
+
+
+ARRAY = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
+DTYPE = b"cnumpy\ndtype\nX\x02\0\0\0i8\x89\x88\x87R"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (ARRAY, "expected an array with its values"),
+        (
+            ARRAY + b"(K\x01K\x05\x85" + DTYPE + b"\x89C\x08" + bytes(8) + b"tb",
+            "expected 40 bytes of an array, got 8",
+        ),
+        (ARRAY + b"(K\x01J\xff\xff\xff\xff\x85" + DTYPE + b"\x89C\x00tb", "expected an array's shape"),
+        (ARRAY + b"(K\x01K\x01\x85" + DTYPE + b"\x89]tb", "expected the bytes of an array, got list"),
+        (ARRAY + b"Nb", "expected the five parts of an array"),
+        (b"cnumpy.core.multiarray\n_reconstruct\n}X\x01\0\0\0ak\x01sb", "damaged pickle"),
+        (b"cnumpy.core.multiarray\n_reconstruct\n}b", "expected no state of _Reconstruct"),
+        (b"cnumpy.core.multiarray\n_reconstruct\nNK\x00\x85C\x01b\x87R", "expected a plain array"),
+        (
+            b"c_codecs\nencode\nX\x01\0\0\0aX\x03\0\0\0zip\x86R",
+            "expected bytes written as latin1 text, got 'zip'",
+        ),
+        (b"c__builtin__\nset\nK\x05\x85R", "expected a set of listed items"),
+        (b"cnumpy\ndtype\n", "expected plain data, got _MakeDType"),
+        (b"c__builtin__\nbytes\nK\x05\x85R", "damaged pickle"),
+        (b"Pname\n", "got a persistent id"),
+        (b"\x82\x01", "damaged pickle"),
+        (b"]" * 20000 + b"a" * 19999, "nested too deeply|damaged pickle"),
+        (b"]\x940h\x00a", "damaged pickle|nested too deeply"),
+    ],
+)
+def test_pickles_made_by_hand(body: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "x.pkl").write_bytes(b"\x80\x04" + body + b".")
+    with pytest.raises(ValueError, match=rf"x\.pkl: (refused, )?.*({message})"):
+        read_plain_pickle(tmp_path / "x.pkl")
+
+
+def test_list_that_holds_itself(tmp_path: Path) -> None:
+    value: list[Any] = []
+    value.append(value)
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(value))
+    with pytest.raises(ValueError, match="nested too deeply"):
+        read_plain_pickle(tmp_path / "x.pkl")
+
+
+def test_damaged_pickles(tmp_path: Path) -> None:
+    data = pickle.dumps(gnd(), protocol=2)
+    for content in (b"", data[:-1], data[: len(data) // 2], b"no pickle", b"\x80\x63."):
+        (tmp_path / "x.pkl").write_bytes(content)
+        with pytest.raises(ValueError, match=r"x\.pkl: (damaged pickle|refused)"):
+            read_plain_pickle(tmp_path / "x.pkl")
+    with pytest.raises(ValueError, match=r"y\.pkl: expected a pickle, cannot read it"):
+        read_plain_pickle(tmp_path / "y.pkl")
+
+
+def test_flipped_bytes_never_do_worse_than_an_error(tmp_path: Path) -> None:
+    data = pickle.dumps(gnd(), protocol=4)
+    rng = np.random.default_rng(0)
+    outcomes = set()
+    for _ in range(300):
+        changed = bytearray(data)
+        changed[rng.integers(len(data))] = rng.integers(256)
+        (tmp_path / "x.pkl").write_bytes(changed)
+        try:
+            read_plain_pickle(tmp_path / "x.pkl")
+            outcomes.add("read")
+        except ValueError:
+            outcomes.add("error")
+    assert outcomes == {"read", "error"}

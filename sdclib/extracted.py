@@ -50,6 +50,8 @@ def load_extracted(name: str) -> FeatureSet:
         top_k=images.top_k,
         licence=images.licence,
         citation=images.citation,
+        denominator=images.denominator,
+        empty=images.empty,
         sha256=hashlib.sha256(f"{images.sha256} {cached.sha256}".encode()).hexdigest(),
     )
 

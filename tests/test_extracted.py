@@ -47,6 +47,8 @@ def toy(monkeypatch, tmp_path):
         licence="none",
         citation="none",
         class_names=("red", "green", "blue"),
+        denominator="relevant",
+        empty="skip",
     )
 
     def load(name, *, train_in_database):
@@ -66,7 +68,7 @@ def test_features_by_name(toy):
     np.testing.assert_array_equal(features.query, expected[:12])
     np.testing.assert_array_equal(features.database, expected[12:])
     np.testing.assert_array_equal(features.train, expected[12::2])
-    assert features.top_k == 10
+    assert (features.top_k, features.denominator, features.empty) == (10, "relevant", "skip")
     metrics = run_experiment(RunSpec("coil20/toy", "itq", 4)).metrics
     assert metrics["map_expected"] > 0.9
 

@@ -1,10 +1,9 @@
-"""Make the feature file that comes with the package from CIFAR-10 and EfficientNet-Lite0.
+"""Make the files of features and of augmented views that come with the package, from CIFAR-10 and EfficientNet-Lite0.
 
     SDC_DATA=FOLDER python scripts/make_embedded_features.py
 
-reads the images ``$SDC_DATA/cifar10/{train,test}/CLASS/*``; without SDC_DATA torchvision downloads CIFAR-10 into the
-user's cache. Both give the same split, as images are told apart by their pixels. It needs the extra ``features``
-and takes a few minutes; running it again on the same machine gives the same bytes.
+takes the images and features of "cifar10/efficientnet-lite0" (extracted and cached where they are not yet, 5 to 30
+minutes) and needs the extra ``features``; running it again on the same machine gives the same bytes.
 """
 
 from __future__ import annotations
@@ -12,27 +11,29 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from sdclib.backbones import Backbone, cache_dir, load_backbone
+from sdclib.backbones import load_backbone
+from sdclib.datasets.cifar10 import CLASSES
+from sdclib.extracted import named_images
+from sdclib.feature_cache import extract_features
 from sdclib.features import DATA, unpack_features
 from sdclib.files import write_bytes, write_json
 from sdclib.metrics import cosine_mean_average_precision, cosine_pair_histograms, intersection
 from sdclib.packing import energy_preserving_map, quantisation_scale, quantise
-from sdclib.progress import tqdm
 from sdclib.splits import class_split, split_sha256
+from sdclib.views import load_views
 
 SEED = 42
 TOP_K = 1000
 N_QUERY, N_DATABASE, N_TRAIN = 100, 1000, 500  # images a class
 N_BINS = 200
-CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+N_VIEWS = 2
+SOURCE = "cifar10/efficientnet-lite0"
 LICENCE = (
     "CIFAR-10 names no licence; its authors ask users to cite the technical report. This file holds features, "
     "no images. EfficientNet-Lite0: network package Apache-2.0, weights package without a statement (converted from "
@@ -43,72 +44,6 @@ CITATION = (
     "University of Toronto, 2009; "
     "M. Tan, Q. V. Le: EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, ICML 2019"
 )
-
-
-def read_folder(root: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Read CIFAR-10, train and test pooled, from ``root/{train,test}/CLASS/*``.
-
-    Returns
-    -------
-    images : ndarray, shape (n, 32, 32, 3), uint8
-    labels : ndarray, shape (n,), int64
-        Positions in `CLASSES`.
-
-    Raises
-    ------
-    ValueError
-        If a folder or an image is not as expected; the message names it.
-    """
-    files = []
-    for part in ("train", "test"):
-        for label, name in enumerate(CLASSES):
-            folder = root / part / name
-            if not folder.is_dir():
-                raise ValueError(f"{folder}: expected a folder of images, found none")
-            files += [(path, label) for path in sorted(folder.iterdir())]
-    images = np.empty((len(files), 32, 32, 3), dtype=np.uint8)
-    for i, (path, _) in enumerate(tqdm(files, desc="read", unit="image")):
-        with Image.open(path) as image:
-            if image.size != (32, 32):
-                raise ValueError(f"{path}: expected 32 x 32 pixels, got {image.size[0]} x {image.size[1]}")
-            images[i] = np.asarray(image.convert("RGB"))
-    return images, np.array([label for _, label in files], dtype=np.int64)
-
-
-def download(root: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Read CIFAR-10, train and test pooled, by torchvision, which downloads it into `root`; see `read_folder`."""
-    from torchvision.datasets import CIFAR10  # type: ignore[import-untyped]
-
-    parts = [CIFAR10(root, train=train, download=True) for train in (True, False)]
-    for part in parts:
-        if tuple(part.classes) != CLASSES:
-            raise ValueError(f"{root}: expected the classes {CLASSES}, got {part.classes}")
-    return np.concatenate([part.data for part in parts]), np.concatenate([part.targets for part in parts])
-
-
-def extract(backbone: Backbone, images: NDArray[np.uint8], batch_size: int = 32) -> NDArray[np.float32]:
-    """Features of images of shape (n, height, width, 3), uint8: shape (n, backbone.n_features), float32."""
-    features = np.empty((len(images), backbone.n_features), dtype=np.float32)
-    with tqdm(total=len(images), desc="extract", unit="image") as bar:
-        for start in range(0, len(images), batch_size):
-            part = slice(start, start + batch_size)
-            batch = np.stack([backbone.preprocess(Image.fromarray(image)) for image in images[part]])
-            features[part] = backbone.extract(batch)
-            bar.update(len(batch))
-    return features
-
-
-def pack(
-    query: NDArray[np.float32], database: NDArray[np.float32], n_components: int
-) -> dict[str, NDArray[Any]]:
-    """Reduce and quantise: entries ``query``, ``database`` (int8) and ``scale`` (float32)."""
-    projection = energy_preserving_map(database, n_components)
-    scale = quantisation_scale(database @ projection)
-    codes = {
-        name: quantise(values @ projection, scale)
-        for name, values in (("query", query), ("database", database))
-    }
-    return codes | {"scale": scale}
 
 
 def mean_cosine(query: NDArray[np.float32], database: NDArray[np.float32]) -> float:
@@ -163,14 +98,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--full", type=Path, help="also write the full features to this .npz")
     arguments = parser.parse_args(argv)
 
-    root = os.environ.get("SDC_DATA")
-    images, labels = read_folder(Path(root) / "cifar10") if root else download(cache_dir() / "torchvision")
-    pixels = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
+    images, backbone_name = named_images(SOURCE)
+    backbone = load_backbone(backbone_name)
+    cached = extract_features(images, backbone)
+    pixels, labels = images.ids, images.labels
     protocol = {"seed": SEED, "n_query": N_QUERY, "n_train": N_TRAIN}
     split = class_split(pixels, labels, **protocol, n_database=N_DATABASE)
     whole = class_split(pixels, labels, **protocol)
-    backbone = load_backbone("efficientnet-lite0")
-    query, database = (extract(backbone, images[part]) for part in (split.query, split.database))
+    query, database = cached.rows(split.query), cached.rows(split.database)
     relevant = (labels[split.query], labels[split.database])
     full_arrays: dict[str, NDArray[Any]] = {
         "query": query,
@@ -183,7 +118,13 @@ def main(argv: list[str] | None = None) -> None:
     }
     if arguments.full:
         write_bytes(arguments.full, npz_bytes(full_arrays))
-    arrays = full_arrays | pack(query, database, arguments.components)
+    projection = energy_preserving_map(database, arguments.components)
+    scale = quantisation_scale(database @ projection)
+    arrays = full_arrays | {
+        "query": quantise(query @ projection, scale),
+        "database": quantise(database @ projection, scale),
+        "scale": scale,
+    }
     data = npz_bytes(arrays)
     packed_values = unpack_features(arrays)
     full = statistics(query, database, relevant)
@@ -234,6 +175,28 @@ def main(argv: list[str] | None = None) -> None:
     }
     write_bytes(arguments.output, data)
     write_json(arguments.output.with_suffix(".json"), manifest)
+    # The training images of both sets are the same ones; their order is that of the set.
+    order = {int(image): row for row, image in enumerate(images.train)}
+    rows = [order[int(image)] for image in split.database[split.train_index]]
+    views = load_views(SOURCE).features[:N_VIEWS, rows]
+    packed_views = npz_bytes(
+        {"views": np.stack([quantise(v @ projection, scale) for v in views]), "scale": scale}
+    )
+    views_output = arguments.output.with_name(f"{arguments.output.stem}_views.npz")
+    write_bytes(views_output, packed_views)
+    write_json(
+        views_output.with_suffix(".json"),
+        {
+            "name": "cifar10-embedded-views",
+            "source": f"{N_VIEWS} augmented views of each training image (sdclib.views.augment), through the same "
+            "backbone and reduction",
+            "licence": LICENCE,
+            "citation": CITATION,
+            "made_by": manifest["made_by"],
+            "npz_bytes": len(packed_views),
+            "npz_sha256": hashlib.sha256(packed_views).hexdigest(),
+        },
+    )
     print(f"{arguments.output}: {len(data)} bytes, {len(query)} queries, {len(database)} in the database")
     for key in ("map_at_1000", "mean_cosine", "intersection"):
         print(f"{key}: full {full[key]:.4f}, packed {packed[key]:.4f}")

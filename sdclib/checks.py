@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 MIN_LENGTH = 1e-12  # below it torch counts a row as zero
 
-__all__ = ["check_features", "check_int", "check_labels", "check_name", "check_real"]
+__all__ = ["check_features", "check_int", "check_labels", "check_name", "check_real", "check_views"]
 
 
 def check_features(
@@ -72,6 +72,38 @@ def check_features(
             f"float32), got {length.min():g} to {length.max():g}; scale the features"
         )
     return array
+
+
+def check_views(views: ArrayLike | None, shape: tuple[int, int], method: str) -> NDArray[np.float32]:
+    """Check the features of augmented views of training images and return them as float32.
+
+    Parameters
+    ----------
+    views : array-like, shape (n_views, n, d), n_views >= 2
+        Each view as in `check_features`.
+    shape : tuple
+        (n, d) of the training features.
+    method : str
+        What needs them, for the message.
+
+    Returns
+    -------
+    ndarray, shape (n_views, n, d), float32
+
+    Raises
+    ------
+    ValueError
+        If there are none, or shape or values are not as above.
+    """
+    expected = f"features of shape (n_views, {shape[0]}, {shape[1]}), n_views >= 2"
+    if views is None:
+        raise ValueError(
+            f"views: {method} learns from augmented views of the training images, expected {expected}, got none"
+        )
+    array = np.asarray(views)
+    if array.ndim != 3 or array.shape[0] < 2 or array.shape[1:] != tuple(shape):
+        raise ValueError(f"views: expected {expected}, got shape {array.shape}")
+    return np.stack([check_features(view, f"views[{i}]") for i, view in enumerate(array)])
 
 
 def check_int(value: Any, name: str, *, minimum: int) -> int:

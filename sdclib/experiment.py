@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
@@ -14,11 +15,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sdclib.catalogue import load_features
 from sdclib.checks import check_int, check_name
 from sdclib.evaluation import evaluate_codes, evaluate_features
-from sdclib.features import FeatureSet, load_features
+from sdclib.features import FeatureSet
 from sdclib.methods import METHODS, BaseHasher, make_hasher
 from sdclib.provenance import code_sha256
+from sdclib.views import Views, load_tokens, load_views
 
 __all__ = ["COSINE", "Experiment", "RunSpec", "expand_config", "run_experiment", "run_id"]
 
@@ -33,7 +36,7 @@ class RunSpec:
     Parameters
     ----------
     data : str
-        Name of a feature set, see `sdclib.features.load_features`.
+        Name of a feature set, see `sdclib.catalogue.load_features`.
     method : str
         Name of a hashing method, see `sdclib.methods.METHODS`, or ``"cosine"`` for the float features themselves.
     n_bits : int or None
@@ -65,19 +68,29 @@ class RunSpec:
         assert self.n_bits is not None
         return make_hasher(self.method, self.n_bits, seed=self.seed, **self.parameters)
 
-    def determinants(self) -> dict[str, Any]:
-        """All that the result depends on: settings with defaults filled in, code and data hashes."""
+    def determinants(self, data_sha256: str | None = None, views_sha256: str | None = None) -> dict[str, Any]:
+        """All that the result depends on: settings with defaults filled in, code and data hashes.
+
+        Parameters
+        ----------
+        data_sha256, views_sha256 : str, optional
+            Hash of the features, and of the augmented views where the method needs them; by default those that the
+            name of the data stands for.
+        """
+        views: dict[str, str] = {}
         if self.method == COSINE:
             parameters: dict[str, Any] = {"center": False, **self.parameters}
             modules: tuple[str, ...] = ()
         else:
-            parameters = {
-                k: v for k, v in self.make_hasher().get_params().items() if k not in NOT_DETERMINING
-            }
+            hasher = self.make_hasher()
+            parameters = {k: v for k, v in hasher.get_params().items() if k not in NOT_DETERMINING}
             modules = (METHODS[self.method].__module__,)
+            if hasher.needs_views:
+                views["views_sha256"] = views_sha256 or _views_sha256(self.data)
         return {
             "data": self.data,
-            "data_sha256": load_features(self.data).sha256,
+            "data_sha256": data_sha256 or _data_sha256(self.data),
+            **views,
             "method": self.method,
             "n_bits": self.n_bits,
             "seed": self.seed,
@@ -89,6 +102,16 @@ class RunSpec:
     def id(self) -> str:
         """First 16 hexadecimal digits of the SHA-256 of what determines the result."""
         return run_id(self.determinants())
+
+
+@functools.cache
+def _data_sha256(name: str) -> str:
+    return load_features(name).sha256
+
+
+@functools.cache
+def _views_sha256(name: str) -> str:
+    return load_views(name).sha256
 
 
 def run_id(determinants: Mapping[str, Any]) -> str:
@@ -133,7 +156,13 @@ class Experiment:
     evaluate_seconds: float
 
 
-def run_experiment(spec: RunSpec, features: FeatureSet | None = None, *, progress: bool = True) -> Experiment:
+def run_experiment(
+    spec: RunSpec,
+    features: FeatureSet | None = None,
+    *,
+    views: Views | None = None,
+    progress: bool = True,
+) -> Experiment:
     """Fit on the training features, encode queries and database, measure.
 
     Parameters
@@ -141,13 +170,15 @@ def run_experiment(spec: RunSpec, features: FeatureSet | None = None, *, progres
     spec : RunSpec
     features : FeatureSet, optional
         The data, where it is loaded already.
+    views : Views, optional
+        The augmented views of its training images, where the method needs them and they are loaded already.
     progress : bool
         Show progress bars.
     """
     features = load_features(spec.data) if features is None else features
-    determinants = spec.determinants()
     protocol: Any = {"junk": features.junk, "denominator": features.denominator, "empty": features.empty}
     history = query_codes = database_codes = None
+    views_sha256 = None
     if spec.method == COSINE:
         start = time.perf_counter()
         query, database = features.query, features.database
@@ -160,8 +191,15 @@ def run_experiment(spec: RunSpec, features: FeatureSet | None = None, *, progres
         hasher = spec.make_hasher()
         if "progress" in hasher.get_params():
             hasher.set_params(progress=progress)
+        more = {}
+        if hasher.needs_views:
+            views = load_views(spec.data) if views is None else views
+            views_sha256 = views.sha256
+            more["views"] = views.features
+        if hasher.needs_tokens:
+            more["tokens"] = load_tokens(spec.data).features
         start = time.perf_counter()
-        hasher.fit(features.train)
+        hasher.fit(features.train, **more)
         fitted = time.perf_counter()
         query_codes, database_codes = hasher.transform(features.query), hasher.transform(features.database)
         encoded = time.perf_counter()
@@ -171,7 +209,7 @@ def run_experiment(spec: RunSpec, features: FeatureSet | None = None, *, progres
         history = getattr(hasher, "history_", None)
     return Experiment(
         spec=spec,
-        determinants=determinants,
+        determinants=spec.determinants(features.sha256, views_sha256),
         top_k=features.top_k,
         metrics=metrics,
         histogram=histogram,

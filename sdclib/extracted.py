@@ -6,13 +6,21 @@ import functools
 import hashlib
 
 from sdclib.backbones import load_backbone
-from sdclib.datasets import IMAGE_SETS, load_image_set
+from sdclib.datasets import load_image_set
 from sdclib.feature_cache import extract_features
-from sdclib.features import FeatureSet, register_extracted
+from sdclib.features import FeatureSet
+from sdclib.images import ImageSet
 
-__all__ = ["load_extracted"]
+__all__ = ["DISJOINT", "load_extracted", "named_images"]
 
 DISJOINT = "-disjoint"
+
+
+def named_images(name: str) -> tuple[ImageSet, str]:
+    """Take ``"IMAGE_SET/BACKBONE"`` apart, see `load_extracted`: the images, and the backbone's name."""
+    image_set, _, backbone = name.partition("/")
+    in_database = not image_set.endswith(DISJOINT)
+    return load_image_set(image_set.removesuffix(DISJOINT), train_in_database=in_database), backbone
 
 
 @functools.lru_cache(maxsize=2)
@@ -35,9 +43,7 @@ def load_extracted(name: str) -> FeatureSet:
     ValueError
         If a name is unknown, images are not those of the committed split, or a cached file is damaged.
     """
-    image_set, _, backbone = name.partition("/")
-    disjoint = image_set.endswith(DISJOINT)
-    images = load_image_set(image_set.removesuffix(DISJOINT), train_in_database=not disjoint)
+    images, backbone = named_images(name)
     cached = extract_features(images, load_backbone(backbone))
     return FeatureSet(
         name=name,
@@ -54,6 +60,3 @@ def load_extracted(name: str) -> FeatureSet:
         empty=images.empty,
         sha256=hashlib.sha256(f"{images.sha256} {cached.sha256}".encode()).hexdigest(),
     )
-
-
-register_extracted(IMAGE_SETS, load_extracted)

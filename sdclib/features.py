@@ -1,4 +1,4 @@
-"""Sets of features to hash: what they hold, and the embedded default."""
+"""Sets of features to hash: what they hold, and how a packed file of them is read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import io
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from sdclib.metrics.policies import DENOMINATORS, EMPTY
 from sdclib.metrics.relevance import check_relevance
 from sdclib.packing import dequantise
 
-__all__ = ["FEATURE_SETS", "FeatureSet", "load_features", "read_packed", "unpack_features"]
+__all__ = ["DATA", "FeatureSet", "read_packed", "read_packed_views", "unpack_features"]
 
 DATA = Path(__file__).resolve().parent / "data"
 
@@ -170,51 +170,6 @@ class FeatureSet:
         )
 
 
-def load_features(name: str = "cifar10-embedded") -> FeatureSet:
-    """Load a set of features by name.
-
-    Parameters
-    ----------
-    name : str
-        One of `FEATURE_SETS`. "cifar10-embedded" comes with the package: 1,000 queries, a database of 10,000 and
-        5,000 training images of CIFAR-10 as 256 values each, made from EfficientNet-Lite0's features by
-        ``scripts/make_embedded_features.py``; ``data/cifar10_embedded.json`` says how and how faithful it is.
-        Or ``"IMAGE_SET/BACKBONE"``, see `sdclib.extracted.load_extracted`.
-
-    Returns
-    -------
-    FeatureSet
-
-    Raises
-    ------
-    ValueError
-        If `name` is unknown, or a data file is damaged; the message names the file.
-    FileNotFoundError
-        If a data file is missing.
-    """
-    image_set = name.partition("/")[0].removesuffix("-disjoint") if "/" in name else None
-    if image_set in _EXTRACTED:
-        return _EXTRACTED[image_set](name)
-    return _REGISTRY[check_name(name, "name", [*_REGISTRY, *(f"{known}/BACKBONE" for known in _EXTRACTED)])]()
-
-
-def register_extracted(image_sets: Iterable[str], load: Callable[[str], FeatureSet]) -> None:
-    """Let `load_features` take names ``IMAGE_SET/BACKBONE``; `load` gets the whole name."""
-    _EXTRACTED.update(dict.fromkeys(image_sets, load))
-
-
-def _load_cifar10_embedded() -> FeatureSet:
-    return read_packed(DATA / "cifar10_embedded.npz")
-
-
-_EXTRACTED: dict[str, Callable[[str], FeatureSet]] = {}  # by image set; filled by sdclib.extracted
-
-_REGISTRY: dict[str, Callable[[], FeatureSet]] = {"cifar10-embedded": _load_cifar10_embedded}
-
-FEATURE_SETS = tuple(sorted(_REGISTRY))
-"""Names that `load_features` knows."""
-
-
 def read_packed(path: Path | str) -> FeatureSet:
     """Read a packed feature file and the manifest beside it (same name, ``.json``), and check them.
 
@@ -236,8 +191,51 @@ def read_packed(path: Path | str) -> FeatureSet:
     ValueError
         If size or SHA-256 are not the manifest's, or the content is not as described.
     """
-    path = Path(path)
-    manifest_path = path.with_suffix(".json")
+    manifest, data, digest = _read_checked(Path(path))
+    try:
+        texts: dict[str, Any] = {key: str(manifest[key]) for key in ("name", "licence", "citation")}
+        top_k = manifest["top_k"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{_manifest_path(path)}: damaged manifest, missing or wrong entry {error}"
+        ) from error
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            fields: dict[str, Any] = unpack_features(archive)
+        return FeatureSet(**fields, **texts, top_k=top_k, sha256=digest)
+    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: unexpected content ({error})") from error
+
+
+def read_packed_views(path: Path | str) -> tuple[NDArray[np.float32], str]:
+    """Read a packed file of augmented views: ``views`` (int8, shape (n_views, n, d)) and ``scale`` (float32).
+
+    Returns
+    -------
+    views : ndarray, shape (n_views, n, d), float32
+    sha256 : str
+        Hash of the file.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `read_packed`.
+    """
+    _, data, digest = _read_checked(Path(path))
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            return np.stack([dequantise(view, archive["scale"]) for view in archive["views"]]), digest
+    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: unexpected content ({error})") from error
+
+
+def _manifest_path(path: Path | str) -> Path:
+    return Path(path).with_suffix(".json")
+
+
+def _read_checked(path: Path) -> tuple[Any, bytes, str]:
+    """Read manifest, bytes and SHA-256 of a packed file, which must be those of the manifest."""
+    manifest_path = _manifest_path(path)
     for file in (manifest_path, path):
         if not file.is_file():
             raise FileNotFoundError(
@@ -247,8 +245,6 @@ def read_packed(path: Path | str) -> FeatureSet:
     data = path.read_bytes()
     try:
         size, digest = int(manifest["npz_bytes"]), str(manifest["npz_sha256"])
-        texts: dict[str, Any] = {key: str(manifest[key]) for key in ("name", "licence", "citation")}
-        top_k = manifest["top_k"]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{manifest_path}: damaged manifest, missing or wrong entry {error}") from error
     if len(data) != size:
@@ -256,12 +252,7 @@ def read_packed(path: Path | str) -> FeatureSet:
     actual = hashlib.sha256(data).hexdigest()
     if actual != digest:
         raise ValueError(f"{path}: damaged data file, expected SHA-256 {digest}, got {actual}")
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            fields: dict[str, Any] = unpack_features(archive)
-        return FeatureSet(**fields, **texts, top_k=top_k, sha256=digest)
-    except (KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: unexpected content ({error})") from error
+    return manifest, data, digest
 
 
 def unpack_features(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

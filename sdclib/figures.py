@@ -48,7 +48,7 @@ def plot_history(history: pd.DataFrame) -> Figure:
     Parameters
     ----------
     history : DataFrame
-        epoch, calibration_loss, quantization_loss, see `sdclib.training.train_sdc`.
+        epoch, calibration_loss, quantization_loss, see `sdclib.training.train`.
     """
     figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
     for column, color in (("calibration_loss", POSITIVE_COLOR), ("quantization_loss", NEGATIVE_COLOR)):

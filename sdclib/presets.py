@@ -33,7 +33,16 @@ class SDCSettings:
     epochs : int
         Passes over the training set.
     step_epoch : int
-        After this many epochs the learning rate is multiplied by 0.1.
+        After each so many epochs the learning rate is multiplied by 0.1.
+    contrastive_weight : float
+        Weight of NT-Xent between two augmented views; above 0 the method needs views.
+    temperature : float
+        Of NT-Xent.
+    clip_targets : bool
+        Whether targets below 0 are raised to 0.
+    view_pairs : bool
+        Whether calibration and quantization losses are those of the two augmented views, each with pairs of its own,
+        rather than of the images as they are. It needs a contrastive weight.
 
     Raises
     ------
@@ -50,6 +59,10 @@ class SDCSettings:
     batch_size: int = 64
     epochs: int = 100
     step_epoch: int = 80
+    contrastive_weight: float = 0.0
+    temperature: float = 0.3
+    clip_targets: bool = False
+    view_pairs: bool = False
 
     def __post_init__(self) -> None:
         if self.hidden_features is not None:
@@ -61,10 +74,16 @@ class SDCSettings:
         check_real(self.learning_rate, "learning_rate", minimum=0)
         check_real(self.weight_decay, "weight_decay", minimum=0)
         check_real(self.quantization_weight, "quantization_weight", minimum=0)
+        check_real(self.contrastive_weight, "contrastive_weight", minimum=0)
+        if not check_real(self.temperature, "temperature", minimum=0) > 0:
+            raise ValueError(f"temperature: expected a number above 0, got {self.temperature!r}")
+        if self.view_pairs and not self.contrastive_weight:
+            raise ValueError("view_pairs: expected a contrastive_weight above 0 beside it, got 0")
         parse_calibration(self.calibration)
 
 
 _PAPER = SDCSettings()
+_RELEASE = replace(_PAPER, hidden_features=None, weight_decay=1e-5)
 PRESETS: dict[str, SDCSettings] = {
     # Supplement, category sets.
     "paper": _PAPER,
@@ -73,7 +92,11 @@ PRESETS: dict[str, SDCSettings] = {
         _PAPER, n_hidden_layers=0, quantization_weight=0.01, batch_size=256, epochs=20, step_epoch=10
     ),
     # Authors' code (kamwoh/sdc): models/arch/sdc.py has width d, the training settings a smaller weight decay.
-    "release": replace(_PAPER, hidden_features=None, weight_decay=1e-5),
+    "release": _RELEASE,
+    # With the contrastive term: supplement, and authors' code (models/loss/sdc.py), which clips the targets and makes
+    # pairs inside each view.
+    "paper-contrastive": replace(_PAPER, contrastive_weight=1.0),
+    "release-contrastive": replace(_RELEASE, contrastive_weight=1.0, clip_targets=True, view_pairs=True),
 }
 
 

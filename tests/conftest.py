@@ -6,6 +6,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 
+from sdclib import catalogue
 from sdclib.features import FeatureSet
 
 
@@ -37,5 +38,5 @@ def tiny():
 @pytest.fixture
 def tiny_data(tiny, monkeypatch):
     """Make the name "tiny" known as a feature set; return the set."""
-    monkeypatch.setitem(__import__("sdclib.features", fromlist=["_REGISTRY"])._REGISTRY, "tiny", lambda: tiny)
+    monkeypatch.setitem(catalogue._PACKAGED, "tiny", lambda: tiny)
     return tiny

@@ -256,7 +256,7 @@ class TestRecords:
 
 
 def run_data(spec):
-    from sdclib.features import load_features
+    from sdclib import load_features
 
     return load_features(spec.data)
 

@@ -9,7 +9,7 @@ import json
 import os
 import zipfile
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from sdclib.features import DATA, FEATURE_SETS, FeatureSet, load_features, read_packed
+from sdclib.catalogue import FEATURE_SETS, load_features
+from sdclib.features import DATA, FeatureSet, read_packed
 from sdclib.metrics import cosine_mean_average_precision, cosine_pair_histograms, intersection
 from sdclib.packing import dequantise, energy_preserving_map, quantisation_scale, quantise
 from sdclib.splits import class_split, split_sha256
@@ -491,44 +492,6 @@ def script() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def write_images(
-    root: Path, script: ModuleType, size: int = 32
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    images = np.random.default_rng(0).integers(0, 256, (20, size, size, 3), dtype=np.uint8)
-    for i, image in enumerate(images):
-        folder = root / ("train" if i < 10 else "test") / script.CLASSES[i % 10]
-        folder.mkdir(parents=True)
-        Image.fromarray(image).save(folder / f"{i}.png")
-    return images, np.arange(20) % 10
-
-
-def test_folder_and_download_give_the_same_split(
-    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    images, labels = write_images(tmp_path, script)
-    order = np.random.default_rng(1).permutation(20)
-
-    def cifar10(root: Path, *, train: bool, download: bool) -> SimpleNamespace:
-        part = order[:10] if train else order[10:]
-        return SimpleNamespace(data=images[part], targets=labels[part].tolist(), classes=list(script.CLASSES))
-
-    monkeypatch.setattr("torchvision.datasets.CIFAR10", cifar10)
-    digests = []
-    for read, read_labels in (script.read_folder(tmp_path), script.download(tmp_path)):
-        pixels = [hashlib.sha256(image.tobytes()).hexdigest() for image in read]
-        split = class_split(pixels, read_labels, seed=0, n_query=1, n_train=1)
-        digests.append(split_sha256(split, pixels))
-    assert digests[0] == digests[1]
-
-
-def test_folder_names_what_is_wrong(script: ModuleType, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="airplane: expected a folder of images"):
-        script.read_folder(tmp_path)
-    write_images(tmp_path, script, size=31)
-    with pytest.raises(ValueError, match=r"0\.png: expected 32 x 32 pixels, got 31 x 31"):
-        script.read_folder(tmp_path)
 
 
 def test_files_are_made_without_a_time_stamp(script: ModuleType) -> None:

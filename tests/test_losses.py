@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdclib.calibration import Beta, target_quantiles
-from sdclib.losses import calibration_loss, half_pairs, quantization_loss
+from sdclib.losses import calibration_loss, half_pairs, nt_xent_loss, quantization_loss
 from tests.reference import reference_calibration_loss
 
 BETAS = [(5, 5), (0.2, 0.2), (1, 1), (10, 10), (2, 7)]
@@ -87,3 +87,27 @@ def test_shapes_that_do_not_fit():
         calibration_loss(torch.ones(4, 2), torch.ones(5, 2), torch.zeros(2))
     with pytest.raises(ValueError, match="targets: expected shape"):
         calibration_loss(torch.ones(4, 2), torch.ones(4, 2), torch.zeros(3))
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 64])
+@pytest.mark.parametrize("temperature", [0.05, 0.3, 1.0])
+def test_nt_xent_equals_an_independent_library(n, temperature):
+    losses = pytest.importorskip("pytorch_metric_learning.losses")
+    rng = np.random.default_rng(n)
+    first, second = (torch.tensor(rng.standard_normal((n, 16)), requires_grad=True) for _ in range(2))
+    theirs = losses.SelfSupervisedLoss(losses.NTXentLoss(temperature=temperature))(first, second)
+    ours = nt_xent_loss(first, second, temperature)
+    assert ours.item() == pytest.approx(theirs.item(), abs=1e-8)
+    for mine, other in zip(
+        torch.autograd.grad(ours, (first, second)), torch.autograd.grad(theirs, (first, second)), strict=True
+    ):
+        torch.testing.assert_close(mine, other, atol=1e-8, rtol=1e-6)
+
+
+def test_nt_xent_by_hand():
+    first, second = torch.eye(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64)
+    # each code has its other view at cosine 1 and two others at cosine 0
+    expected = -np.log(np.exp(1 / 0.5) / (np.exp(1 / 0.5) + 2))
+    assert nt_xent_loss(first, second, 0.5).item() == pytest.approx(expected)
+    with pytest.raises(ValueError, match=r"second: expected the shape of first, \(2, 2\), got \(1, 2\)"):
+        nt_xent_loss(first, second[:1])

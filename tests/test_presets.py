@@ -1,5 +1,7 @@
 """The presets against the published values (supplement, implementation details; authors' code)."""
 
+from dataclasses import replace
+
 import pytest
 
 from sdclib.presets import PRESETS, preset_table, settings_from_preset
@@ -29,6 +31,17 @@ def test_release_differs_from_paper_in_width_and_weight_decay_only():
     assert table.loc["weight_decay", "release"] == 1e-5
 
 
+def test_contrastive_variants_differ_in_targets_and_pairs():
+    paper, release = PRESETS["paper-contrastive"], PRESETS["release-contrastive"]
+    assert paper.temperature == release.temperature == 0.3
+    assert paper.contrastive_weight == release.contrastive_weight == 1
+    assert (paper.clip_targets, release.clip_targets) == (False, True)
+    assert (paper.view_pairs, release.view_pairs) == (False, True)
+    for plain, contrastive in (("paper", paper), ("release", release)):
+        same = {"contrastive_weight": 0, "clip_targets": False, "view_pairs": False}
+        assert settings_from_preset(plain) == replace(contrastive, **same)
+
+
 def test_overrides_replace_and_none_keeps():
     settings = settings_from_preset("release", epochs=3, batch_size=None)
     assert (settings.epochs, settings.batch_size) == (3, 64)
@@ -46,6 +59,9 @@ def test_overrides_replace_and_none_keeps():
         ("weight_decay", -1),
         ("quantization_weight", "much"),
         ("calibration", "beta(0, 0)"),
+        ("contrastive_weight", -1),
+        ("temperature", 0.0),
+        ("view_pairs", True),
     ],
 )
 def test_settings_out_of_range_are_named(name, value):
@@ -54,7 +70,5 @@ def test_settings_out_of_range_are_named(name, value):
 
 
 def test_unknown_preset_lists_the_known():
-    with pytest.raises(
-        ValueError, match="preset: expected one of paper, paper-instance, release, got 'best'"
-    ):
+    with pytest.raises(ValueError, match=r"preset: expected one of paper, .*release-contrastive, got 'best'"):
         settings_from_preset("best")

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sdclib.checks import check_features, check_int
+from sdclib.checks import check_features, check_int, check_views
 from sdclib.codes import binarize, pack_codes
 from sdclib.files import file_sha256, read_json, write_bytes, write_json
 
@@ -29,7 +29,8 @@ class BaseHasher(TransformerMixin, BaseEstimator):
 
     A method sets `method` (its name in the registry), fits in `_fit(X)`, gives continuous codes in
     `_continuous_codes(X)`, and keeps all that it learned in arrays that `_get_state` hands out and `_set_state`
-    takes back.
+    takes back. One that learns from augmented images says so by `needs_views` or `needs_tokens`, and `_fit` then
+    takes them by the names ``views`` and ``tokens``.
 
     Attributes
     ----------
@@ -40,7 +41,17 @@ class BaseHasher(TransformerMixin, BaseEstimator):
     method: ClassVar[str]
     n_bits: int
 
-    def _fit(self, X: NDArray[np.float32]) -> None:
+    @property
+    def needs_views(self) -> bool:
+        """Whether `fit` needs features of augmented views."""
+        return False
+
+    @property
+    def needs_tokens(self) -> bool:
+        """Whether `fit` needs patch tokens of augmented views."""
+        return False
+
+    def _fit(self, X: NDArray[np.float32], *args: Any, **more: Any) -> None:
         raise NotImplementedError
 
     def _continuous_codes(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -52,7 +63,14 @@ class BaseHasher(TransformerMixin, BaseEstimator):
     def _set_state(self, state: dict[str, NDArray]) -> None:
         raise NotImplementedError
 
-    def fit(self, X: ArrayLike, y: object = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: object = None,
+        *,
+        views: ArrayLike | None = None,
+        tokens: ArrayLike | None = None,
+    ) -> Self:
         """Learn from features.
 
         Parameters
@@ -61,6 +79,11 @@ class BaseHasher(TransformerMixin, BaseEstimator):
             Training features: finite, no all-zero row.
         y : object
             Not used; there for pipelines.
+        views : array-like, shape (n_views, n, d), n_views >= 2, optional
+            Features of augmented views of the same images, see `sdclib.views.load_views`; methods with
+            `needs_views` want them, others leave them alone.
+        tokens : array-like, shape (n_views, n, n_tokens, token_size), optional
+            Patch tokens of the same views; likewise with `needs_tokens`.
 
         Returns
         -------
@@ -73,7 +96,12 @@ class BaseHasher(TransformerMixin, BaseEstimator):
         """
         check_int(self.n_bits, "n_bits", minimum=1)
         X = check_features(X)
-        self._fit(X)
+        more = {}
+        if self.needs_views:
+            more["views"] = check_views(views, X.shape, self.method)
+        if self.needs_tokens:
+            more["tokens"] = _check_tokens(tokens, more["views"].shape[:2], self.method)
+        self._fit(X, **more)
         self.n_features_in_ = X.shape[1]
         return self
 
@@ -163,6 +191,22 @@ class BaseHasher(TransformerMixin, BaseEstimator):
         hasher.n_features_in_ = n_features
         hasher._set_state(safetensors.numpy.load(weights_path.read_bytes()))
         return hasher
+
+
+def _check_tokens(tokens: ArrayLike | None, shape: tuple[int, ...], method: str) -> NDArray[np.float32]:
+    """Check patch tokens of views and return them as float32; `shape` is (n_views, n)."""
+    expected = f"an array of shape ({shape[0]}, {shape[1]}, n_tokens, token_size)"
+    if tokens is None:
+        raise ValueError(
+            f"tokens: {method} learns from patch tokens of augmented views, expected {expected}, got none; only "
+            "vision transformers such as deit-b16 give them"
+        )
+    array = np.asarray(tokens, dtype=np.float32)
+    if array.ndim != 4 or array.shape[:2] != shape or 0 in array.shape:
+        raise ValueError(f"tokens: expected {expected}, got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError("tokens: expected finite values, got NaN or infinity")
+    return array
 
 
 def _plain(parameters: dict[str, Any]) -> dict[str, Any]:

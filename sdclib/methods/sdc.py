@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import numpy as np
+import pandas as pd
 import torch
-from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from sdclib.calibration import CalibrationDistribution
-from sdclib.checks import check_int
+from sdclib.calibration import CalibrationDistribution, parse_calibration, target_quantiles
 from sdclib.head import HashHead
-from sdclib.methods.base import BaseHasher
+from sdclib.losses import calibration_loss, nt_xent_loss, quantization_loss
+from sdclib.methods.trained import TrainedHasher, adam, draw_views
 from sdclib.presets import SDCSettings, settings_from_preset
-from sdclib.training import pick_device, train_sdc
+from sdclib.training import gradient_step, train
 
 __all__ = ["SDCHasher"]
 
-ENCODE_ROWS = 4096  # rows through the head at a time: bounds memory, and keeps matrix products large
 
-
-class SDCHasher(BaseHasher):
+class SDCHasher(TrainedHasher):
     """Hash by similarity distribution calibration.
 
     Parameters
@@ -26,11 +24,12 @@ class SDCHasher(BaseHasher):
     n_bits : int
         Code length K.
     preset : str
-        ``"paper"``, ``"paper-instance"`` or ``"release"``, see `sdclib.presets.preset_table`.
+        ``"paper"``, ``"paper-instance"``, ``"release"``, ``"paper-contrastive"`` or ``"release-contrastive"``, see
+        `sdclib.presets.preset_table`.
     calibration : str or CalibrationDistribution, optional
         Such as ``"beta(5, 5)"``; this and the following parameters, where not None, replace the preset's value.
     hidden_features, n_hidden_layers, quantization_weight, learning_rate, weight_decay, batch_size, epochs, \
-step_epoch : optional
+step_epoch, contrastive_weight, temperature, clip_targets, view_pairs : optional
         See `sdclib.presets.SDCSettings`.
     random_state : int
         Seed.
@@ -44,9 +43,7 @@ step_epoch : optional
     head_ : HashHead
         The trained hash head, on the CPU.
     history_ : DataFrame
-        See `sdclib.training.train_sdc`; not there after `load`.
-    settings_ : SDCSettings
-        The preset with what was replaced.
+        See `sdclib.training.train`, with calibration_loss and quantization_loss; not there after `load`.
 
     Examples
     --------
@@ -77,6 +74,10 @@ step_epoch : optional
         batch_size: int | None = None,
         epochs: int | None = None,
         step_epoch: int | None = None,
+        contrastive_weight: float | None = None,
+        temperature: float | None = None,
+        clip_targets: bool | None = None,
+        view_pairs: bool | None = None,
         random_state: int = 0,
         device: str = "auto",
         progress: bool = False,
@@ -92,53 +93,63 @@ step_epoch : optional
         self.batch_size = batch_size
         self.epochs = epochs
         self.step_epoch = step_epoch
+        self.contrastive_weight = contrastive_weight
+        self.temperature = temperature
+        self.clip_targets = clip_targets
+        self.view_pairs = view_pairs
         self.random_state = random_state
         self.device = device
         self.progress = progress
 
-    def _settings(self) -> SDCSettings:
-        return settings_from_preset(
-            self.preset,
-            calibration=self.calibration,
-            hidden_features=self.hidden_features,
-            n_hidden_layers=self.n_hidden_layers,
-            quantization_weight=self.quantization_weight,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            batch_size=self.batch_size,
-            epochs=self.epochs,
-            step_epoch=self.step_epoch,
+    @property
+    def settings(self) -> SDCSettings:
+        """The preset with what the parameters replace."""
+        overrides = {name: getattr(self, name) for name in SDCSettings.__dataclass_fields__}
+        return settings_from_preset(self.preset, **overrides)
+
+    @property
+    def needs_views(self) -> bool:
+        """Whether there is a contrastive term."""
+        return self.settings.contrastive_weight > 0
+
+    def _make_head(self, n_features: int) -> nn.Module:
+        settings = self.settings
+        return HashHead(
+            n_features, self.n_bits, settings.hidden_features or n_features, settings.n_hidden_layers
         )
 
-    def _fit(self, X: NDArray[np.float32]) -> None:
-        seed = check_int(self.random_state, "random_state", minimum=0)
-        settings = self._settings()
-        self.head_, self.history_ = train_sdc(
-            torch.from_numpy(X), self.n_bits, settings, seed=seed, device=self.device, progress=self.progress
+    def _train(self, head: nn.Module, features: Tensor, views: Tensor | None = None) -> pd.DataFrame:
+        settings = self.settings
+        targets = target_quantiles(parse_calibration(settings.calibration), settings.batch_size // 2)
+        if settings.clip_targets:
+            targets = targets.clip(min=0)
+        target = torch.as_tensor(targets, dtype=torch.float32, device=features.device)
+        optimizer = adam(head.parameters(), settings.learning_rate, settings.weight_decay)
+
+        def step(rows: Tensor) -> dict[str, Tensor]:
+            pair = [] if views is None else [view[rows] for view in draw_views(views)]
+            view_codes = [head(view) for view in pair]
+            if settings.view_pairs:
+                calibrated = list(zip(view_codes, pair, strict=True))
+            else:
+                batch = features[rows]
+                calibrated = [(head(batch), batch)]
+            terms = {
+                "calibration_loss": torch.stack(
+                    [calibration_loss(codes, batch, target) for codes, batch in calibrated]
+                ).mean(),
+                "quantization_loss": torch.stack(
+                    [quantization_loss(codes) for codes, _ in calibrated]
+                ).mean(),
+            }
+            loss = terms["calibration_loss"] + settings.quantization_weight * terms["quantization_loss"]
+            if view_codes:
+                terms["contrastive_loss"] = nt_xent_loss(view_codes[0], view_codes[1], settings.temperature)
+                loss = loss + settings.contrastive_weight * terms["contrastive_loss"]
+            gradient_step(loss, optimizer)
+            return {"loss": loss, **terms}
+
+        schedule = self._schedule(
+            batch_size=settings.batch_size, epochs=settings.epochs, step_epoch=settings.step_epoch
         )
-        self.settings_ = settings
-
-    def _continuous_codes(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
-        device = pick_device(self.device)
-        head = self.head_.to(device)
-        with torch.inference_mode():
-            parts = [
-                head(torch.from_numpy(X[start : start + ENCODE_ROWS]).to(device)).cpu().numpy()
-                for start in range(0, len(X), ENCODE_ROWS)
-            ]
-        head.cpu()
-        return np.concatenate(parts)
-
-    def _get_state(self) -> dict[str, NDArray]:
-        return {name: tensor.numpy() for name, tensor in self.head_.state_dict().items()}
-
-    def _set_state(self, state: dict[str, NDArray]) -> None:
-        self.settings_ = self._settings()
-        head = HashHead(
-            self.n_features_in_,
-            self.n_bits,
-            self.settings_.hidden_features or self.n_features_in_,
-            self.settings_.n_hidden_layers,
-        )
-        head.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in state.items()})
-        self.head_ = head.eval()
+        return train(step, len(features), [optimizer], **schedule)

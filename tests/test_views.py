@@ -1,0 +1,172 @@
+"""Augmented views: what they do to an image, how they are kept, what methods get."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sdclib import load_features, views
+from sdclib.experiment import RunSpec, run_experiment
+from sdclib.features import DATA, read_packed_views
+from sdclib.holdout import holdout_rows
+from sdclib.methods import make_hasher
+from sdclib.views import AugmentedImages, augment, load_tokens, load_views
+from tests.test_extracted import ToyBackbone, toy  # noqa: F401 - a fixture
+
+
+def photo(width: int = 40, height: int = 30) -> Image.Image:
+    """A smooth picture whose left is red and whose top is bright."""
+    x, y = np.meshgrid(np.linspace(1, 0, width), np.linspace(1, 0.3, height))
+    return Image.fromarray((255 * np.stack([x * y, 0.5 * y, 0.2 * y], axis=2)).astype(np.uint8))
+
+
+class TestAugment:
+    def test_same_generator_same_view_and_size(self) -> None:
+        one, two, other = (augment(photo(), 64, np.random.default_rng(seed)) for seed in (1, 1, 2))
+        assert one.size == (64, 64)
+        assert one.mode == "RGB"
+        np.testing.assert_array_equal(one, two)
+        assert not np.array_equal(one, other)
+
+    def test_each_change_is_as_frequent_as_stated(self) -> None:
+        n = 600
+        grey = mirrored = 0
+        for seed in range(n):
+            pixels = np.asarray(augment(photo(), 16, np.random.default_rng(seed)), dtype=float)
+            grey += np.ptp(pixels, axis=2).max() <= 1
+            brightness = pixels.sum(axis=2).mean(axis=0)
+            mirrored += brightness[-4:].mean() > brightness[:4].mean()  # the brighter red side is right
+        assert 0.15 < grey / n < 0.25
+        assert 0.43 < mirrored / n < 0.57
+
+    def test_crops_keep_half_the_area_and_stay_inside(self) -> None:
+        rng = np.random.default_rng(0)
+        for width, height in ((32, 32), (128, 90), (20, 100)):
+            for _ in range(200):
+                left, top, right, bottom = views._random_box(width, height, rng)
+                assert 0 <= left < right <= width + 1e-9
+                assert 0 <= top < bottom <= height + 1e-9
+                assert (right - left) * (bottom - top) >= 0.5 * width * height - 1e-6
+
+
+def test_views_by_name_are_those_of_the_training_images(toy, monkeypatch) -> None:  # noqa: F811
+    monkeypatch.setattr(views, "load_backbone", lambda name: ToyBackbone())
+    features = load_features("coil20/toy")
+    loaded = load_views("coil20/toy")
+    assert loaded.features.shape == (views.N_VIEWS, *features.train.shape)
+    images = views.named_images("coil20/toy")[0]
+    augmented = AugmentedImages(images, views.N_VIEWS, ToyBackbone.image_size)
+    for view, i in ((0, 0), (1, 5), (3, 23)):
+        expected = ToyBackbone().preprocess(augmented.read(view * len(images.train) + i))
+        np.testing.assert_array_equal(loaded.features[view, i], expected)
+    # a view is nearer to its own image than to others, on average
+    centred = loaded.features - loaded.features.mean(axis=(0, 1))
+    train = features.train - features.train.mean(axis=0)
+    similarity = np.einsum("vnd,md->vnm", centred, train).mean(axis=0)
+    assert np.diag(similarity).mean() > similarity.mean() + similarity.std()
+    assert load_views("coil20/toy").sha256 == loaded.sha256
+    assert not np.array_equal(loaded.features[0], loaded.features[1])
+
+
+def test_packaged_views_belong_to_the_packaged_features() -> None:
+    features, loaded = load_features("cifar10-embedded"), load_views("cifar10-embedded")
+    assert loaded.features.shape == (2, 5000, 256)
+    unit_views, unit = (
+        x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (loaded.features, features.train)
+    )
+    own = np.einsum("vnd,nd->vn", unit_views, unit).mean()
+    others = np.einsum("vnd,nd->vn", unit_views, np.roll(unit, 1, axis=0)).mean()
+    assert own > others + 0.2
+
+
+def test_views_of_the_holdout_are_those_of_its_training_rows() -> None:
+    whole, held = load_views("cifar10-embedded"), load_views("cifar10-embedded+holdout")
+    _, train = holdout_rows(5000)
+    np.testing.assert_array_equal(held.features, whole.features[:, train])
+    assert held.sha256 != whole.sha256
+    assert held.features.shape[1] == len(load_features("cifar10-embedded+holdout").train)
+
+
+def test_damaged_packaged_views_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "cifar10_embedded_views.npz"
+    data = bytearray((DATA / path.name).read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    path.with_suffix(".json").write_text((DATA / path.with_suffix(".json").name).read_text())
+    with pytest.raises(ValueError, match=r"cifar10_embedded_views\.npz: damaged data file, expected SHA-256"):
+        read_packed_views(path)
+    manifest = json.loads(path.with_suffix(".json").read_text())
+    assert manifest["npz_bytes"] < 5_000_000
+
+
+@pytest.mark.parametrize("name", ["gldv2", "embeddings/mine.npy", "mnist"])
+def test_only_images_have_views(name: str) -> None:
+    with pytest.raises(ValueError, match=r"name \(augmented views are made from images\): expected one of"):
+        load_views(name)
+
+
+def test_tokens_of_a_network_that_has_them(toy, monkeypatch) -> None:  # noqa: F811
+    class WithTokens(ToyBackbone):
+        n_tokens, token_size = 4, 3
+
+        def extract_tokens(self, batch):
+            batch = np.asarray(batch)
+            return batch.reshape(len(batch), -1)[:, :12].reshape(-1, 4, 3)
+
+    monkeypatch.setattr(views, "load_backbone", lambda name: WithTokens())
+    tokens = load_tokens("coil20/toy")
+    assert tokens.features.shape == (2, 24, 4, 3)
+    np.testing.assert_array_equal(tokens.features.reshape(2, 24, 12), load_views("coil20/toy").features[:2])
+    with pytest.raises(ValueError, match="expected a set with patch tokens"):
+        load_tokens("cifar10-embedded")
+
+
+class TestMethodsThatNeedViews:
+    def test_they_get_them_by_an_experiment_and_the_record_says_which(self) -> None:
+        spec = RunSpec("cifar10-embedded", "sdc", 8, 0, {"preset": "release-contrastive", "epochs": 1})
+        run = run_experiment(spec, progress=False)
+        assert run.determinants["views_sha256"] == load_views("cifar10-embedded").sha256
+        assert run.determinants == spec.determinants()
+        assert "contrastive_loss" in run.history
+        plain = RunSpec("cifar10-embedded", "sdc", 8, 0, {"preset": "release", "epochs": 1})
+        assert "views_sha256" not in plain.determinants()
+
+    @pytest.mark.parametrize(
+        ("wrong", "message"),
+        [
+            (None, r"views: sdc learns from augmented views .* got none"),
+            (np.ones((1, 70, 5)), r"views: expected features of shape \(n_views, 70, 5\), n_views >= 2"),
+            (np.ones((2, 69, 5)), r"views: expected features of shape"),
+            (np.full((2, 70, 5), np.nan), r"views\[0\]: expected finite values"),
+            (np.stack([np.ones((70, 5)), np.zeros((70, 5))]), r"views\[1\]: expected no all-zero row"),
+        ],
+    )
+    def test_what_is_wrong_with_views_is_named(self, wrong, message: str) -> None:
+        X = np.random.default_rng(0).normal(size=(70, 5)) + 1
+        hasher = make_hasher("sdc", 8, preset="paper-contrastive", hidden_features=8, epochs=1)
+        assert hasher.needs_views
+        with pytest.raises(ValueError, match=message):
+            hasher.fit(X, views=wrong)
+
+    def test_the_variants_use_views_in_different_ways(self) -> None:
+        rng = np.random.default_rng(0)
+        X = (rng.normal(size=(200, 10)) + 1).astype(np.float32)
+        near, far = (np.stack([X + s * rng.normal(size=X.shape) for _ in range(3)]) for s in (0.1, 3.0))
+        losses = SimpleNamespace()
+        for preset in ("paper-contrastive", "release-contrastive"):
+            for name, value in (("near", near), ("far", far)):
+                hasher = make_hasher(
+                    "sdc", 16, preset=preset, hidden_features=32, epochs=20, learning_rate=1e-3
+                )
+                last = hasher.fit(X, views=value).history_.iloc[-1]
+                setattr(losses, f"{preset.split('-')[0]}_{name}", last)
+        # views that tell nothing of their image are hard to match
+        assert losses.paper_far.contrastive_loss > losses.paper_near.contrastive_loss + 0.5
+        assert losses.release_far.contrastive_loss > losses.release_near.contrastive_loss + 0.5
+        # targets from 0 to 1 are further from what codes of random pairs can have than those around 0
+        assert losses.release_near.calibration_loss != losses.paper_near.calibration_loss

@@ -2,7 +2,8 @@
 
 A calibration distribution lives on [-1, 1], the range of a cosine, and is known to the rest of the library by
 one method, `quantile(u)`. It is written in tables and notebook parameters as it prints: ``beta(5, 5)``,
-``truncated_gaussian(0, 0.3)``.
+``truncated_gaussian(0, 0.3)``. The uniform distribution is ``beta(1, 1)``, the arcsine distribution
+``beta(0.5, 0.5)``; the Beta with the spread of K fair bits is Beta((K - 1) / 2, (K - 1) / 2).
 """
 
 from __future__ import annotations
@@ -15,7 +16,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
-__all__ = ["Beta", "CalibrationDistribution", "TruncatedGaussian", "parse_calibration", "target_quantiles"]
+__all__ = [
+    "Beta",
+    "Binomial",
+    "CalibrationDistribution",
+    "Empirical",
+    "TruncatedGaussian",
+    "TruncatedLaplace",
+    "parse_calibration",
+    "target_quantiles",
+]
 
 
 class CalibrationDistribution(Protocol):
@@ -108,7 +118,93 @@ class TruncatedGaussian:
         return _spelled(self.name, astuple(self))
 
 
-_DISTRIBUTIONS = {kind.name: kind for kind in (Beta, TruncatedGaussian)}
+@dataclass(frozen=True)
+class TruncatedLaplace:
+    """Laplace distribution cut to [-1, 1] and normalised again.
+
+    Parameters
+    ----------
+    mean : float
+        Mean before the cut, finite.
+    scale : float
+        Before the cut, > 0; the standard deviation is the square root of 2 times as large.
+    """
+
+    mean: float = 0.0
+    scale: float = 0.2
+    name: ClassVar[str] = "truncated_laplace"
+
+    def __post_init__(self) -> None:
+        _check_positive(self, scale=self.scale)
+        if not np.isfinite(self.mean):
+            raise ValueError(f"TruncatedLaplace: expected mean to be finite, got {self.mean!r}")
+
+    def quantile(self, u: ArrayLike) -> NDArray[np.float64]:
+        """See `CalibrationDistribution.quantile`."""
+        whole = stats.laplace(self.mean, self.scale)
+        low, high = whole.cdf(-1), whole.cdf(1)
+        return np.clip(whole.ppf(low + _check_probabilities(u) * (high - low)), -1, 1)
+
+    def __str__(self) -> str:
+        return _spelled(self.name, astuple(self))
+
+
+@dataclass(frozen=True)
+class Binomial:
+    """Similarity of two codes of `n_bits` independent fair bits: 2 B / n_bits - 1 with B ~ B(n_bits, 1/2).
+
+    Its standard deviation is 1 / sqrt(n_bits).
+
+    Parameters
+    ----------
+    n_bits : int
+        At least 1.
+    """
+
+    n_bits: float = 64
+    name: ClassVar[str] = "binomial"
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.n_bits) and self.n_bits >= 1 and self.n_bits == int(self.n_bits)):
+            raise ValueError(f"Binomial: expected n_bits to be a whole number >= 1, got {self.n_bits!r}")
+
+    def quantile(self, u: ArrayLike) -> NDArray[np.float64]:
+        """See `CalibrationDistribution.quantile`."""
+        agreeing = stats.binom.ppf(_check_probabilities(u), self.n_bits, 0.5)
+        return 2 * np.maximum(agreeing, 0) / self.n_bits - 1  # SciPy's quantile of 0 is -1
+
+    def __str__(self) -> str:
+        return _spelled(self.name, astuple(self))
+
+
+class Empirical:
+    """Distribution of given similarities.
+
+    Parameters
+    ----------
+    similarities : array-like, shape (n,)
+        In [-1, 1].
+    """
+
+    name: ClassVar[str] = "empirical"
+
+    def __init__(self, similarities: ArrayLike):
+        values = np.asarray(similarities, dtype=np.float64)
+        if values.ndim != 1 or not values.size or not (np.abs(values) <= 1 + 1e-6).all():
+            raise ValueError(
+                f"similarities: expected numbers in [-1, 1] of shape (n,), n >= 1, got shape {values.shape}"
+            )
+        self.similarities = np.sort(values.clip(-1, 1))
+
+    def quantile(self, u: ArrayLike) -> NDArray[np.float64]:
+        """See `CalibrationDistribution.quantile`."""
+        return np.quantile(self.similarities, _check_probabilities(u))
+
+    def __str__(self) -> str:
+        return self.name
+
+
+_DISTRIBUTIONS = {kind.name: kind for kind in (Beta, TruncatedGaussian, TruncatedLaplace, Binomial)}
 
 
 def parse_calibration(calibration: str | CalibrationDistribution) -> CalibrationDistribution:

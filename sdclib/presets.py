@@ -8,8 +8,11 @@ import pandas as pd
 
 from sdclib.calibration import CalibrationDistribution, parse_calibration
 from sdclib.checks import check_int, check_name, check_real
+from sdclib.losses.pairs import PAIRS
 
-__all__ = ["PRESETS", "SDCSettings", "preset_table", "settings_from_preset"]
+__all__ = ["EMPIRICAL", "PRESETS", "SDCSettings", "preset_table", "settings_from_preset"]
+
+EMPIRICAL = "empirical"  # the calibration distribution that is made of the training features
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,11 @@ class SDCSettings:
     Parameters
     ----------
     calibration : str or CalibrationDistribution
-        See `sdclib.calibration.parse_calibration`.
+        See `sdclib.calibration.parse_calibration`; or ``"empirical"`` for the features' own similarities.
+    pairs : {"half", "all"}
+        Which rows of a batch make pairs, see `sdclib.losses.pairs`.
+    center : bool
+        Whether the mean of the training features is subtracted from them, for head and order of pairs alike.
     hidden_features : int or None
         Width of the hidden layers; None takes the features' width d.
     n_hidden_layers : int
@@ -51,6 +58,8 @@ class SDCSettings:
     """
 
     calibration: str | CalibrationDistribution = "beta(5, 5)"
+    pairs: str = "half"
+    center: bool = False
     hidden_features: int | None = 4096
     n_hidden_layers: int = 1
     quantization_weight: float = 1.0
@@ -79,7 +88,9 @@ class SDCSettings:
             raise ValueError(f"temperature: expected a number above 0, got {self.temperature!r}")
         if self.view_pairs and not self.contrastive_weight:
             raise ValueError("view_pairs: expected a contrastive_weight above 0 beside it, got 0")
-        parse_calibration(self.calibration)
+        check_name(self.pairs, "pairs", PAIRS)
+        if self.calibration != EMPIRICAL:
+            parse_calibration(self.calibration)
 
 
 _PAPER = SDCSettings()

@@ -4,7 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from sdclib.calibration import Beta, TruncatedGaussian, parse_calibration, target_quantiles
+from sdclib.calibration import (
+    Beta,
+    Binomial,
+    Empirical,
+    TruncatedGaussian,
+    TruncatedLaplace,
+    parse_calibration,
+    target_quantiles,
+)
 
 DISTRIBUTIONS = [
     Beta(5, 5),
@@ -12,6 +20,10 @@ DISTRIBUTIONS = [
     Beta(2, 7),
     TruncatedGaussian(0, 0.3),
     TruncatedGaussian(0.4, 2.0),
+    TruncatedLaplace(0, 0.2),
+    TruncatedLaplace(-0.3, 3.0),
+    Binomial(16),
+    Binomial(1),
 ]
 
 
@@ -67,3 +79,44 @@ def test_probabilities_outside_are_refused():
         Beta().quantile([0.5, 1.5])
     with pytest.raises(ValueError, match=r"u: expected probabilities"):
         TruncatedGaussian().quantile(np.nan)
+
+
+def test_truncated_laplace_against_its_density():
+    def density(v):
+        return np.exp(-abs(v - 0.1) / 0.4)
+
+    inside, _ = integrate.quad(density, -1, 1, points=[0.1])
+    for u in (0.05, 0.3, 0.5, 0.9):
+        q = float(TruncatedLaplace(0.1, 0.4).quantile(u))
+        mass, _ = integrate.quad(density, -1, q, points=[0.1] if q > 0.1 else None)
+        assert mass / inside == pytest.approx(u, abs=1e-7)
+
+
+def test_binomial_is_the_similarity_of_fair_bits():
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 2, (2, 40_000, 16))
+    similarity = 1 - 2 * (codes[0] != codes[1]).mean(axis=1)
+    u = np.linspace(0.02, 0.98, 25)
+    quantiles = Binomial(16).quantile(u)
+    assert set(np.round((quantiles + 1) * 8, 9) % 1) == {0}  # steps of 1/8
+    for value, probability in zip(quantiles, u, strict=True):
+        assert np.mean(similarity <= value) > probability - 0.01
+        assert np.mean(similarity < value) < probability + 0.01
+    assert Binomial(64).quantile((np.arange(10_000) + 0.5) / 10_000).std() == pytest.approx(1 / 8, abs=1e-3)
+
+
+def test_empirical_gives_back_what_it_was_given():
+    rng = np.random.default_rng(0)
+    similarities = rng.uniform(-0.3, 0.8, 501)
+    quantiles = target_quantiles(Empirical(similarities), 501)
+    np.testing.assert_allclose(quantiles, np.sort(similarities), atol=0.01)
+    with pytest.raises(ValueError, match=r"similarities: expected numbers in \[-1, 1\]"):
+        Empirical([0.5, 1.5])
+
+
+@pytest.mark.parametrize(
+    "text", ["binomial(2.5)", "binomial(0)", "truncated_laplace(0, -1)", "truncated_laplace(nan)"]
+)
+def test_impossible_values_are_named(text):
+    with pytest.raises(ValueError, match="calibration: expected values like"):
+        parse_calibration(text)

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdclib.calibration import Beta, target_quantiles
-from sdclib.losses import calibration_loss, half_pairs, nt_xent_loss, quantization_loss
+from sdclib.losses import calibration_loss, half_pairs, nt_xent_loss, pair_similarities, quantization_loss
+from sdclib.losses.pairs import count_pairs_of
 from tests.reference import reference_calibration_loss
 
 BETAS = [(5, 5), (0.2, 0.2), (1, 1), (10, 10), (2, 7)]
@@ -111,3 +112,26 @@ def test_nt_xent_by_hand():
     assert nt_xent_loss(first, second, 0.5).item() == pytest.approx(expected)
     with pytest.raises(ValueError, match=r"second: expected the shape of first, \(2, 2\), got \(1, 2\)"):
         nt_xent_loss(first, second[:1])
+
+
+def test_all_pairs_by_a_loop():
+    rng = np.random.default_rng(0)
+    codes, features = rng.standard_normal((9, 8)), rng.standard_normal((9, 5)) + 1
+
+    def cosine(x, i, j):
+        return x[i] @ x[j] / np.linalg.norm(x[i]) / np.linalg.norm(x[j])
+
+    pairs = [(i, j) for i in range(9) for j in range(i + 1, 9)]
+    assert count_pairs_of(9, "all") == len(pairs)
+    expected = [cosine(codes, i, j) for i, j in pairs]
+    torch.testing.assert_close(pair_similarities(torch.tensor(codes), "all"), torch.tensor(expected))
+    targets = target_quantiles(Beta(5, 5), len(pairs))
+    ordered = [
+        s for _, s in sorted((cosine(features, *pair), s) for pair, s in zip(pairs, expected, strict=True))
+    ]
+    loss = calibration_loss(torch.tensor(codes), torch.tensor(features), torch.as_tensor(targets), "all")
+    assert loss.item() == pytest.approx(np.mean(np.abs(np.array(ordered) - targets)))
+    with pytest.raises(ValueError, match="pairs: expected one of all, half, got 'some'"):
+        pair_similarities(torch.tensor(codes), "some")
+    with pytest.raises(ValueError, match="batch: expected at least two rows"):
+        pair_similarities(torch.zeros(1, 3), "all")

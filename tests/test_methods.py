@@ -191,6 +191,26 @@ class TestSDC:
         quick("sdc").fit(X)
         assert torch.equal(torch.rand(3), expected)
 
+    def test_centred_training_is_training_on_centred_features(self, X):
+        parameters = {"preset": "release", "epochs": 5, "random_state": 3}
+        mean = X.mean(axis=0)
+        centred = SDCHasher(n_bits=16, center=True, **parameters).fit(X)
+        by_hand = SDCHasher(n_bits=16, **parameters).fit(X - mean)
+        np.testing.assert_allclose(
+            centred.decision_function(X), by_hand.decision_function(X - mean), atol=1e-3
+        )
+        plain = SDCHasher(n_bits=16, **parameters).fit(X)
+        assert not np.allclose(centred.decision_function(X), plain.decision_function(X), atol=0.1)
+
+    @pytest.mark.parametrize(
+        "changed", [{"pairs": "all"}, {"calibration": "empirical"}, {"calibration": "binomial(16)"}]
+    )
+    def test_other_pairs_and_targets_train(self, X, changed):
+        history = (
+            SDCHasher(n_bits=16, preset="release", epochs=30, learning_rate=1e-3, **changed).fit(X).history_
+        )
+        assert history["loss"].iloc[-1] < history["loss"].iloc[0] - 0.02
+
     def test_diverged_training_is_named(self, X):
         with pytest.raises(ValueError, match="training diverged, loss is nan in epoch 1"):
             SDCHasher(n_bits=8, preset="release", epochs=2, learning_rate=1e30).fit(X)

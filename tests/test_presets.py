@@ -59,6 +59,7 @@ def test_overrides_replace_and_none_keeps():
         ("weight_decay", -1),
         ("quantization_weight", "much"),
         ("calibration", "beta(0, 0)"),
+        ("pairs", "some"),
         ("contrastive_weight", -1),
         ("temperature", 0.0),
         ("view_pairs", True),

@@ -1,14 +1,8 @@
 """Losses, one a module."""
 
-from sdclib.losses.calibration import align_targets, aligned_loss, calibration_loss, half_pairs
+from sdclib.losses.calibration import calibration_loss
 from sdclib.losses.contrastive import nt_xent_loss
+from sdclib.losses.pairs import half_pairs, pair_similarities
 from sdclib.losses.quantization import quantization_loss
 
-__all__ = [
-    "align_targets",
-    "aligned_loss",
-    "calibration_loss",
-    "half_pairs",
-    "nt_xent_loss",
-    "quantization_loss",
-]
+__all__ = ["calibration_loss", "half_pairs", "nt_xent_loss", "pair_similarities", "quantization_loss"]

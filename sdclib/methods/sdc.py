@@ -6,11 +6,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from sdclib.calibration import CalibrationDistribution, parse_calibration, target_quantiles
+from sdclib.calibration import CalibrationDistribution, Empirical, parse_calibration, target_quantiles
 from sdclib.head import HashHead
-from sdclib.losses import calibration_loss, nt_xent_loss, quantization_loss
+from sdclib.losses import calibration_loss, nt_xent_loss, pair_similarities, quantization_loss
+from sdclib.losses.pairs import count_pairs_of
 from sdclib.methods.trained import TrainedHasher, adam, draw_views
-from sdclib.presets import SDCSettings, settings_from_preset
+from sdclib.presets import EMPIRICAL, SDCSettings, settings_from_preset
 from sdclib.training import gradient_step, train
 
 __all__ = ["SDCHasher"]
@@ -28,8 +29,8 @@ class SDCHasher(TrainedHasher):
         `sdclib.presets.preset_table`.
     calibration : str or CalibrationDistribution, optional
         Such as ``"beta(5, 5)"``; this and the following parameters, where not None, replace the preset's value.
-    hidden_features, n_hidden_layers, quantization_weight, learning_rate, weight_decay, batch_size, epochs, \
-step_epoch, contrastive_weight, temperature, clip_targets, view_pairs : optional
+    pairs, center, hidden_features, n_hidden_layers, quantization_weight, learning_rate, weight_decay, batch_size, \
+epochs, step_epoch, contrastive_weight, temperature, clip_targets, view_pairs : optional
         See `sdclib.presets.SDCSettings`.
     random_state : int
         Seed.
@@ -66,6 +67,8 @@ step_epoch, contrastive_weight, temperature, clip_targets, view_pairs : optional
         preset: str = "paper",
         *,
         calibration: str | CalibrationDistribution | None = None,
+        pairs: str | None = None,
+        center: bool | None = None,
         hidden_features: int | None = None,
         n_hidden_layers: int | None = None,
         quantization_weight: float | None = None,
@@ -85,6 +88,8 @@ step_epoch, contrastive_weight, temperature, clip_targets, view_pairs : optional
         self.n_bits = n_bits
         self.preset = preset
         self.calibration = calibration
+        self.pairs = pairs
+        self.center = center
         self.hidden_features = hidden_features
         self.n_hidden_layers = n_hidden_layers
         self.quantization_weight = quantization_weight
@@ -120,10 +125,11 @@ step_epoch, contrastive_weight, temperature, clip_targets, view_pairs : optional
 
     def _train(self, head: nn.Module, features: Tensor, views: Tensor | None = None) -> pd.DataFrame:
         settings = self.settings
-        targets = target_quantiles(parse_calibration(settings.calibration), settings.batch_size // 2)
-        if settings.clip_targets:
-            targets = targets.clip(min=0)
-        target = torch.as_tensor(targets, dtype=torch.float32, device=features.device)
+        mean = features.mean(dim=0)
+        if settings.center:
+            features = features - mean
+            views = None if views is None else views - mean
+        target = self._targets(features)
         optimizer = adam(head.parameters(), settings.learning_rate, settings.weight_decay)
 
         def step(rows: Tensor) -> dict[str, Tensor]:
@@ -136,7 +142,7 @@ step_epoch, contrastive_weight, temperature, clip_targets, view_pairs : optional
                 calibrated = [(head(batch), batch)]
             terms = {
                 "calibration_loss": torch.stack(
-                    [calibration_loss(codes, batch, target) for codes, batch in calibrated]
+                    [calibration_loss(codes, batch, target, settings.pairs) for codes, batch in calibrated]
                 ).mean(),
                 "quantization_loss": torch.stack(
                     [quantization_loss(codes) for codes, _ in calibrated]
@@ -152,4 +158,27 @@ step_epoch, contrastive_weight, temperature, clip_targets, view_pairs : optional
         schedule = self._schedule(
             batch_size=settings.batch_size, epochs=settings.epochs, step_epoch=settings.step_epoch
         )
-        return train(step, len(features), [optimizer], **schedule)
+        history = train(step, len(features), [optimizer], **schedule)
+        if settings.center:
+            _absorb_mean(head, mean)
+        return history
+
+    def _targets(self, features: Tensor) -> Tensor:
+        """Quantiles that the pairs of a batch are to have, on the features' device."""
+        settings = self.settings
+        if settings.calibration == EMPIRICAL:
+            order = torch.randperm(len(features), device=features.device)
+            calibration: CalibrationDistribution = Empirical(pair_similarities(features[order]).cpu().numpy())
+        else:
+            calibration = parse_calibration(settings.calibration)
+        targets = target_quantiles(calibration, count_pairs_of(settings.batch_size, settings.pairs))
+        if settings.clip_targets:
+            targets = targets.clip(min=0)
+        return torch.as_tensor(targets, dtype=torch.float32, device=features.device)
+
+
+def _absorb_mean(head: nn.Module, mean: Tensor) -> None:
+    """Let a head that was trained on centred features take features as they are: W (x - m) + b = W x + (b - W m)."""
+    first = next(layer for layer in head.modules() if isinstance(layer, nn.Linear))
+    with torch.no_grad():
+        first.bias.sub_(first.weight @ mean)

@@ -8,7 +8,7 @@ import itertools
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from sdclib.catalogue import load_features
 from sdclib.checks import check_int, check_name
 from sdclib.evaluation import evaluate_codes, evaluate_features
 from sdclib.features import FeatureSet
-from sdclib.methods import METHODS, BaseHasher, make_hasher
+from sdclib.methods import METHODS, BaseHasher, SDCHasher, make_hasher
 from sdclib.provenance import code_sha256
 from sdclib.views import Views, load_tokens, load_views
 
@@ -77,7 +77,7 @@ class RunSpec:
             Hash of the features, and of the augmented views where the method needs them; by default those that the
             name of the data stands for.
         """
-        views: dict[str, str] = {}
+        resolved: dict[str, Any] = {}
         if self.method == COSINE:
             parameters: dict[str, Any] = {"center": False, **self.parameters}
             modules: tuple[str, ...] = ()
@@ -85,12 +85,14 @@ class RunSpec:
             hasher = self.make_hasher()
             parameters = {k: v for k, v in hasher.get_params().items() if k not in NOT_DETERMINING}
             modules = (METHODS[self.method].__module__,)
+            if isinstance(hasher, SDCHasher):  # what the preset's name stands for
+                resolved["settings"] = {**asdict(hasher.settings), "calibration": str(hasher.settings.calibration)}
             if hasher.needs_views:
-                views["views_sha256"] = views_sha256 or _views_sha256(self.data)
+                resolved["views_sha256"] = views_sha256 or _views_sha256(self.data)
         return {
             "data": self.data,
             "data_sha256": data_sha256 or _data_sha256(self.data),
-            **views,
+            **resolved,
             "method": self.method,
             "n_bits": self.n_bits,
             "seed": self.seed,

@@ -21,13 +21,16 @@ PACKAGE = Path(__file__).parent
 PROJECT_ROOT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else Path.cwd()
 # Of the checkout; of the working folder where the package is installed alone; or where the variable says.
 RESULTS = Path(os.environ.get("SDC_RESULTS") or PROJECT_ROOT / "results").resolve()
+# Modules whose code has no part in results: bars, and names for settings that a record spells out.
+NOT_COMPUTING = ("sdclib.presets", "sdclib.progress")
 PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "faiss-cpu", "pandas")
 
 
 def code_sha256(*modules: str) -> str:
     """Hash the code that the named modules and all `sdclib` modules they import consist of.
 
-    Comments, docstrings and layout do not count, so that only a change of what is computed makes results stale.
+    Comments, docstrings and layout do not count, nor do the modules `NOT_COMPUTING`, so that only a change of what is
+    computed makes results stale.
 
     Parameters
     ----------
@@ -41,7 +44,8 @@ def code_sha256(*modules: str) -> str:
     """
     wanted, sources = list(modules), {}
     while wanted:
-        path = _module_path(wanted.pop())
+        module = wanted.pop()
+        path = None if module in NOT_COMPUTING else _module_path(module)
         if path is None or path in sources:
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -13,6 +13,7 @@ from sdclib.evaluation import evaluate_codes, evaluate_features
 from sdclib.experiment import RunSpec, expand_config, run_experiment
 from sdclib.files import write_json
 from sdclib.methods import make_hasher
+from sdclib.presets import PRESETS
 from sdclib.records import (
     collect_histograms,
     collect_records,
@@ -100,6 +101,15 @@ class TestRunSpec:
             RunSpec("cifar10-embedded", "itq", 8),
         ]
         assert len({spec.id for spec in [one, *others]}) == len(others) + 1
+
+    def test_id_follows_what_a_preset_stands_for_not_its_name_alone(self, tiny_data, monkeypatch):
+        spec = RunSpec("tiny", "sdc", 8, 0, {"preset": "release"})
+        before = spec.id
+        assert spec.determinants()["settings"]["weight_decay"] == 1e-5
+        monkeypatch.setitem(PRESETS, "another", PRESETS["paper"])
+        assert spec.id == before
+        monkeypatch.setitem(PRESETS, "release", PRESETS["paper"])
+        assert spec.id != before
 
     def test_code_changes_the_id_and_comments_do_not(self, tmp_path, monkeypatch):
         package = tmp_path / "sdclib"

@@ -4,7 +4,7 @@ BIN := .venv/bin
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 
-.PHONY: help env study results sweep verify-results book notebooks test check format lock bench check-resume clean
+.PHONY: help env study results sweep verify-results book notebooks test check format lock bench check-resume check-throughput clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -60,6 +60,9 @@ bench: env  ## Time the metrics; writes results/bench_metrics.json
 
 check-resume: env  ## Kill a sweep three times and compare its table with an undisturbed one's (minutes)
 	$(BIN)/python -m benchmarks.check_resume
+
+check-throughput: env  ## Time a sweep of 24 runs, one failing, with one and with two jobs at a time (minutes, nothing beside it)
+	$(BIN)/python -m benchmarks.check_throughput
 
 clean:  ## Delete the built book and all run records
 	rm -rf book/_build results/runs .snakemake

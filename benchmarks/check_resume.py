@@ -35,10 +35,10 @@ runs:
 MEASURED = ["id", "data", "method", "n_bits", "seed", "parameters", "top_k", "code_sha256", "data_sha256"]
 
 
-def start(config: Path, results: Path) -> subprocess.Popen:
+def start(config: Path, results: Path, *options: str) -> subprocess.Popen:
     """Start the sweep in a process group of its own."""
     return subprocess.Popen(
-        [sys.executable, "scripts/sweep.py", str(config)],
+        [sys.executable, "scripts/sweep.py", str(config), *options],
         cwd=PROJECT_ROOT,
         env={**os.environ, "SDC_RESULTS": str(results)},
         stdout=subprocess.DEVNULL,

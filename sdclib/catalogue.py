@@ -7,7 +7,7 @@ from collections.abc import Callable
 from sdclib.checks import check_name
 from sdclib.datasets import IMAGE_SETS
 from sdclib.embeddings import load_embeddings
-from sdclib.extracted import DISJOINT, load_extracted
+from sdclib.extracted import has_images, load_extracted
 from sdclib.features import DATA, FeatureSet, read_packed
 from sdclib.holdout import hold_out
 from sdclib.images import data_root
@@ -62,10 +62,10 @@ def load_features(name: str = "cifar10-embedded") -> FeatureSet:
     """
     if name.endswith(HOLDOUT):
         return hold_out(load_features(name.removesuffix(HOLDOUT)))
-    kind, slash, rest = name.partition("/")
-    if slash and rest and kind.removesuffix(DISJOINT) in IMAGE_SETS:
+    if has_images(name):
         return load_extracted(name)
-    if slash and rest and kind == EMBEDDINGS:
+    kind, _, rest = name.partition("/")
+    if rest and kind == EMBEDDINGS:
         return load_embeddings(data_root() / rest, name=name)
     if name in INSTANCE_SETS:
         return load_instance_set(name)

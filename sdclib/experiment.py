@@ -86,7 +86,10 @@ class RunSpec:
             parameters = {k: v for k, v in hasher.get_params().items() if k not in NOT_DETERMINING}
             modules = (METHODS[self.method].__module__,)
             if isinstance(hasher, SDCHasher):  # what the preset's name stands for
-                resolved["settings"] = {**asdict(hasher.settings), "calibration": str(hasher.settings.calibration)}
+                resolved["settings"] = {
+                    **asdict(hasher.settings),
+                    "calibration": str(hasher.settings.calibration),
+                }
             if hasher.needs_views:
                 resolved["views_sha256"] = views_sha256 or _views_sha256(self.data)
         return {

@@ -6,14 +6,20 @@ import functools
 import hashlib
 
 from sdclib.backbones import load_backbone
-from sdclib.datasets import load_image_set
+from sdclib.datasets import IMAGE_SETS, load_image_set
 from sdclib.feature_cache import extract_features
 from sdclib.features import FeatureSet
 from sdclib.images import ImageSet
 
-__all__ = ["DISJOINT", "load_extracted", "named_images"]
+__all__ = ["has_images", "load_extracted", "named_images"]
 
 DISJOINT = "-disjoint"
+
+
+def has_images(name: str) -> bool:
+    """Whether `name` is ``"IMAGE_SET/BACKBONE"``, see `load_extracted`."""
+    image_set, slash, backbone = name.partition("/")
+    return bool(slash and backbone) and image_set.removesuffix(DISJOINT) in IMAGE_SETS
 
 
 def named_images(name: str) -> tuple[ImageSet, str]:

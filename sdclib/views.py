@@ -18,7 +18,7 @@ from sdclib.backbones import Backbone, load_backbone
 from sdclib.catalogue import HOLDOUT
 from sdclib.checks import check_name
 from sdclib.datasets import IMAGE_SETS
-from sdclib.extracted import DISJOINT, named_images
+from sdclib.extracted import has_images, named_images
 from sdclib.feature_cache import extract_features
 from sdclib.features import DATA, read_packed_views
 from sdclib.holdout import holdout_rows
@@ -223,12 +223,9 @@ def load_tokens(name: str) -> Views:
 
 
 def _check_images(name: str) -> None:
-    image_set, slash, _ = name.partition("/")
-    check_name(
-        image_set.removesuffix(DISJOINT) if slash else name,
-        "name (augmented views are made from images)",
-        {*IMAGE_SETS, *_PACKAGED},
-    )
+    if not has_images(name):
+        known = (*_PACKAGED, *(f"{image_set}/BACKBONE" for image_set in IMAGE_SETS))
+        check_name(name, "name (augmented views are made from images)", known)
 
 
 def _without_holdout(views: Views) -> Views:

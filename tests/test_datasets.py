@@ -530,6 +530,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "pets"
 
 
+def test_digits_are_there_without_a_download_and_get_to_a_metric() -> None:
+    images = load_image_set("digits")
+    assert (len(images.query), len(images.database), len(images.train)) == (100, 500, 200)
+    assert np.bincount(images.labels[images.query]).tolist() == [10] * 10
+    assert images.sha256 == load_image_set("digits").sha256
+    assert images.read(0).mode == "RGB"
+    assert to_metric(pixel_features(images)) > 0.3
+    assert load_image_set("digits", train_in_database=False).database.size == 300
+
+
 def test_folder_to_a_metric(folder: Path) -> None:
     images = load_image_set("folder", root=folder, n_query=3, n_train=5, top_k=10)
     assert (images.name, images.class_names) == ("pets", ("cat", "dog"))

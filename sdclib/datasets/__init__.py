@@ -12,6 +12,7 @@ from sdclib.datasets.cifar10 import CIFAR10
 from sdclib.datasets.coil20 import COIL20
 from sdclib.datasets.committed import CommittedSet
 from sdclib.datasets.corel5k import COREL5K
+from sdclib.datasets.digits import load_digits
 from sdclib.datasets.fashion_mnist import FASHION_MNIST
 from sdclib.datasets.folder import load_folder
 from sdclib.datasets.lists import LISTED_SETS
@@ -26,6 +27,7 @@ COMMITTED_SETS: dict[str, CommittedSet] = {
 _LOADERS: dict[str, Callable[..., ImageSet]] = {
     **{name: committed.load for name, committed in COMMITTED_SETS.items()},
     **{name: listed.load for name, listed in LISTED_SETS.items()},
+    "digits": load_digits,
     "folder": load_folder,
 }
 

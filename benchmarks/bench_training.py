@@ -1,0 +1,140 @@
+"""Speed of training: `python -m benchmarks.bench_training [--data NAME] [--epochs 5]`, about two minutes.
+
+Three figures, all of one run on one machine:
+
+- the highest rate of matrix products (float32, large squares) that PyTorch reaches here, the *peak*;
+- what SDC's training reaches of it at width 4,096 and batches of 64: the multiply-adds that its layers need, forward and
+  backward, over the wall time of all of a step (targets, losses, optimizer, Python);
+- the time of whole epochs against a plain loop with the structure of the authors' code: a DataLoader, SciPy's quantiles
+  in every step, Adam as it comes.
+
+Both loops run in turn, and medians over epochs are given, because other work may share the cores. Writes
+results/bench_training.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from benchmarks.bench_metrics import machine
+from sdclib import load_features
+from sdclib.files import write_json
+from sdclib.head import HashHead
+from sdclib.methods import SDCHasher
+from sdclib.presets import PRESETS
+from sdclib.provenance import RESULTS, versions
+
+N_BITS = 64
+WIDTHS = {"paper": 4096, "release": None}  # None: the features' width
+
+
+def peak_rate(size: int = 2048, repeats: int = 8) -> float:
+    """Highest rate of float32 matrix products, in operations (two a multiply-add) a second."""
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def operations_of_a_step(n_features: int, width: int, batch_size: int) -> int:
+    """Operations of the products of one step: forward, gradient of the weights, and of the second layer's input."""
+    first, second = n_features * width, width * N_BITS
+    return 2 * batch_size * (2 * first + 3 * second)
+
+
+def library_epochs(features: Tensor, preset: str, epochs: int) -> list[float]:
+    """Seconds of each epoch of `SDCHasher`; the first, which warms up, is left out."""
+    hasher = SDCHasher(N_BITS, preset, epochs=epochs + 1).fit(features.numpy())
+    return hasher.history_["seconds"].diff().dropna().tolist()
+
+
+def plain_epochs(features: Tensor, preset: str, epochs: int) -> list[float]:
+    """Seconds of each epoch of a plain loop; the first, which warms up, is left out."""
+    settings = PRESETS[preset]
+    d = features.shape[1]
+    head = HashHead(d, N_BITS, settings.hidden_features or d)
+    optimizer = torch.optim.Adam(
+        head.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    loader = DataLoader(TensorDataset(features), batch_size=settings.batch_size, shuffle=True, drop_last=True)
+    seconds = []
+    for _ in range(epochs + 1):
+        start = time.perf_counter()
+        for (batch,) in loader:
+            codes = head(batch)
+            n = len(batch) // 2
+            with torch.no_grad():
+                order = torch.cosine_similarity(batch[:n], batch[n:]).sort().indices
+            similarity = torch.cosine_similarity(codes[:n], codes[n:])[order]
+            u = (2 * np.arange(1, n + 1) - 1) / (2 * n)
+            target = torch.as_tensor(2 * stats.beta.ppf(u, 5, 5) - 1, dtype=torch.float32)
+            loss = (similarity - target).abs().mean()
+            loss = loss + (1 - torch.cosine_similarity(codes, codes.detach().sign())).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            float(loss)  # the authors' code logs every step
+        seconds.append(time.perf_counter() - start)
+    return seconds[1:]
+
+
+def main() -> None:
+    """Parse the command line, measure, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", default="cifar10/efficientnet-lite0", help="a feature set of width 1,280")
+    parser.add_argument("--epochs", type=int, default=5, help="epochs of each loop that count")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    features = torch.from_numpy(load_features(arguments.data).train)
+    n, d = features.shape
+    loops: dict[str, Callable[[Tensor, str, int], list[float]]] = {
+        "library": library_epochs,
+        "plain": plain_epochs,
+    }
+    report: dict[str, object] = {"data": arguments.data, "threads": arguments.threads, "n_bits": N_BITS}
+    peaks = [peak_rate()]
+    for preset, width in WIDTHS.items():
+        batch_size = PRESETS[preset].batch_size
+        seconds: dict[str, list[float]] = {name: [] for name in loops}
+        for _ in range(2):
+            for name, loop in loops.items():
+                seconds[name] += loop(features, preset, arguments.epochs)
+            peaks.append(peak_rate())
+        median = {name: statistics.median(values) for name, values in seconds.items()}
+        operations = operations_of_a_step(d, width or d, batch_size) * (n // batch_size)
+        report[preset] = {
+            "seconds_an_epoch": seconds,
+            "achieved": operations / median["library"],
+            "plain_over_library": median["plain"] / median["library"],
+        }
+    peak = max(peaks)
+    report["peak"] = peak
+    for preset in WIDTHS:
+        row = report[preset]
+        assert isinstance(row, dict)
+        row["achieved_over_peak"] = row["achieved"] / peak
+        print(
+            f"{preset}: {row['achieved'] / 1e9:.0f} of {peak / 1e9:.0f} Gflop/s ({row['achieved_over_peak']:.2f}), "
+            f"{row['plain_over_library']:.2f} times as fast as the plain loop"
+        )
+    report |= {"machine": machine(), "versions": versions()}
+    print(write_json(RESULTS / "bench_training.json", report))
+
+
+if __name__ == "__main__":
+    main()

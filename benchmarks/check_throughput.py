@@ -1,0 +1,73 @@
+"""Run one sweep of 24 runs with one job at a time and with two, one of its runs failing: how much faster is the second?
+
+python -m benchmarks.check_throughput [--least 1.6]
+
+Prints both wall times and ends with exit code 1 if two jobs at a time are not `--least` times as fast as one, or if the
+other 23 runs did not finish, the exit code was 0, or the failing run was not named. It works in a temporary folder and
+touches no results; anything else that works on the machine makes its figures meaningless.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+from benchmarks.check_resume import finished, start
+from sdclib.experiment import expand_config
+
+CONFIG = """\
+table: throughput
+data: cifar10-embedded
+n_bits: [16, 64]
+seeds: [0, 1, 2, 3, 4]
+runs:
+  - {method: sdc, parameters: {preset: release, epochs: 50}}
+  - {method: itq}
+  - {method: lsh, n_bits: 16, seeds: [0, 1, 2]}
+  - {method: itq, n_bits: 300, seeds: 0}  # more bits than features: fails
+"""
+
+
+def main() -> None:
+    """Run both and compare."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--least", type=float, default=1.6)
+    arguments = parser.parse_args()
+    specs = expand_config(yaml.safe_load(CONFIG))
+    (bad,) = [spec for spec in specs if spec.n_bits == 300]
+    folder = Path(tempfile.mkdtemp(prefix="check-throughput-"))
+    config = folder / "throughput.yaml"
+    config.write_text(CONFIG)
+    seconds, right = {}, True
+    try:
+        for jobs in (1, 2):
+            results = folder / f"jobs-{jobs}"
+            begun = time.perf_counter()
+            code = start(config, results, "--cores", str(jobs)).wait()
+            seconds[jobs] = time.perf_counter() - begun
+            done = len(finished(results))
+            named = bad.id in (results / "runs" / "failures.md").read_text()
+            kept = (results / "runs" / bad.id / "train.ipynb").is_file()
+            right &= code != 0 and done == len(specs) - 1 and named and kept
+            print(
+                f"{jobs} at a time: {seconds[jobs]:.0f} s, {done} of {len(specs)} runs finished, exit code {code}, "
+                f"failing run named: {named}, its notebook kept: {kept}",
+                flush=True,
+            )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    ratio = seconds[1] / seconds[2]
+    print(f"two at a time are {ratio:.2f} times as fast as one")
+    sys.exit(0 if right and ratio >= arguments.least else 1)
+
+
+if __name__ == "__main__":
+    main()

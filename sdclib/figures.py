@@ -19,6 +19,7 @@ __all__ = [
     "NEGATIVE_COLOR",
     "POSITIVE_COLOR",
     "method_colors",
+    "plot_by_bits",
     "plot_calibration",
     "plot_gallery",
     "plot_history",
@@ -31,12 +32,24 @@ __all__ = [
 
 # Okabe and Ito's palette
 POSITIVE_COLOR, NEGATIVE_COLOR = "#0072B2", "#D55E00"
+# One a method through the whole book; methods of one colour differ by marker and line.
 METHOD_COLORS = {
     "Float cosine": "#000000",
     "SDC": "#0072B2",
     "ITQ": "#E69F00",
     "LSH": "#CC79A7",
     "Sign of features": "#999999",
+    "Random rotation": "#999999",
+    "PCAH": "#E69F00",
+    "SH": "#CC79A7",
+    "GreedyHash": "#009E73",
+    "BiHalf": "#009E73",
+    "SSDH": "#D55E00",
+    "TBH": "#D55E00",
+    "CIBHash": "#56B4E9",
+    "NSH": "#56B4E9",
+    "WCH": "#56B4E9",
+    "CroVCA": "#882255",
 }
 
 
@@ -199,6 +212,46 @@ def plot_intersections(summary: pd.DataFrame) -> Figure:
     figure.supxlabel("intersection of positive and negative pairs (%)", fontsize="medium")
     grid.flat[0].set_ylabel("expected mAP@R (%)")
     grid.flat[-1].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+    sns.despine(figure)
+    return figure
+
+
+def plot_by_bits(
+    summary: pd.DataFrame, metric: str = "map_expected", ylabel: str = "expected mAP@R (%)"
+) -> Figure:
+    """One metric against code length, one line a method, with 95 % intervals; float features as horizontal lines.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        Of one data set, see `sdclib.tables.summarise`.
+    metric : str
+    ylabel : str
+    """
+    figure, axes = plt.subplots(figsize=(7.5, 5), layout="constrained")
+    codes = summary[summary["n_bits"].notna()]
+    colors = method_colors(list(summary["label"]))
+    last = codes[codes["n_bits"] == codes["n_bits"].max()].sort_values(metric, ascending=False)
+    for i, label in enumerate(last["label"]):
+        rows = codes[codes["label"] == label].sort_values("n_bits")
+        axes.errorbar(
+            rows["n_bits"].astype(float),
+            rows[metric],
+            yerr=np.nan_to_num(rows[f"{metric}_ci"]),
+            color=colors[label],
+            marker="osD^vP*X<>"[i % 10],
+            linestyle=("-", "--", ":", "-.")[i // 4 % 4],
+            linewidth=1.2,
+            markersize=5,
+            label=label,
+        )
+    for row, style in zip(summary[summary["n_bits"].isna()].to_dict("records"), ("-", "--"), strict=False):
+        axes.axhline(row[metric], color="black", linewidth=1, linestyle=style, label=row["label"])
+    lengths = sorted(codes["n_bits"].unique())
+    axes.set_xscale("log", base=2)
+    axes.set_xticks([float(n) for n in lengths], [str(n) for n in lengths])
+    axes.set(xlabel="code length (bits)", ylabel=ylabel)
+    axes.legend(frameon=False, fontsize="x-small", loc="upper left", bbox_to_anchor=(1, 1))
     sns.despine(figure)
     return figure
 

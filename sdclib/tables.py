@@ -15,7 +15,16 @@ from scipy import stats
 
 from sdclib.presets import PRESETS
 
-__all__ = ["METHOD_LABELS", "format_summary", "mean_interval", "method_label", "read_results", "summarise"]
+__all__ = [
+    "METHOD_LABELS",
+    "by_bits",
+    "format_summary",
+    "mean_interval",
+    "method_label",
+    "read_results",
+    "spelled",
+    "summarise",
+]
 
 METHOD_LABELS = {
     "cosine": "Float cosine",
@@ -23,6 +32,17 @@ METHOD_LABELS = {
     "itq": "ITQ",
     "lsh": "LSH",
     "sign": "Sign of features",
+    "rotation": "Random rotation",
+    "pcah": "PCAH",
+    "sh": "SH",
+    "greedyhash": "GreedyHash",
+    "bihalf": "BiHalf",
+    "ssdh": "SSDH",
+    "tbh": "TBH",
+    "cibhash": "CIBHash",
+    "nsh": "NSH",
+    "wch": "WCH",
+    "crovca": "CroVCA",
 }
 
 
@@ -134,7 +154,42 @@ def format_summary(summary: pd.DataFrame, top_k: int) -> pd.DataFrame:
     for metric, name in names.items():
         if metric in summary:
             table[name] = [
-                f"{mean:.1f}" if np.isnan(half) else f"{mean:.1f} ± {half:.1f}"
+                spelled(mean, half)
                 for mean, half in zip(summary[metric], summary[f"{metric}_ci"], strict=True)
             ]
     return table
+
+
+def spelled(mean: float, half: float) -> str:
+    """``mean ± half``, or the mean alone where there is no interval; one decimal."""
+    return f"{mean:.1f}" if np.isnan(half) else f"{mean:.1f} ± {half:.1f}"
+
+
+def by_bits(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Spell one metric out with a method a row and a code length a column, best at the longest codes first.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        Of one data set, see `summarise`; rows of float features are left out.
+    metric : str
+        One of the metrics that the summary has.
+
+    Returns
+    -------
+    DataFrame
+        Index method; columns "16 bits" and so on, ``mean ± half interval`` in percent.
+    """
+    codes = summary[summary["n_bits"].notna()]
+    lengths = sorted(codes["n_bits"].unique())
+    order = codes[codes["n_bits"] == lengths[-1]].sort_values(metric, ascending=metric == "intersection")[
+        "label"
+    ]
+    cells = {
+        (row["label"], row["n_bits"]): spelled(row[metric], row[f"{metric}_ci"])
+        for row in codes.to_dict("records")
+    }
+    return pd.DataFrame(
+        {f"{n_bits} bits": [cells.get((label, n_bits), "") for label in order] for n_bits in lengths},
+        index=pd.Index(order, name="method"),
+    )

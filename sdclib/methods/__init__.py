@@ -7,14 +7,40 @@ from typing import Any
 
 from sdclib.checks import check_name
 from sdclib.methods.base import BaseHasher
+from sdclib.methods.greedyhash import GreedyHashHasher
 from sdclib.methods.itq import ITQHasher
 from sdclib.methods.linear import LSHHasher, SignHasher
+from sdclib.methods.pcah import PCAHHasher
+from sdclib.methods.rotation import RotationHasher
 from sdclib.methods.sdc import SDCHasher
+from sdclib.methods.sh import SHHasher
 
-__all__ = ["METHODS", "BaseHasher", "ITQHasher", "LSHHasher", "SDCHasher", "SignHasher", "make_hasher"]
+__all__ = [
+    "METHODS",
+    "BaseHasher",
+    "GreedyHashHasher",
+    "ITQHasher",
+    "LSHHasher",
+    "PCAHHasher",
+    "RotationHasher",
+    "SDCHasher",
+    "SHHasher",
+    "SignHasher",
+    "make_hasher",
+]
 
 METHODS: dict[str, type[BaseHasher]] = {
-    hasher.method: hasher for hasher in (SDCHasher, ITQHasher, LSHHasher, SignHasher)
+    hasher.method: hasher
+    for hasher in (
+        SDCHasher,
+        SignHasher,
+        RotationHasher,
+        LSHHasher,
+        PCAHHasher,
+        SHHasher,
+        ITQHasher,
+        GreedyHashHasher,
+    )
 }
 
 

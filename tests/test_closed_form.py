@@ -1,0 +1,171 @@
+import math
+
+import numpy as np
+import pytest
+
+from sdclib import load_features
+from sdclib.evaluation import evaluate_codes
+from sdclib.methods import make_hasher
+from sdclib.methods.pcah import PCAHHasher
+from sdclib.methods.rotation import RotationHasher
+from sdclib.methods.sh import SHHasher
+
+HASHERS = [PCAHHasher, SHHasher, RotationHasher]
+
+
+@pytest.fixture(scope="module")
+def X():
+    rng = np.random.default_rng(0)
+    return (rng.standard_normal((200, 12)) @ np.diag(np.linspace(3, 0.5, 12)) + 1.5).astype(np.float32)
+
+
+def principal_components(X):
+    """Eigenvectors of the covariance, one a row, largest variance first, the largest entry of each positive."""
+    centred = X.astype(np.float64) - X.astype(np.float64).mean(axis=0)
+    variances, vectors = np.linalg.eigh(centred.T @ centred / (len(X) - 1))
+    rows = vectors.T[np.argsort(-variances)]
+    return np.array([row if row[np.abs(row).argmax()] > 0 else -row for row in rows])
+
+
+def mean_average_precision(hasher, data):
+    hasher.fit(data.train)
+    codes = hasher.transform(data.query), hasher.transform(data.database)
+    return evaluate_codes(*codes, data.relevant, data.top_k)[0]["map_expected"]
+
+
+@pytest.mark.parametrize("kind", HASHERS)
+class TestContract:
+    def test_codes_are_signs_of_continuous_codes(self, kind, X):
+        hasher = kind(n_bits=9).fit(X)
+        continuous = hasher.decision_function(X)
+        assert continuous.shape == (200, 9)
+        assert continuous.dtype == np.float32
+        np.testing.assert_array_equal(hasher.transform(X), continuous >= 0)
+
+    def test_fitting_again_and_saving_give_the_same(self, kind, X, tmp_path):
+        continuous = kind(n_bits=9).fit(X).decision_function(X)
+        np.testing.assert_array_equal(kind(n_bits=9).fit(X).decision_function(X), continuous)
+        loaded = kind.load(kind(n_bits=9).fit(X).save(tmp_path))
+        np.testing.assert_array_equal(loaded.decision_function(X), continuous)
+
+    def test_rows_are_hashed_one_by_one(self, kind, X):
+        hasher = kind(n_bits=9).fit(X)
+        single = np.concatenate([hasher.decision_function(X[i : i + 1]) for i in range(7)])
+        np.testing.assert_allclose(hasher.decision_function(X)[:7], single, atol=1e-5)
+
+    @pytest.mark.parametrize("n_bits", [16, 64])
+    def test_beats_random_projections(self, kind, n_bits):
+        data = load_features("cifar10-embedded")
+        ours = mean_average_precision(kind(n_bits=n_bits), data)
+        assert ours > mean_average_precision(make_hasher("lsh", n_bits), data) + 0.02
+
+
+class TestPCAH:
+    def test_projects_on_the_eigenvectors_of_the_covariance(self, X):
+        hasher = PCAHHasher(n_bits=8).fit(X)
+        W = principal_components(X)[:8]
+        np.testing.assert_allclose(hasher.projection_, W.T, atol=1e-4)
+        expected = [[float(w @ (x - X.mean(axis=0))) for w in W] for x in X[:20]]
+        np.testing.assert_allclose(hasher.decision_function(X[:20]), expected, atol=1e-3)
+
+    def test_more_bits_than_components(self, X):
+        with pytest.raises(
+            ValueError, match=r"n_bits: expected at most min\(n_samples, n_features\) = 12, got 13"
+        ):
+            PCAHHasher(n_bits=13).fit(X)
+        with pytest.raises(ValueError, match=r"min\(n_samples, n_features\) = 5, got 8"):
+            PCAHHasher(n_bits=8).fit(X[:5])
+
+
+class TestSH:
+    @pytest.mark.parametrize("n_bits", [1, 6, 12, 40])
+    def test_equals_the_products_of_sinusoids_of_the_smallest_eigenvalues(self, X, n_bits):
+        W = principal_components(X)[: min(n_bits, 12)]
+        V = (X - X.astype(np.float64).mean(axis=0)) @ W.T
+        low, high = V.min(axis=0), V.max(axis=0)
+        # every eigenfunction that varies along one component, as the vector of its modes
+        found = []
+        for i in range(len(W)):
+            for mode in range(1, 3 * n_bits):
+                modes = [0] * len(W)
+                modes[i] = mode
+                eigenvalue = sum(
+                    (m * math.pi / (b - a)) ** 2 for m, a, b in zip(modes, low, high, strict=True)
+                )
+                found.append((eigenvalue, i, modes))
+        found.sort(key=lambda item: item[:2])
+        expected = np.ones((30, n_bits))
+        for row in range(30):
+            for k in range(n_bits):
+                for i, mode in enumerate(found[k][2]):
+                    omega = mode * math.pi / (high[i] - low[i])
+                    expected[row, k] *= math.sin(math.pi / 2 + omega * (V[row, i] - low[i]))
+        ours = SHHasher(n_bits=n_bits).fit(X).decision_function(X[:30])
+        np.testing.assert_allclose(ours, expected, atol=1e-4 * n_bits)
+
+    def test_cuts_a_rectangle_as_by_hand(self):
+        u, v = np.meshgrid(np.linspace(0, 1, 34), np.linspace(0, 1, 20))
+        points = np.stack([3.3 * u.ravel() + 1, 2 * v.ravel() + 1], axis=1)
+        # frequencies 1/3.3, 1/2, 2/3.3, 3/3.3, 2/2: halves, halves of the short side, the outer quarters, ...
+        by_hand = np.stack(
+            [
+                u < 1 / 2,
+                v < 1 / 2,
+                (u < 1 / 4) | (u > 3 / 4),
+                (u < 1 / 6) | ((u > 1 / 2) & (u < 5 / 6)),
+                (v < 1 / 4) | (v > 3 / 4),
+            ],
+            axis=-1,
+        ).reshape(-1, 5)
+        np.testing.assert_array_equal(SHHasher(n_bits=5).fit(points).transform(points), by_hand)
+
+    def test_blocks_of_rows_are_the_whole(self, X, monkeypatch):
+        whole = SHHasher(n_bits=20).fit(X)
+        monkeypatch.setattr("sdclib.methods.sh.ENCODE_ROWS", 33)
+        blocks = SHHasher(n_bits=20).fit(X)
+        np.testing.assert_allclose(blocks.omega_, whole.omega_, rtol=1e-12)
+        np.testing.assert_allclose(blocks.decision_function(X), whole.decision_function(X), atol=1e-6)
+
+    @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning:sklearn")
+    def test_training_rows_without_spread(self):
+        same = SHHasher(n_bits=2).fit(np.ones((3, 4)))
+        assert same.transform(np.ones((3, 4))).all()
+
+
+class TestRotation:
+    def test_columns_are_orthonormal_and_the_whole_rotation_keeps_distances(self, X):
+        Q = RotationHasher(n_bits=7).fit(X).projection_
+        np.testing.assert_allclose(Q.T @ Q, np.eye(7), atol=1e-6)
+        rotated = RotationHasher(n_bits=12).fit(X).decision_function(X)
+        before = np.linalg.norm(X[:, None] - X, axis=2)
+        np.testing.assert_allclose(np.linalg.norm(rotated[:, None] - rotated, axis=2), before, atol=1e-3)
+
+    def test_centring(self, X):
+        np.testing.assert_allclose(
+            RotationHasher(n_bits=7).fit(X).decision_function(X).mean(axis=0), 0, atol=1e-4
+        )
+        plain = RotationHasher(n_bits=7, center=False).fit(X)
+        np.testing.assert_allclose(plain.decision_function(X), X @ plain.projection_, atol=1e-5)
+
+    def test_a_shorter_code_is_the_start_of_a_longer_one(self, X):
+        long = RotationHasher(n_bits=12, random_state=3).fit(X).decision_function(X)
+        short = RotationHasher(n_bits=5, random_state=3).fit(X).decision_function(X)
+        np.testing.assert_allclose(short, long[:, :5], atol=1e-4)
+        other = RotationHasher(n_bits=5, random_state=4).fit(X).decision_function(X)
+        assert np.abs(other - short).max() > 0.1
+
+    def test_is_uniform(self):
+        # QR alone gives the same determinant every time, and entries of one sign more often
+        Q = np.array(
+            [RotationHasher(n_bits=3, random_state=s).fit(np.eye(3)).projection_ for s in range(400)]
+        )
+        determinants = np.linalg.det(Q)
+        assert 160 < np.sum(determinants > 0) < 240
+        np.testing.assert_allclose(Q.mean(axis=0), 0, atol=0.1)
+        np.testing.assert_allclose((Q**2).mean(axis=0), 1 / 3, atol=0.06)
+
+    def test_bad_parameters(self, X):
+        with pytest.raises(ValueError, match="n_bits: expected at most the 12 features, got 13"):
+            RotationHasher(n_bits=13).fit(X)
+        with pytest.raises(ValueError, match="random_state: expected a whole number"):
+            RotationHasher(n_bits=3, random_state=-1).fit(X)

@@ -55,8 +55,10 @@ lock: env  ## Solve requirements.lock again from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-emit-index-url \
 		--custom-compile-command "make lock" --upgrade pyproject.toml -o requirements.lock
 
-bench: env  ## Time the metrics; writes results/bench_metrics.json
+bench: env  ## Time metrics, backbones and training; writes results/bench_*.json
 	$(BIN)/python -m benchmarks.bench_metrics
+	$(BIN)/python -m benchmarks.bench_backbones
+	$(BIN)/python -m benchmarks.bench_training
 
 check-resume: env  ## Kill a sweep three times and compare its table with an undisturbed one's (minutes)
 	$(BIN)/python -m benchmarks.check_resume

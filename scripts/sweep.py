@@ -92,6 +92,12 @@ def main() -> None:
     worst = 0
     for config in arguments.configs:
         specs = expand_config(yaml.safe_load(config.read_text(encoding="utf-8")))
+        try:
+            _ = [spec.id for spec in specs]  # finds out whether all data are here
+        except (OSError, ValueError, ImportError) as error:
+            print(f"{config}: cannot run, as data are missing: {error}", flush=True)
+            worst = max(worst, 1)
+            continue
         with only_sweep(runs_folder()):
             code = run_sweep(config, specs, options)
         if code:

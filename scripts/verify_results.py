@@ -48,7 +48,11 @@ def main() -> None:
     bad = 0
     for config in arguments.configs:
         settings = yaml.safe_load(config.read_text(encoding="utf-8"))
-        specs = {spec.id: spec for spec in expand_config(settings)}
+        try:
+            specs = {spec.id: spec for spec in expand_config(settings)}
+        except (OSError, ValueError, ImportError) as error:
+            print(f"{settings['table']}: not checked, as data are missing: {error}")
+            continue
         table = pd.read_csv(RESULTS / f"{settings['table']}.csv", dtype={"id": str})
         stale = stale_rows(table, specs.values())
         missing = [spec for key, spec in specs.items() if key not in set(table["id"])]

@@ -98,6 +98,17 @@ def test_slurm_takes_the_same_files(results):
     assert re.search(r"^run +2$", printed, flags=re.M), printed
 
 
+def test_a_config_without_its_data_is_named_and_the_next_one_runs(results, tmp_path):
+    config = {**GOOD, "table": "no_data", "data": "embeddings/nothing.npy"}
+    (tmp_path / "t.yaml").write_text(yaml.safe_dump({**GOOD, "n_bits": 8}))
+    process = start(config, results, str(tmp_path / "t.yaml"))
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert "no_data.yaml: cannot run, as data are missing:" in printed
+    assert "nothing.npy: expected a file of vectors, found none" in printed
+    assert len(pd.read_csv(results / "t.csv")) == 1
+
+
 def test_stale_rows_are_those_of_other_code_data_or_settings():
     specs = [RunSpec("cifar10-embedded", "sign", n_bits) for n_bits in (8, 16)]
     table = pd.DataFrame({"id": [specs[0].id, "0123456789abcdef"]})

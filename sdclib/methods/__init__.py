@@ -7,6 +7,8 @@ from typing import Any
 
 from sdclib.checks import check_name
 from sdclib.methods.base import BaseHasher
+from sdclib.methods.cibhash import CIBHashHasher
+from sdclib.methods.crovca import CroVCAHasher
 from sdclib.methods.greedyhash import GreedyHashHasher
 from sdclib.methods.itq import ITQHasher
 from sdclib.methods.linear import LSHHasher, SignHasher
@@ -18,6 +20,8 @@ from sdclib.methods.sh import SHHasher
 __all__ = [
     "METHODS",
     "BaseHasher",
+    "CIBHashHasher",
+    "CroVCAHasher",
     "GreedyHashHasher",
     "ITQHasher",
     "LSHHasher",
@@ -40,6 +44,8 @@ METHODS: dict[str, type[BaseHasher]] = {
         SHHasher,
         ITQHasher,
         GreedyHashHasher,
+        CIBHashHasher,
+        CroVCAHasher,
     )
 }
 

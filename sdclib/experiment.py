@@ -201,8 +201,9 @@ def run_experiment(
             views = load_views(spec.data) if views is None else views
             views_sha256 = views.sha256
             more["views"] = views.features
-        if hasher.needs_tokens:
+        if hasher.needs_tokens:  # of fewer views than there are features of
             more["tokens"] = load_tokens(spec.data).features
+            more["views"] = more["views"][: len(more["tokens"])]
         start = time.perf_counter()
         hasher.fit(features.train, **more)
         fitted = time.perf_counter()

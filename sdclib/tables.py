@@ -18,6 +18,7 @@ from sdclib.presets import PRESETS
 __all__ = [
     "METHOD_LABELS",
     "by_bits",
+    "difference",
     "format_summary",
     "mean_interval",
     "method_label",
@@ -101,6 +102,42 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]
         return float(array.mean()), float("nan")
     half = stats.t.ppf((1 + level) / 2, array.size - 1) * array.std(ddof=1) / np.sqrt(array.size)
     return float(array.mean()), float(half)
+
+
+def difference(
+    results: pd.DataFrame, first: str, second: str, n_bits: int, metric: str = "map_expected"
+) -> tuple[float, float, float]:
+    """Mean of one method less that of another, with Welch's 95 % interval over seeds.
+
+    Parameters
+    ----------
+    results : DataFrame
+        Of one data set, see `read_results`.
+    first, second : str
+        Labels, each with at least two seeds at this code length.
+    n_bits : int
+    metric : str
+
+    Returns
+    -------
+    mean, low, high : float
+        In points (percent).
+
+    Raises
+    ------
+    ValueError
+        If a method has fewer than two seeds; the message names it.
+    """
+    values = []
+    for label in (first, second):
+        chosen = results[(results["label"] == label) & (results["n_bits"] == n_bits)][metric]
+        if len(chosen) < 2:
+            raise ValueError(
+                f"{label}: expected at least two seeds at {n_bits} bits for an interval, got {len(chosen)}"
+            )
+        values.append(100 * chosen.to_numpy())
+    interval = stats.ttest_ind(*values, equal_var=False).confidence_interval(0.95)
+    return float(values[0].mean() - values[1].mean()), float(interval.low), float(interval.high)
 
 
 def summarise(

@@ -22,7 +22,15 @@ from sdclib.records import (
     runs_folder,
     write_record,
 )
-from sdclib.tables import format_summary, mean_interval, method_label, read_results, summarise
+from sdclib.tables import (
+    by_bits,
+    difference,
+    format_summary,
+    mean_interval,
+    method_label,
+    read_results,
+    summarise,
+)
 
 QUICK_SDC = {"preset": "release", "epochs": 2}
 
@@ -314,3 +322,38 @@ def test_git_commit_outside_a_checkout(monkeypatch, tmp_path):
     monkeypatch.setattr(provenance, "PROJECT_ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert provenance.git_commit() is None
+
+
+def results_of(**maps):
+    """Table of runs at 16 and 64 bits: label to its mAP at both, three seeds each."""
+    rows = [
+        {
+            "data": "d",
+            "label": label,
+            "n_bits": n_bits,
+            "seed": seed,
+            "map_expected": value + 0.01 * (seed - 1),
+        }
+        for label, values in maps.items()
+        for n_bits, value in zip((16, 64), values, strict=True)
+        for seed in range(3)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_by_bits_is_sorted_by_the_longest_codes():
+    table = by_bits(
+        summarise(results_of(good=(0.3, 0.6), better=(0.2, 0.7)), ["map_expected"]), "map_expected"
+    )
+    assert table.index.tolist() == ["better", "good"]
+    assert table.columns.tolist() == ["16 bits", "64 bits"]
+    assert table.loc["good", "64 bits"] == "60.0 ± 2.5"  # t(0.975, 2) / sqrt(3) points
+
+
+def test_difference_is_welchs():
+    results = results_of(good=(0.3, 0.6), better=(0.2, 0.7))
+    mean, low, high = difference(results, "better", "good", 64)
+    half = 2.7764 * np.sqrt(2 / 3)  # t(0.975, 4) times the standard error in points
+    assert (mean, low, high) == pytest.approx((10, 10 - half, 10 + half), abs=1e-3)
+    with pytest.raises(ValueError, match="best: expected at least two seeds at 64 bits"):
+        difference(results, "best", "good", 64)

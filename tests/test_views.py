@@ -122,6 +122,9 @@ def test_tokens_of_a_network_that_has_them(toy, monkeypatch) -> None:  # noqa: F
     tokens = load_tokens("coil20/toy")
     assert tokens.features.shape == (2, 24, 4, 3)
     np.testing.assert_array_equal(tokens.features.reshape(2, 24, 12), load_views("coil20/toy").features[:2])
+    # a method that needs both gets them
+    run = run_experiment(RunSpec("coil20/toy", "wch", 4, 0, {"epochs": 1, "batch_size": 8}), progress=False)
+    assert 0 < run.metrics["map_expected"] <= 1
     with pytest.raises(ValueError, match="expected a set with patch tokens"):
         load_tokens("cifar10-embedded")
 

@@ -12,10 +12,12 @@ from sdclib.methods.crovca import CroVCAHasher
 from sdclib.methods.greedyhash import GreedyHashHasher
 from sdclib.methods.itq import ITQHasher
 from sdclib.methods.linear import LSHHasher, SignHasher
+from sdclib.methods.nsh import NSHHasher
 from sdclib.methods.pcah import PCAHHasher
 from sdclib.methods.rotation import RotationHasher
 from sdclib.methods.sdc import SDCHasher
 from sdclib.methods.sh import SHHasher
+from sdclib.methods.wch import WCHHasher
 
 __all__ = [
     "METHODS",
@@ -25,11 +27,13 @@ __all__ = [
     "GreedyHashHasher",
     "ITQHasher",
     "LSHHasher",
+    "NSHHasher",
     "PCAHHasher",
     "RotationHasher",
     "SDCHasher",
     "SHHasher",
     "SignHasher",
+    "WCHHasher",
     "make_hasher",
 ]
 
@@ -45,6 +49,8 @@ METHODS: dict[str, type[BaseHasher]] = {
         ITQHasher,
         GreedyHashHasher,
         CIBHashHasher,
+        NSHHasher,
+        WCHHasher,
         CroVCAHasher,
     )
 }

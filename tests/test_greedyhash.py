@@ -2,25 +2,17 @@ import numpy as np
 import pytest
 import torch
 
-from sdclib import load_features
-from sdclib.evaluation import evaluate_codes
 from sdclib.losses.pair_similarity import pair_similarity_loss
 from sdclib.methods import make_hasher
 from sdclib.methods.greedyhash import GreedyHashHasher
 from sdclib.methods.straight_through import straight_through_sign
+from tests.packaged import packaged_map
 
 
 @pytest.fixture(scope="module")
 def X():
     rng = np.random.default_rng(0)
     return (rng.standard_normal((100, 12)) + 0.4).astype(np.float32)
-
-
-def mean_average_precision(hasher):
-    data = load_features("cifar10-embedded")
-    hasher.fit(data.train)
-    codes = hasher.transform(data.query), hasher.transform(data.database)
-    return evaluate_codes(*codes, data.relevant, data.top_k)[0]["map_expected"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -123,28 +115,14 @@ def test_learning_rate_is_constant_unless_a_step_is_asked_for(X):
 
 @pytest.mark.slow
 def test_learns_though_slowly_at_the_authors_learning_rate():
-    untrained = mean_average_precision(GreedyHashHasher(64, learning_rate=0.0, epochs=1))
-    lsh = mean_average_precision(make_hasher("lsh", 64))
+    untrained = packaged_map(GreedyHashHasher(64, learning_rate=0.0, epochs=1))
+    lsh = packaged_map(make_hasher("lsh", 64))
     # the authors' learning rate, with these features and a tenth of their steps, hardly moves the codes
     default = GreedyHashHasher(64)
-    assert abs(mean_average_precision(default) - untrained) < 0.06
+    assert abs(packaged_map(default) - untrained) < 0.06
     assert default.history_["loss"].iloc[-1] < 0.9 * default.history_["loss"].iloc[0]
     # a hundred times as large, a fraction of the epochs is enough to leave random projections far behind
-    assert mean_average_precision(GreedyHashHasher(64, learning_rate=0.01, epochs=10)) > lsh + 0.1
-
-
-def test_same_seed_same_codes_and_save_and_load(X, tmp_path):
-    hasher = GreedyHashHasher(9, epochs=2, random_state=3).fit(X)
-    continuous = hasher.decision_function(X)
-    again = GreedyHashHasher(9, epochs=2, random_state=3).fit(X)
-    np.testing.assert_array_equal(again.decision_function(X), continuous)
-    other = GreedyHashHasher(9, epochs=2, random_state=4).fit(X)
-    assert np.abs(other.decision_function(X) - continuous).max() > 0.01
-    loaded = GreedyHashHasher.load(hasher.save(tmp_path))
-    np.testing.assert_array_equal(loaded.decision_function(X), continuous)
-    np.testing.assert_array_equal(loaded.transform(X), continuous >= 0)
-    single = np.concatenate([hasher.decision_function(X[i : i + 1]) for i in range(7)])
-    np.testing.assert_allclose(single, continuous[:7], atol=1e-5)
+    assert packaged_map(GreedyHashHasher(64, learning_rate=0.01, epochs=10)) > lsh + 0.1
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,12 @@ class TestContract:
             fit(quick(method, seed=3), X).decision_function(X),
         )
 
+    def test_another_seed_other_codes(self, method, X):
+        if "random_state" not in quick(method).get_params():
+            pytest.skip("draws nothing")
+        one, two = (fit(quick(method, seed=seed), X).decision_function(X) for seed in (3, 4))
+        assert np.abs(one - two).max() > 0.01
+
     def test_rows_are_hashed_one_by_one(self, method, X):
         hasher = fit(quick(method), X)
         whole = hasher.decision_function(X[:7])

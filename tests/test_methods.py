@@ -33,9 +33,10 @@ def fit(hasher, X):
     """Fit, with views and tokens made from the rows where the method needs them."""
     rng = np.random.default_rng(1)
     more = {}
-    if hasher.needs_views and np.ndim(X) == 2:
+    usable = np.ndim(X) == 2 and np.asarray(X).dtype.kind == "f"
+    if hasher.needs_views and usable:
         more["views"] = np.stack([X + rng.normal(scale=0.1, size=X.shape) for _ in range(3)])
-    if hasher.needs_tokens and np.ndim(X) == 2:
+    if hasher.needs_tokens and usable:
         more["tokens"] = rng.normal(size=(3, len(X), 4, 6))
     return hasher.fit(X, **more)
 

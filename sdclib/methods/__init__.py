@@ -7,6 +7,7 @@ from typing import Any
 
 from sdclib.checks import check_name
 from sdclib.methods.base import BaseHasher
+from sdclib.methods.bihalf import BiHalfHasher
 from sdclib.methods.cibhash import CIBHashHasher
 from sdclib.methods.crovca import CroVCAHasher
 from sdclib.methods.greedyhash import GreedyHashHasher
@@ -17,11 +18,14 @@ from sdclib.methods.pcah import PCAHHasher
 from sdclib.methods.rotation import RotationHasher
 from sdclib.methods.sdc import SDCHasher
 from sdclib.methods.sh import SHHasher
+from sdclib.methods.ssdh import SSDHHasher
+from sdclib.methods.tbh import TBHHasher
 from sdclib.methods.wch import WCHHasher
 
 __all__ = [
     "METHODS",
     "BaseHasher",
+    "BiHalfHasher",
     "CIBHashHasher",
     "CroVCAHasher",
     "GreedyHashHasher",
@@ -32,7 +36,9 @@ __all__ = [
     "RotationHasher",
     "SDCHasher",
     "SHHasher",
+    "SSDHHasher",
     "SignHasher",
+    "TBHHasher",
     "WCHHasher",
     "make_hasher",
 ]
@@ -48,6 +54,9 @@ METHODS: dict[str, type[BaseHasher]] = {
         SHHasher,
         ITQHasher,
         GreedyHashHasher,
+        BiHalfHasher,
+        SSDHHasher,
+        TBHHasher,
         CIBHashHasher,
         NSHHasher,
         WCHHasher,

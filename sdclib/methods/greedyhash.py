@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pandas as pd
-import torch
 from torch import Tensor, nn
 
 from sdclib.checks import check_int, check_real
 from sdclib.losses.pair_similarity import pair_similarity_loss
+from sdclib.methods.descent import sgd
 from sdclib.methods.straight_through import straight_through_sign
 from sdclib.methods.trained import TrainedHasher
 from sdclib.training import gradient_step, train
@@ -107,13 +107,7 @@ class GreedyHashHasher(TrainedHasher):
 
     def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
         penalty_weight = check_real(self.penalty_weight, "penalty_weight", minimum=0)
-        optimizer = torch.optim.SGD(
-            head.parameters(),
-            lr=check_real(self.learning_rate, "learning_rate", minimum=0),
-            momentum=check_real(self.momentum, "momentum", minimum=0),
-            weight_decay=check_real(self.weight_decay, "weight_decay", minimum=0),
-            fused=True,
-        )
+        optimizer = sgd(head, self.learning_rate, self.momentum, self.weight_decay)
 
         def step(rows: Tensor) -> dict[str, Tensor]:
             batch = features[rows]

@@ -62,18 +62,21 @@ def method_colors(labels: list[str]) -> dict[str, str]:
 
 
 def plot_history(history: pd.DataFrame) -> Figure:
-    """Training losses by epoch.
+    """Training losses by epoch, one panel a term, the total first.
 
     Parameters
     ----------
     history : DataFrame
-        epoch, calibration_loss, quantization_loss, see `sdclib.training.train`.
+        epoch, loss and its terms, see `sdclib.training.train`.
     """
-    figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
-    for column, color in (("calibration_loss", POSITIVE_COLOR), ("quantization_loss", NEGATIVE_COLOR)):
-        axes.plot(history["epoch"], history[column], color=color, label=column.replace("_", " "))
-    axes.set(xlabel="epoch", ylabel="loss (mean over batches)", ylim=(0, None))
-    axes.legend(frameon=False)
+    terms = [name for name in history if name not in ("epoch", "learning_rate", "seconds")]
+    figure, grid = plt.subplots(
+        1, len(terms), figsize=(2.9 * len(terms), 2.7), squeeze=False, layout="constrained"
+    )
+    for axes, term in zip(grid.flat, terms, strict=True):
+        axes.plot(history["epoch"], history[term], color=POSITIVE_COLOR)
+        axes.set(xlabel="epoch", title=str(term).replace("_", " "))
+    grid.flat[0].set_ylabel("mean over batches")
     sns.despine(figure)
     return figure
 

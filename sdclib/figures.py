@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -35,6 +36,7 @@ __all__ = [
 
 # Okabe and Ito's palette
 POSITIVE_COLOR, NEGATIVE_COLOR = "#0072B2", "#D55E00"
+MARKERS = "osD^vP*X<>"
 # One a method through the whole book; methods of one colour differ by marker and line.
 METHOD_COLORS = {
     "Float cosine": "#000000",
@@ -201,7 +203,7 @@ def plot_intersections(summary: pd.DataFrame) -> Figure:
         1, len(lengths), figsize=(4 * len(lengths), 3.4), squeeze=False, sharey=True, layout="constrained"
     )
     colors = method_colors(list(summary["label"]))
-    markers = {label: marker for label, marker in zip(summary["label"].unique(), "osD^vP*X", strict=False)}
+    markers = dict(zip(summary["label"].unique(), itertools.cycle(MARKERS), strict=False))
     for axes, n_bits in zip(grid.flat, lengths, strict=True):
         for row in summary[summary["n_bits"] == n_bits].to_dict("records"):
             axes.errorbar(
@@ -245,7 +247,7 @@ def plot_by_bits(
             rows[metric],
             yerr=np.nan_to_num(rows[f"{metric}_ci"]),
             color=colors[label],
-            marker="osD^vP*X<>"[i % 10],
+            marker=MARKERS[i % len(MARKERS)],
             linestyle=("-", "--", ":", "-.")[i // 4 % 4],
             linewidth=1.2,
             markersize=5,

@@ -74,7 +74,15 @@ def test_maths_is_rendered(visited):
 
 
 def test_figures_are_shown_with_captions_and_alternative_texts(visited):
-    for name in ("similarity_collapse", "train", "how_to_read_map"):
+    with_figures = (
+        "features",
+        "sdc_step_by_step",
+        "main_results",
+        "similarity_collapse",
+        "train",
+        "how_to_read_map",
+    )
+    for name in with_figures:
         images = visited["pages"][name]["images"]
         assert len(images) >= 1
         assert all(image["width"] > 0 for image in images), images

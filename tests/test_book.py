@@ -91,6 +91,22 @@ def test_figures_are_shown_with_captions_and_alternative_texts(visited):
         assert visited["pages"][name]["captions"] == len(images)
 
 
+def test_images_keep_their_proportions_on_a_phone(html):
+    pytest.importorskip("playwright", reason="needs the extra 'test'")
+    if find_chromium() is None:
+        pytest.skip("no Chromium installed")
+    with launch() as browser:
+        page = browser.new_context(viewport={"width": 390, "height": 844}, offline=True).new_page()
+        page.goto(page_url(html, "sdc_step_by_step.html"))
+        page.wait_for_load_state("load")
+        ratios = page.locator("main img").evaluate_all(
+            "all => all.map(i => [i.clientWidth / i.clientHeight, i.naturalWidth / i.naturalHeight])"
+        )
+    assert len(ratios) >= 3
+    for shown, natural in ratios:
+        assert shown == pytest.approx(natural, rel=0.03)
+
+
 def test_search_finds_pages(visited):
     assert any("similarity distribution calibration" in result for result in visited["pages"]["search"])
 

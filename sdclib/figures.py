@@ -199,8 +199,9 @@ def plot_intersections(summary: pd.DataFrame) -> Figure:
         label, n_bits, map_expected, intersection and their half intervals in percent, see `sdclib.tables.summarise`.
     """
     lengths = sorted(summary["n_bits"].dropna().unique())
+    size = 4 * len(lengths) + 2.5, max(3.4, 0.2 * summary["label"].nunique())
     figure, grid = plt.subplots(
-        1, len(lengths), figsize=(4 * len(lengths), 3.4), squeeze=False, sharey=True, layout="constrained"
+        1, len(lengths), figsize=size, squeeze=False, sharey=True, layout="constrained"
     )
     colors = method_colors(list(summary["label"]))
     markers = dict(zip(summary["label"].unique(), itertools.cycle(MARKERS), strict=False))

@@ -3,8 +3,8 @@
 Three figures, all of one run on one machine:
 
 - the highest rate of matrix products (float32, large squares) that PyTorch reaches here, the *peak*;
-- what SDC's training reaches of it at width 4,096 and batches of 64: the multiply-adds that its layers need, forward and
-  backward, over the wall time of all of a step (targets, losses, optimizer, Python);
+- what SDC's training reaches of it at width 4,096 and batches of 64: the multiply-adds that its layers need, forward
+  and backward, over the wall time of all of a step (targets, losses, optimizer, Python);
 - the time of whole epochs against a plain loop with the structure of the authors' code: a DataLoader, SciPy's
   quantiles in every step, Adam as it comes.
 

@@ -19,7 +19,7 @@ from sdclib.catalogue import HOLDOUT
 from sdclib.checks import check_name
 from sdclib.datasets import IMAGE_SETS
 from sdclib.extracted import has_images, named_images
-from sdclib.feature_cache import extract_features
+from sdclib.feature_cache import CachedFeatures, extract_features
 from sdclib.features import DATA, read_packed_views
 from sdclib.holdout import holdout_rows
 from sdclib.images import ImageSet
@@ -190,13 +190,9 @@ def load_views(name: str) -> Views:
         return _without_holdout(load_views(name.removesuffix(HOLDOUT)))
     if name in _PACKAGED:
         return Views(*read_packed_views(_PACKAGED[name]))
-    _check_images(name)
-    images, backbone_name = named_images(name)
-    backbone = load_backbone(backbone_name)
-    views = AugmentedImages(images, N_VIEWS, backbone.image_size)
-    cached = extract_features(views, backbone)
-    features = cached.rows(np.arange(cached.n_images)).reshape(N_VIEWS, len(images.train), -1)
-    return Views(features, cached.sha256)
+    images, backbone = _images_and_backbone(name)
+    cached = extract_features(AugmentedImages(images, N_VIEWS, backbone.image_size), backbone)
+    return _as_views(cached, N_VIEWS, (backbone.n_features,))
 
 
 def load_tokens(name: str) -> Views:
@@ -211,21 +207,26 @@ def load_tokens(name: str) -> Views:
         return _without_holdout(load_tokens(name.removesuffix(HOLDOUT)))
     if name in _PACKAGED:
         raise ValueError(f"name: expected a set with patch tokens such as cifar10/deit-b16, got {name!r}")
-    _check_images(name)
-    images, backbone_name = named_images(name)
-    backbone = load_backbone(backbone_name)
+    images, backbone = _images_and_backbone(name)
     size = backbone.image_size
     backbone.extract_tokens(np.zeros((1, 3, size, size), dtype=np.float32))  # says so if there are none
     views = AugmentedImages(images, N_TOKEN_VIEWS, size)
     cached = extract_features(views, _TokenExtractor(backbone), batch_size=8)
-    shape = (N_TOKEN_VIEWS, len(images.train), backbone.n_tokens, backbone.token_size)
-    return Views(cached.rows(np.arange(cached.n_images)).reshape(shape), cached.sha256)
+    return _as_views(cached, N_TOKEN_VIEWS, (backbone.n_tokens, backbone.token_size))
 
 
-def _check_images(name: str) -> None:
+def _images_and_backbone(name: str) -> tuple[ImageSet, Backbone]:
+    """Load what "IMAGE_SET/BACKBONE" names; ValueError for any other name."""
     if not has_images(name):
         known = (*_PACKAGED, *(f"{image_set}/BACKBONE" for image_set in IMAGE_SETS))
         check_name(name, "name (augmented views are made from images)", known)
+    images, backbone = named_images(name)
+    return images, load_backbone(backbone)
+
+
+def _as_views(cached: CachedFeatures, n_views: int, shape: tuple[int, ...]) -> Views:
+    """Read all rows, view after view; `shape` is that of one image."""
+    return Views(cached.rows(np.arange(cached.n_images)).reshape(n_views, -1, *shape), cached.sha256)
 
 
 def _without_holdout(views: Views) -> Views:

@@ -1,0 +1,137 @@
+"""Similarities of pairs: histograms, calibration distributions, the loss step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from numpy.typing import ArrayLike
+
+from sdclib.calibration import CalibrationDistribution
+from sdclib.figures.style import NEGATIVE_COLOR, POSITIVE_COLOR
+
+__all__ = ["plot_alignment", "plot_calibration", "plot_pair_histogram", "plot_pair_histograms", "plot_stages"]
+
+
+def plot_pair_histogram(histogram: pd.DataFrame, axes: Axes, title: str = "") -> None:
+    """Distributions of the similarity of positive and negative pairs, their intersection shaded.
+
+    Parameters
+    ----------
+    histogram : DataFrame
+        similarity (ascending), positive, negative (pair counts), see `sdclib.evaluation.evaluate_codes`.
+    axes : Axes
+    title : str
+    """
+    similarity = histogram["similarity"].to_numpy()
+    positive, negative = (
+        histogram[kind].to_numpy() / histogram[kind].sum() for kind in ("positive", "negative")
+    )
+    for share, color, label in (
+        (positive, POSITIVE_COLOR, "positive pairs"),
+        (negative, NEGATIVE_COLOR, "negative pairs"),
+    ):
+        axes.step(similarity, share, where="mid", color=color, label=label)
+    axes.fill_between(
+        similarity, np.minimum(positive, negative), step="mid", color="0.6", alpha=0.5, label="intersection"
+    )
+    axes.set(xlabel="cosine similarity", ylabel="share of pairs", xlim=(-1, 1), ylim=(0, None), title=title)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+
+
+def plot_pair_histograms(histograms: Mapping[str, pd.DataFrame], n_columns: int = 2) -> Figure:
+    """Small multiples of `plot_pair_histogram`, one panel a title."""
+    n_rows = -(-len(histograms) // n_columns)
+    figure, grid = plt.subplots(
+        n_rows, n_columns, figsize=(4 * n_columns, 2.6 * n_rows), squeeze=False, layout="constrained"
+    )
+    for axes, (title, histogram) in zip(grid.flat, histograms.items(), strict=False):
+        plot_pair_histogram(histogram, axes, title)
+    for axes in grid.flat[len(histograms) :]:
+        axes.remove()
+    grid.flat[0].legend(frameon=False, fontsize="small", loc="upper left")
+    sns.despine(figure)
+    return figure
+
+
+def plot_calibration(distributions: Mapping[str, CalibrationDistribution]) -> Figure:
+    """Quantile functions of calibration distributions.
+
+    Parameters
+    ----------
+    distributions : mapping of str to CalibrationDistribution
+        By the label that the legend shows.
+    """
+    u = np.linspace(0, 1, 401)
+    figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
+    for (label, distribution), color in zip(
+        distributions.items(), sns.color_palette("colorblind", len(distributions)), strict=True
+    ):
+        axes.plot(u, distribution.quantile(u), color=color, label=label)
+    axes.set(xlabel="probability u", ylabel="quantile (cosine similarity)", xlim=(0, 1), ylim=(-1, 1))
+    axes.legend(frameon=False)
+    sns.despine(figure)
+    return figure
+
+
+def plot_alignment(
+    feature_similarities: ArrayLike, code_similarities: ArrayLike, targets: ArrayLike
+) -> Figure:
+    """Show the calibration loss of one batch: pairs in the order of their features, with their targets.
+
+    Parameters
+    ----------
+    feature_similarities, code_similarities : array-like, shapes (n_pairs,)
+    targets : array-like, shape (n_pairs,)
+        Ascending, see `sdclib.calibration.target_quantiles`.
+    """
+    order = np.argsort(feature_similarities, kind="stable")
+    t, s, c = (np.asarray(x) for x in (feature_similarities, code_similarities, targets))
+    rank = np.arange(1, len(order) + 1)
+    figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    axes.vlines(rank, s[order], c, color="0.6", linewidth=2, label="what the loss adds up")
+    axes.plot(rank, t[order], color="black", marker=".", linewidth=1, label="features, t")
+    axes.plot(rank, c, color=POSITIVE_COLOR, marker="_", markersize=12, linestyle="", label="targets, C")
+    axes.plot(rank, s[order], color=NEGATIVE_COLOR, marker="o", linestyle="", label="codes, s")
+    axes.set(xlabel="pair, in ascending order of t", ylabel="cosine similarity", ylim=(-1.05, 1.05))
+    axes.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+    sns.despine(figure)
+    return figure
+
+
+def plot_stages(
+    stages: Mapping[str, ArrayLike], calibration: CalibrationDistribution, n_bins: int = 41
+) -> Figure:
+    """Small multiples: similarities at stages of training, with the distribution they are to have.
+
+    Parameters
+    ----------
+    stages : mapping of str to array-like, shape (n_pairs,)
+        By the title of the panel.
+    calibration : CalibrationDistribution
+    n_bins : int
+    """
+    figure, grid = plt.subplots(
+        1,
+        len(stages),
+        figsize=(2.3 * len(stages), 2.6),
+        squeeze=False,
+        sharey=True,
+        layout="constrained",
+    )
+    wanted = calibration.quantile((np.arange(20_000) + 0.5) / 20_000)
+    bins = np.linspace(-1, 1, n_bins)
+    for axes, (title, similarities) in zip(grid.flat, stages.items(), strict=True):
+        axes.hist(similarities, bins=bins, density=True, color=NEGATIVE_COLOR, alpha=0.7)
+        axes.hist(wanted, bins=bins, density=True, histtype="step", color=POSITIVE_COLOR, linewidth=1.5)
+        axes.set(title=title, xlim=(-1, 1))
+        axes.set_xlabel("cosine similarity")
+    grid.flat[0].set_ylabel("density")
+    sns.despine(figure)
+    return figure

@@ -6,9 +6,12 @@ python scripts/build_book.py
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import yaml
@@ -19,7 +22,37 @@ ROOT = Path(__file__).resolve().parents[1]
 def chapters(book: Path) -> list[str]:
     """Names of all pages in `_toc.yml`, without the root."""
     toc = yaml.safe_load((book / "_toc.yml").read_text(encoding="utf-8"))
-    return [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    listed = [chapter for part in toc["parts"] for chapter in part["chapters"]]
+    return [page["file"] for chapter in listed for page in (chapter, *chapter.get("sections", []))]
+
+
+def api_pages(layout: Path) -> dict[str, tuple[str, list[str]]]:
+    """Title and modules of each page of the API reference, as the page on the layout has them.
+
+    A section of that page with a link to ``api_...`` is a page of the reference; the modules that it names, in its
+    order, are what the page describes.
+    """
+    pages = {}
+    for section in layout.read_text(encoding="utf-8").split("\n## ")[1:]:
+        if name := re.search(r"\{doc\}`[^`]*\b(api_\w+)>?`", section):
+            modules = dict.fromkeys(re.findall(r"\{py:mod\}`~?(sdclib[\w.]*)`", section))
+            pages[name[1]] = section.partition("\n")[0].strip(), list(modules)
+    return pages
+
+
+def notebook_names(book: Path) -> list[str]:
+    """Pages in `_toc.yml` that are notebooks: neither files of the book nor pages of the API reference."""
+    made = api_pages(book / "layout.md")
+    return [name for name in chapters(book) if name not in made and not (book / f"{name}.md").is_file()]
+
+
+def write_api(layout: Path, source: Path) -> None:
+    """Write the pages of the API reference; autodoc fills them from the docstrings (`scripts.docstrings`)."""
+    for name, (title, modules) in api_pages(layout).items():
+        text = [f"# API: {title[:1].lower() + title[1:]}\n"]
+        for module in modules:
+            text.append(f"## {module}\n\n```{{eval-rst}}\n.. automodule:: {module}\n```\n")
+        (source / f"{name}.md").write_text("\n".join(text), encoding="utf-8")
 
 
 def stage(book: Path, notebooks: Path, source: Path) -> None:
@@ -35,8 +68,9 @@ def stage(book: Path, notebooks: Path, source: Path) -> None:
     # What pages offer for download: the tables and the configurations that made them.
     shutil.copytree(ROOT / "results", source / "results", ignore=shutil.ignore_patterns("runs"))
     shutil.copytree(ROOT / "config", source / "config")
+    write_api(book / "layout.md", source)
     for name in chapters(book):
-        if (book / f"{name}.md").is_file():
+        if (source / f"{name}.md").is_file():
             continue
         notebook = notebooks / f"{name}.ipynb"
         if not notebook.is_file():
@@ -45,14 +79,34 @@ def stage(book: Path, notebooks: Path, source: Path) -> None:
 
 
 def execute(notebooks: Path, executed: Path, names: list[str]) -> None:
-    """Run the named notebooks with papermill, in their own folder; the error of one ends the build."""
+    """Run the named notebooks with papermill, two at a time, in their own folder.
+
+    Raises
+    ------
+    SystemExit
+        If one fails: its name and its error. Those that have not begun are left.
+    """
+    executed.mkdir(parents=True, exist_ok=True)
+    jobs = min(2, os.cpu_count() or 1)
+    # Kernels share the cores; each would take all of them.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
+    with ProcessPoolExecutor(jobs) as pool:
+        running = [pool.submit(execute_one, notebooks / f"{n}.ipynb", executed / f"{n}.ipynb") for n in names]
+        for done in as_completed(running):
+            if error := done.result():
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise SystemExit(error)
+
+
+def execute_one(notebook: Path, target: Path) -> str | None:
+    """Run one notebook; return what went wrong, as text, since papermill's errors cannot leave a process."""
     import papermill
 
-    executed.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        papermill.execute_notebook(
-            notebooks / f"{name}.ipynb", executed / f"{name}.ipynb", cwd=str(notebooks), progress_bar=False
-        )
+    try:
+        papermill.execute_notebook(notebook, target, cwd=str(notebook.parent), progress_bar=False)
+    except Exception as error:
+        return f"{notebook}: {type(error).__name__}: {error}"
+    return None
 
 
 def render(source: Path, out: Path) -> Path:
@@ -61,8 +115,14 @@ def render(source: Path, out: Path) -> Path:
     if not tool.is_file():
         raise SystemExit(f"jupyter-book: expected {tool}, found none; install the extra 'book'")
     command = [str(tool), "build", str(source), "--path-output", str(out)]
+    # The extension `scripts.docstrings` is found from the root of the checkout.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(
-        [*command, "-W", "-n", "--keep-going", "-q"], capture_output=True, text=True, check=False
+        [*command, "-W", "-n", "--keep-going", "-q"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         sys.stderr.write(done.stdout + done.stderr)
@@ -83,9 +143,7 @@ def main() -> None:
     arguments = parser.parse_args()
     book, notebooks, build = ROOT / "book", ROOT / "notebooks", arguments.out.resolve() / "_build"
     if not arguments.no_execute:
-        execute(
-            notebooks, build / "notebooks", [n for n in chapters(book) if not (book / f"{n}.md").is_file()]
-        )
+        execute(notebooks, build / "notebooks", notebook_names(book))
         notebooks = build / "notebooks"
     stage(book, notebooks, build / "src")
     print(f"The book's first page: {render(build / 'src', arguments.out.resolve())}")

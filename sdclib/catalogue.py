@@ -12,6 +12,8 @@ from sdclib.features import DATA, FeatureSet, read_packed
 from sdclib.holdout import hold_out
 from sdclib.images import data_root
 from sdclib.instances import INSTANCE_SETS, load_instance_set
+from sdclib.longtail import long_tail, parse_longtail
+from sdclib.unseen import UNSEEN, leave_out_training
 
 __all__ = ["FEATURE_SETS", "HOLDOUT", "load_features"]
 
@@ -49,6 +51,13 @@ def load_features(name: str = "cifar10-embedded") -> FeatureSet:
         With ``+holdout`` after any of them: a part of its training rows as queries and the rest as database and for
         training, so that settings can be tuned without a look at queries, see `sdclib.holdout.hold_out`.
 
+        With ``+longtail-RATIO`` after a set with one label an image, such as "cifar10-embedded+longtail-50": fewer
+        training rows, the largest class with RATIO times those of the smallest; with ``+longtail-RATIO-control`` as
+        many rows in classes of equal size; queries and database stay, see `sdclib.longtail.long_tail`.
+
+        With ``+unseen``: the training rows are left out of every query's ranking, see
+        `sdclib.unseen.leave_out_training`.
+
     Returns
     -------
     FeatureSet
@@ -56,12 +65,17 @@ def load_features(name: str = "cifar10-embedded") -> FeatureSet:
     Raises
     ------
     ValueError
-        If `name` is unknown, or a data file is damaged; the message names the file.
+        If `name` is unknown, its suffix does not fit the set, or a data file is damaged; the message names the file.
     FileNotFoundError
         If a data file is missing.
     """
     if name.endswith(HOLDOUT):
         return hold_out(load_features(name.removesuffix(HOLDOUT)))
+    if name.endswith(UNSEEN):
+        return leave_out_training(load_features(name.removesuffix(UNSEEN)))
+    if (tail := parse_longtail(name)) is not None:
+        base, ratio, control = tail
+        return long_tail(load_features(base), ratio, control=control)
     if has_images(name):
         return load_extracted(name)
     kind, _, rest = name.partition("/")

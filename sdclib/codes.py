@@ -90,7 +90,7 @@ def unpack_codes(packed_codes: ArrayLike, n_bits: int) -> NDArray[np.uint8]:
 
 
 def bit_balance(codes: ArrayLike) -> float:
-    """How evenly bits are used: mean over bits of 1 - |2 p - 1|, p the share of ones.
+    """How evenly bits are used: mean over bits of ``1 - |2 p - 1|``, p the share of ones.
 
     Returns
     -------

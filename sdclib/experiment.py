@@ -179,6 +179,11 @@ def run_experiment(
         The augmented views of its training images, where the method needs them and they are loaded already.
     progress : bool
         Show progress bars.
+
+    Raises
+    ------
+    ValueError
+        If the method learns from labels and the set has none of its training rows.
     """
     features = load_features(spec.data) if features is None else features
     protocol: Any = {"junk": features.junk, "denominator": features.denominator, "empty": features.empty}
@@ -196,7 +201,7 @@ def run_experiment(
         hasher = spec.make_hasher()
         if "progress" in hasher.get_params():
             hasher.set_params(progress=progress)
-        more = {}
+        more: dict[str, Any] = {}
         if hasher.needs_views:
             views = load_views(spec.data) if views is None else views
             views_sha256 = views.sha256
@@ -204,6 +209,8 @@ def run_experiment(
         if hasher.needs_tokens:  # of fewer views than there are features of
             more["tokens"] = load_tokens(spec.data).features
             more["views"] = more["views"][: len(more["tokens"])]
+        if getattr(hasher, "needs_labels", False):
+            more["y"] = _training_labels(features, spec.method)
         start = time.perf_counter()
         hasher.fit(features.train, **more)
         fitted = time.perf_counter()
@@ -226,6 +233,16 @@ def run_experiment(
         encode_seconds=encoded - fitted,
         evaluate_seconds=time.perf_counter() - encoded,
     )
+
+
+def _training_labels(features: FeatureSet, method: str) -> NDArray[np.integer]:
+    """Labels of the training rows; no label of a query or of another database row is among them."""
+    labels = features.database_labels[features.train_index]
+    if not len(labels) or labels.shape[1:] == (0,):
+        raise ValueError(
+            f"features: {method} learns from labels of the training rows, but {features.name} has none of them"
+        )
+    return labels
 
 
 def expand_config(config: Mapping[str, Any]) -> list[RunSpec]:

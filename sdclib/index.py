@@ -12,7 +12,7 @@ import faiss
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sdclib.checks import check_features, check_int, check_name
+from sdclib.checks import MIN_LENGTH, check_features, check_int, check_name
 from sdclib.codes import check_codes, pack_codes
 from sdclib.files import write_bytes
 from sdclib.metrics.distances import check_packed
@@ -83,6 +83,32 @@ class HammingIndex:
 
     def __repr__(self) -> str:
         return f"HammingIndex(kind={self.kind!r}, n_database={self.n_database}, n_bits={self.n_bits})"
+
+    @property
+    def n_probe(self) -> int:
+        """Clusters that a search visits, for "ivf" alone; may be set to 1 up to the number of clusters."""
+        self._only("ivf", "n_probe")
+        return int(self._index.nprobe)
+
+    @n_probe.setter
+    def n_probe(self, value: int) -> None:
+        self._only("ivf", "n_probe")
+        self._index.nprobe = min(check_int(value, "n_probe", minimum=1), self._index.nlist)
+
+    @property
+    def ef_search(self) -> int:
+        """Candidates that a search keeps, for "hnsw" alone; may be set. A search for more keeps as many as that."""
+        self._only("hnsw", "ef_search")
+        return int(self._index.hnsw.efSearch)
+
+    @ef_search.setter
+    def ef_search(self, value: int) -> None:
+        self._only("hnsw", "ef_search")
+        self._index.hnsw.efSearch = check_int(value, "ef_search", minimum=1)
+
+    def _only(self, kind: str, name: str) -> None:
+        if self.kind != kind:
+            raise AttributeError(f"{name}: expected an index of kind {kind!r}, got {self.kind!r}")
 
     def search(
         self, query_codes: ArrayLike, k: int, *, packed: bool = False
@@ -169,8 +195,12 @@ class HammingIndex:
                 )
         scores = np.empty(candidates.shape, dtype=np.float32)
         for i, row in enumerate(candidates):
-            chosen = self._signs(row) if vectors is None else check_features(vectors[row], "database")
-            scores[i] = chosen @ query[i] / (np.linalg.norm(chosen, axis=1) * np.linalg.norm(query[i]))
+            with np.errstate(over="ignore", under="ignore"):
+                chosen = self._signs(row) if vectors is None else np.asarray(vectors[row], dtype=np.float32)
+                lengths = np.sqrt(np.einsum("ij,ij->i", chosen, chosen))
+            if not ((lengths >= MIN_LENGTH) & (lengths < np.inf)).all():  # NaN fails too
+                check_features(chosen, "database")
+            scores[i] = chosen @ query[i] / (lengths * np.linalg.norm(query[i]))
         scores[candidates < 0] = -np.inf
         order = np.argsort(-scores, axis=1, kind="stable")
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(candidates, order, axis=1)

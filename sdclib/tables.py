@@ -47,6 +47,10 @@ METHOD_LABELS = {
     "nsh": "NSH",
     "wch": "WCH",
     "crovca": "CroVCA",
+    "matching": "Similarity matching",
+    "supervised-sdc": "Supervised SDC",
+    "orthohash": "OrthoHash",
+    "logits": "Hashed logits",
 }
 
 

@@ -1,4 +1,4 @@
-"""Files of vectors: .npy, .npz, .safetensors and .parquet, with labels and ids of the rows where they have them."""
+"""Files of vectors (.npy, .npz, .safetensors, .parquet, .csv), with labels and ids of the rows where they have them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
@@ -20,7 +21,7 @@ __all__ = ["VectorFile", "arrays_sha256", "encode_labels", "load_npy", "read_vec
 VECTOR_KEYS = ("features", "embeddings", "embedding", "vectors", "vector")
 LABEL_KEYS = ("labels", "label")
 ID_KEYS = ("ids", "id")
-SUFFIXES = (".npy", ".npz", ".safetensors", ".parquet")
+SUFFIXES = (".npy", ".npz", ".safetensors", ".parquet", ".csv")
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +50,9 @@ def read_vectors(path: Path | str, *, key: str | None = None) -> VectorFile:
     ----------
     path : path-like
         An .npy with a 2-D array; an .npz or .safetensors with arrays; a .parquet (which needs the package pyarrow)
-        with a column of vectors, or else with one column a component. Ids may also come from a text file beside it,
-        one a line, whose name has ``_ids.txt`` in place of the suffix.
+        with a column of vectors, or else with one column a component; a .csv with a line of names and one column a
+        component. Ids may also come from a text file beside it, one a line, whose name has ``_ids.txt`` in place of
+        the suffix.
     key : str, optional
         The array or column of vectors; by default "features", "embeddings", "embedding", "vectors", "vector" or
         the only array of two dimensions. Labels are under "labels" or "label", ids under "ids" or "id".
@@ -71,7 +73,8 @@ def read_vectors(path: Path | str, *, key: str | None = None) -> VectorFile:
         raise ValueError(f"{path}: expected a file {', '.join(SUFFIXES)}, got {path.suffix or 'no suffix'}")
     if not path.is_file():
         raise ValueError(f"{path}: expected a file of vectors, found none")
-    arrays = _read_parquet(path, key) if path.suffix == ".parquet" else _read_arrays(path)
+    tables = {".parquet": _read_parquet, ".csv": _read_csv}
+    arrays = tables[path.suffix](path, key) if path.suffix in tables else _read_arrays(path)
     values = np.asanyarray(arrays[_vector_key(path, arrays, key)])
     if values.ndim != 2 or values.dtype.kind not in "fiu":
         raise ValueError(
@@ -174,8 +177,6 @@ def _read_arrays(path: Path) -> Mapping[str, NDArray[Any]]:
 def _read_parquet(path: Path, key: str | None) -> Mapping[str, NDArray[Any]]:
     if importlib.util.find_spec("pyarrow") is None:
         raise ImportError(f"{path}: reading .parquet needs the package pyarrow: pip install pyarrow")
-    import pandas as pd
-
     try:
         table = pd.read_parquet(path, engine="pyarrow")
     except (OSError, ValueError) as error:  # pyarrow's errors are among them
@@ -198,6 +199,37 @@ def _read_parquet(path: Path, key: str | None) -> Mapping[str, NDArray[Any]]:
     if key is None and not _matrices(arrays) and components:
         arrays[VECTOR_KEYS[0]] = np.stack([columns[name] for name in components], axis=1)
     return arrays
+
+
+def _read_csv(path: Path, key: str | None) -> Mapping[str, NDArray[Any]]:
+    if key is not None:
+        raise ValueError(
+            f"key: expected none for {path}, where all columns of numbers are one array, got {key!r}"
+        )
+    try:
+        table = pd.read_csv(path, dtype={name: str for name in ID_KEYS})
+    except (OSError, ValueError) as error:  # pandas' errors are among them
+        raise ValueError(f"{path}: damaged .csv ({error})") from error
+    names = [str(name) for name in table.columns]
+    if all(_is_number(name) for name in names):
+        raise ValueError(f"{path}: expected names of the columns in the first line, got numbers")
+    special = {*LABEL_KEYS, *ID_KEYS}
+    components = [name for name in names if name not in special]
+    for name in components:
+        if table[name].dtype.kind not in "fiu":
+            raise ValueError(
+                f"{path}: expected numbers in column {name!r}, got {table[name].iloc[:1].tolist()}"
+            )
+    arrays = {name: table[name].to_numpy() for name in names if name in special}
+    return arrays | ({VECTOR_KEYS[0]: table[components].to_numpy()} if components else {})
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _matrices(arrays: Mapping[str, NDArray[Any]]) -> list[str]:

@@ -199,8 +199,8 @@ def test_files_that_are_not_as_described(tmp_path: Path) -> None:
             load_embeddings(tmp_path / f"bad{suffix}")
         with pytest.raises(ValueError, match=rf"absent\{suffix}: expected a file of vectors, found none"):
             load_embeddings(tmp_path / f"absent{suffix}")
-    with pytest.raises(ValueError, match=r"mine\.csv: expected a file \.npy, .*, got \.csv"):
-        load_embeddings(tmp_path / "mine.csv")
+    with pytest.raises(ValueError, match=r"mine\.txt: expected a file \.npy, .*, got \.txt"):
+        load_embeddings(tmp_path / "mine.txt")
 
 
 # Splits

@@ -13,7 +13,10 @@ from sdclib.methods import METHODS, ITQHasher, LSHHasher, SDCHasher, SignHasher,
 FEW = {"epochs": 2}
 QUICK = {
     "sdc": {"preset": "release", **FEW},
-    "tbh": {**FEW, "batch_size": 100},
+    **{
+        name: {**FEW, "batch_size": 100}
+        for name in ("tbh", "matching", "supervised-sdc", "orthohash", "logits")
+    },
     **dict.fromkeys(("greedyhash", "bihalf", "ssdh", "cibhash", "nsh", "wch", "crovca"), FEW),
 }
 
@@ -30,7 +33,7 @@ def quick(method, n_bits=12, **parameters):
 
 
 def fit(hasher, X):
-    """Fit, with views and tokens made from the rows where the method needs them."""
+    """Fit, with views, tokens and labels made from the rows where the method needs them."""
     rng = np.random.default_rng(1)
     more = {}
     usable = np.ndim(X) == 2 and np.asarray(X).dtype.kind == "f"
@@ -38,6 +41,8 @@ def fit(hasher, X):
         more["views"] = np.stack([X + rng.normal(scale=0.1, size=X.shape) for _ in range(3)])
     if hasher.needs_tokens and usable:
         more["tokens"] = rng.normal(size=(3, len(X), 4, 6))
+    if getattr(hasher, "needs_labels", False) and usable:
+        more["y"] = np.arange(len(X)) % 5
     return hasher.fit(X, **more)
 
 
@@ -132,7 +137,7 @@ class TestContract:
 
 
 def test_unknown_names():
-    with pytest.raises(ValueError, match=r"method: expected one of .*itq, lsh, .*sdc, .*got 'magic'"):
+    with pytest.raises(ValueError, match=r"method: expected one of .*itq, .*lsh, .*sdc, .*got 'magic'"):
         make_hasher("magic", 8)
     with pytest.raises(
         ValueError, match="parameters of method 'itq': expected one of n_iterations, got 'epochs'"

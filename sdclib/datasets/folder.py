@@ -43,7 +43,7 @@ def load_folder(
     seed: int = 42,
     name: str | None = None,
 ) -> ImageSet:
-    """Make an image set of a folder ROOT/CLASS/*: images by CLASS/FILE, split by `sdclib.splits.class_split`.
+    """Make an image set of a folder ``ROOT/CLASS/*``: images by CLASS/FILE, split by `sdclib.splits.class_split`.
 
     Parameters
     ----------

@@ -25,6 +25,10 @@ METHOD_COLORS = {
     "NSH": "#56B4E9",
     "WCH": "#56B4E9",
     "CroVCA": "#882255",
+    "Similarity matching": "#009E73",
+    "Supervised SDC": "#0072B2",
+    "OrthoHash": "#D55E00",
+    "Hashed logits": "#CC79A7",
 }
 
 

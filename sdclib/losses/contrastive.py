@@ -12,8 +12,8 @@ __all__ = ["nt_xent_loss"]
 def nt_xent_loss(first: Tensor, second: Tensor, temperature: float = 0.3) -> Tensor:
     r"""NT-Xent: each code is to find the code of its image's other view among those of all images.
 
-    With the $2n$ codes $z$ of both views, :math:`s_{ij} = \cos(z_i, z_j) / \tau` and :math:`p(i)` the other view
-    of :math:`i`,
+    With the :math:`2n` codes :math:`z` of both views, :math:`s_{ij} = \cos(z_i, z_j) / \tau` and :math:`p(i)` the
+    other view of :math:`i`,
 
     .. math:: L = -\frac{1}{2n} \sum_i \log \frac{\exp s_{i p(i)}}{\sum_{j \ne i} \exp s_{ij}}
 

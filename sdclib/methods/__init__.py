@@ -13,12 +13,17 @@ from sdclib.methods.crovca import CroVCAHasher
 from sdclib.methods.greedyhash import GreedyHashHasher
 from sdclib.methods.itq import ITQHasher
 from sdclib.methods.linear import LSHHasher, SignHasher
+from sdclib.methods.logits import LogitHasher
+from sdclib.methods.matching import MatchingHasher
 from sdclib.methods.nsh import NSHHasher
+from sdclib.methods.orthohash import OrthoHashHasher
 from sdclib.methods.pcah import PCAHHasher
 from sdclib.methods.rotation import RotationHasher
 from sdclib.methods.sdc import SDCHasher
 from sdclib.methods.sh import SHHasher
 from sdclib.methods.ssdh import SSDHHasher
+from sdclib.methods.supervised import SupervisedHasher
+from sdclib.methods.supervised_sdc import SupervisedSDCHasher
 from sdclib.methods.tbh import TBHHasher
 from sdclib.methods.wch import WCHHasher
 
@@ -31,13 +36,18 @@ __all__ = [
     "GreedyHashHasher",
     "ITQHasher",
     "LSHHasher",
+    "LogitHasher",
+    "MatchingHasher",
     "NSHHasher",
+    "OrthoHashHasher",
     "PCAHHasher",
     "RotationHasher",
     "SDCHasher",
     "SHHasher",
     "SSDHHasher",
     "SignHasher",
+    "SupervisedHasher",
+    "SupervisedSDCHasher",
     "TBHHasher",
     "WCHHasher",
     "make_hasher",
@@ -61,6 +71,10 @@ METHODS: dict[str, type[BaseHasher]] = {
         NSHHasher,
         WCHHasher,
         CroVCAHasher,
+        MatchingHasher,
+        SupervisedSDCHasher,
+        OrthoHashHasher,
+        LogitHasher,
     )
 }
 

@@ -1,0 +1,156 @@
+"""Searches: recall of neighbours by code length, time and memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from sdclib.figures.style import MARKERS, method_colors
+
+__all__ = ["plot_recall_by_bits", "plot_recall_by_memory", "plot_recall_by_time"]
+
+INDEX_STYLES: dict[str, dict[str, Any]] = {
+    "flat": {"marker": "o", "linestyle": "-", "markersize": 7},
+    "IVF": {"marker": "s", "linestyle": "--", "markersize": 4.5},
+    "HNSW": {"marker": "^", "linestyle": ":", "markersize": 5.5},
+}
+
+
+def plot_recall_by_bits(recall: pd.DataFrame, k: int) -> Figure:
+    """Recall@k of float neighbours against code length, one colour a method.
+
+    Parameters
+    ----------
+    recall : DataFrame
+        label, n_bits, depth (candidates that float vectors re-score; 0: none), recall in [0, 1].
+    k : int
+    """
+    figure, axes = plt.subplots(figsize=(6.5, 4), layout="constrained")
+    labels = list(dict.fromkeys(recall["label"]))
+    colors = method_colors(labels)
+    depths = sorted(recall["depth"].unique())
+    styles = dict(zip(depths, ("--", "-", ":", "-."), strict=False))
+    for i, label in enumerate(labels):
+        for depth in depths:
+            rows = recall[(recall["label"] == label) & (recall["depth"] == depth)].sort_values("n_bits")
+            axes.plot(
+                rows["n_bits"].astype(float),
+                100 * rows["recall"],
+                color=colors[label],
+                linestyle=styles[depth],
+                marker=MARKERS[i % len(MARKERS)],
+            )
+    methods = [
+        Line2D([], [], color=colors[label], marker=MARKERS[i % len(MARKERS)], label=label)
+        for i, label in enumerate(labels)
+    ]
+    lines = [
+        Line2D(
+            [],
+            [],
+            color="black",
+            linestyle=styles[depth],
+            label=f"{depth} candidates re-scored" if depth else "Hamming distance alone",
+        )
+        for depth in reversed(depths)
+    ]
+    lengths = sorted(recall["n_bits"].unique())
+    axes.set_xscale("log", base=2)
+    axes.set_xticks([float(n) for n in lengths], [str(n) for n in lengths])
+    axes.set(xlabel="code length (bits)", ylabel=f"recall@{k} of float neighbours (%)", ylim=(0, 102))
+    axes.legend(
+        handles=[*methods, *lines], frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1)
+    )
+    sns.despine(figure)
+    return figure
+
+
+def plot_recall_by_time(table: pd.DataFrame, k: int) -> Figure:
+    """Recall@k of float neighbours against time: a row a set, a column a code length, a line an index.
+
+    Parameters
+    ----------
+    table : DataFrame
+        See `sdclib.search_table.search_table`, of one order (Hamming distance or one number of candidates re-scored).
+    k : int
+    """
+    codes = table[table["n_bits"].notna()]
+    sets, lengths = list(codes["set"].unique()), sorted(codes["n_bits"].unique())
+    size = 4.2 * len(lengths) + 1.8, 3 * len(sets) + 0.4
+    figure, grid = plt.subplots(
+        len(sets), len(lengths), figsize=size, squeeze=False, sharex="row", sharey=True, layout="constrained"
+    )
+    colors = method_colors(list(table["label"]))
+    for i, name in enumerate(sets):
+        floats = table[(table["set"] == name) & table["n_bits"].isna()]
+        for axes, n_bits in zip(grid[i], lengths, strict=True):
+            chosen = codes[(codes["set"] == name) & (codes["n_bits"] == n_bits)]
+            for (label, index), rows in chosen.groupby(["label", "index"], sort=False):
+                rows = rows.sort_values("setting")
+                axes.plot(rows["ms"], 100 * rows["recall"], color=colors[label], **INDEX_STYLES[index])
+            axes.plot(floats["ms"], 100 * floats["recall"], color="black", marker="*", markersize=11)
+            axes.set_xscale("log")
+            axes.set(title=f"{name}, {chosen['n_database'].iloc[0]:,} items, {n_bits} bits", ylim=(0, 104))
+        grid[i][0].set_ylabel(f"recall@{k} (%)")
+    for axes in grid[-1]:
+        axes.set_xlabel("time a query (ms)")
+    grid[0][-1].legend(
+        handles=_legend(colors), frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1)
+    )
+    sns.despine(figure)
+    return figure
+
+
+def plot_recall_by_memory(table: pd.DataFrame, k: int) -> Figure:
+    """Best recall@k of float neighbours that an index of some size reaches: a row a set, a column an order.
+
+    Parameters
+    ----------
+    table : DataFrame
+        See `sdclib.search_table.search_table`.
+    k : int
+    """
+    codes = table[table["n_bits"].notna()]
+    sets, orders = list(codes["set"].unique()), sorted(codes["rescored"].unique())
+    size = 2.9 * len(orders) + 1.8, 2.8 * len(sets) + 0.4
+    figure, grid = plt.subplots(
+        len(sets), len(orders), figsize=size, squeeze=False, sharex=True, sharey=True, layout="constrained"
+    )
+    colors = method_colors(list(table["label"]))
+    for i, name in enumerate(sets):
+        floats = table[(table["set"] == name) & table["n_bits"].isna()]
+        for axes, rescored in zip(grid[i], orders, strict=True):
+            chosen = codes[(codes["set"] == name) & (codes["rescored"] == rescored)]
+            best = chosen.sort_values("recall").drop_duplicates(["label", "n_bits", "index"], keep="last")
+            for (label, index), rows in best.groupby(["label", "index"], sort=False):
+                rows = rows.sort_values("bytes_per_item")
+                axes.plot(
+                    rows["bytes_per_item"], 100 * rows["recall"], color=colors[label], **INDEX_STYLES[index]
+                )
+            axes.plot(floats["bytes_per_item"], 100, color="black", marker="*", markersize=11)
+            axes.set_xscale("log")
+            order = f"{rescored} re-scored" if rescored else "Hamming alone"
+            axes.set_title(f"{name}, {order}", fontsize="medium")
+            axes.set_ylim(0, 106)
+        grid[i][0].set_ylabel(f"recall@{k} (%)")
+    figure.supxlabel("index size (bytes an item)", fontsize="medium")
+    grid[0][-1].legend(
+        handles=_legend(colors), frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1)
+    )
+    sns.despine(figure)
+    return figure
+
+
+def _legend(colors: dict[str, str]) -> list[Line2D]:
+    methods = [
+        Line2D([], [], color=color, linewidth=3, label=label)
+        if label != "Float cosine"
+        else Line2D([], [], color="black", marker="*", markersize=11, linestyle="", label=label)
+        for label, color in colors.items()
+    ]
+    return methods + [Line2D([], [], color="0.4", label=index, **s) for index, s in INDEX_STYLES.items()]

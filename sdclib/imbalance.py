@@ -1,0 +1,281 @@
+"""What imbalance of classes does to a run's result: by class, by class size, and beside the control."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from sdclib.calibration import CalibrationDistribution, target_quantiles
+from sdclib.catalogue import load_features
+from sdclib.experiment import COSINE, RunSpec
+from sdclib.features import FeatureSet
+from sdclib.longtail import class_sizes, parse_longtail
+from sdclib.metrics import mean_average_precision
+from sdclib.records import read_codes, read_record, runs_folder
+from sdclib.tables import method_label
+
+__all__ = [
+    "SIZE_GROUPS",
+    "add_ratios",
+    "calibration_label",
+    "class_precision",
+    "collect_classes",
+    "contrast",
+    "mean_by_size",
+    "share_above",
+    "tail_contrasts",
+]
+
+SIZE_GROUPS = ("head", "middle", "tail")
+
+
+def class_precision(
+    query_codes: NDArray[np.uint8], database_codes: NDArray[np.uint8], features: FeatureSet
+) -> pd.DataFrame:
+    """Measure expected mAP@R of the queries of each class, by the set's protocol.
+
+    Parameters
+    ----------
+    query_codes, database_codes : ndarray, shapes (n_query, n_bits), (n_database, n_bits), uint8 in {0, 1}
+    features : FeatureSet
+        With one label an image and training rows in the database.
+
+    Returns
+    -------
+    DataFrame
+        One row a class that has queries: class (id), n_train (its training rows), n_query, map_expected (in [0, 1]).
+
+    Raises
+    ------
+    ValueError
+        If the labels are others, or codes and features do not fit.
+    """
+    sizes = class_sizes(features)
+    values = mean_average_precision(
+        query_codes,
+        database_codes,
+        features.relevant,
+        top_k=features.top_k,
+        denominator=features.denominator,
+        per_query=True,
+    )
+    table = pd.DataFrame({"class": features.query_labels, "map_expected": values})
+    table = table.groupby("class")["map_expected"].agg(n_query="size", map_expected="mean").reset_index()
+    table.insert(1, "n_train", [sizes.get(label, 0) for label in table["class"]])
+    return table
+
+
+def collect_classes(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | None = None) -> pd.DataFrame:
+    """Collect `class_precision` of all runs on long-tailed sets that made codes, from the codes of their records.
+
+    Parameters
+    ----------
+    specs : iterable of RunSpec
+        Those on other data or of float features are left out.
+    runs : path-like, optional
+        Folder of the records, `sdclib.records.runs_folder` by default.
+
+    Returns
+    -------
+    DataFrame
+        One row a run and class: id, data, method, n_bits, seed, parameters, top_k, class, n_train, n_query,
+        map_expected, commit, code_sha256, data_sha256, machine; as in `sdclib.records.collect_records`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the record of a run is missing.
+    ValueError
+        If no run is on a long-tailed set.
+    """
+    folder = Path(runs_folder() if runs is None else runs)
+    loaded: dict[str, FeatureSet] = {}
+    tables = []
+    for spec in specs:
+        if spec.method == COSINE or parse_longtail(spec.data) is None:
+            continue
+        if spec.data not in loaded:
+            loaded = {spec.data: load_features(spec.data)}  # one at a time: runs come set by set
+        record = read_record(folder / spec.id)
+        table = class_precision(*read_codes(folder / spec.id), loaded[spec.data])
+        before = {
+            **{key: record[key] for key in ("id", "data", "method", "n_bits", "seed")},
+            "parameters": json.dumps(record["parameters"], sort_keys=True),
+            "top_k": record["top_k"],
+        }
+        after = {
+            "commit": record["commit"],
+            **{key: record[key][:16] for key in ("code_sha256", "data_sha256")},
+            "machine": json.dumps(record["machine"], sort_keys=True),
+        }
+        tables.append(pd.DataFrame([{**before, **row, **after} for row in table.to_dict("records")]))
+    if not tables:
+        raise ValueError("specs: expected runs on long-tailed sets such as NAME+longtail-50, got none")
+    return pd.concat(tables, ignore_index=True)
+
+
+def add_ratios(results: pd.DataFrame) -> pd.DataFrame:
+    """Keep the rows of long-tailed sets and add ``ratio`` and ``control`` (ratio 1 is its own control: both).
+
+    Parameters
+    ----------
+    results : DataFrame
+        With ``data``, see `sdclib.tables.read_results`.
+
+    Returns
+    -------
+    DataFrame
+        Rows of ratio 1 come twice, as long tail and as control.
+    """
+    parsed = results["data"].map(parse_longtail)
+    kept = results[parsed.notna()].copy()
+    kept["ratio"] = [parts[1] for parts in parsed.dropna()]
+    kept["control"] = [parts[2] for parts in parsed.dropna()]
+    balanced = kept[kept["ratio"] == 1].assign(control=True)
+    return pd.concat([kept, balanced], ignore_index=True)
+
+
+def mean_by_size(classes: pd.DataFrame) -> pd.DataFrame:
+    """Mean over the classes of each third: head, middle and tail, by the order of class ids as in `long_tail`.
+
+    Parameters
+    ----------
+    classes : DataFrame
+        See `collect_classes`; a control's classes are in the group that they have in the long tail.
+
+    Returns
+    -------
+    DataFrame
+        One row a run and group, with the run's columns, ``group``, ``n_classes``, ``n_train`` (a class, mean) and
+        ``map_expected`` (mean).
+    """
+    names = np.unique(classes["class"])
+    third = round(len(names) / 3)
+    groups = np.full(len(names), SIZE_GROUPS[1], dtype=object)
+    groups[:third], groups[len(names) - third :] = SIZE_GROUPS[0], SIZE_GROUPS[2]
+    run = [name for name in classes if name not in ("class", "n_train", "n_query", "map_expected")]
+    grouped = classes.assign(group=classes["class"].map(dict(zip(names, groups, strict=True)))).groupby(
+        [*run, "group"], sort=False, dropna=False
+    )
+    return grouped.agg(
+        n_classes=("class", "nunique"), n_train=("n_train", "mean"), map_expected=("map_expected", "mean")
+    ).reset_index()
+
+
+def contrast(groups: Sequence[ArrayLike], weights: Sequence[float]) -> tuple[float, float, float]:
+    """Weighted sum of group means with a 95 % interval by Welch and Satterthwaite.
+
+    Two groups with weights 1 and -1 are Welch's test; four with 1, -1, -1 and 1 are a difference of differences.
+
+    Parameters
+    ----------
+    groups : sequence of array-like, shapes (n_seeds,), n_seeds >= 2
+    weights : sequence of float
+
+    Returns
+    -------
+    mean, low, high : float
+        In the unit of the values.
+
+    Raises
+    ------
+    ValueError
+        If a group has fewer than two values, or there are not as many weights as groups.
+    """
+    if len(groups) != len(weights):
+        raise ValueError(f"weights: expected one a group, {len(groups)}, got {len(weights)}")
+    arrays = [np.asarray(group, dtype=float) for group in groups]
+    for i, array in enumerate(arrays):
+        if array.ndim != 1 or array.size < 2:
+            raise ValueError(f"groups[{i}]: expected at least two values, got shape {array.shape}")
+    mean = float(sum(w * array.mean() for w, array in zip(weights, arrays, strict=True)))
+    parts = np.array(
+        [w**2 * array.var(ddof=1) / array.size for w, array in zip(weights, arrays, strict=True)]
+    )
+    if not parts.sum():
+        return mean, mean, mean
+    freedom = parts.sum() ** 2 / sum(
+        part**2 / (array.size - 1) for part, array in zip(parts, arrays, strict=True)
+    )
+    half = float(stats.t.ppf(0.975, freedom) * np.sqrt(parts.sum()))
+    return mean, mean - half, mean + half
+
+
+def tail_contrasts(
+    results: pd.DataFrame, ratio: float, metric: str = "map_expected", reference: str | None = None
+) -> pd.DataFrame:
+    """Tell what fewer training rows change from what imbalance changes, method by method, in points.
+
+    Parameters
+    ----------
+    results : DataFrame
+        See `add_ratios`, with ``label``; of one code length.
+    ratio : float
+        Of the long tail.
+    metric : str
+        Values in [0, 1].
+    reference : str, optional
+        A label: adds how much more imbalance changes the method than this one.
+
+    Returns
+    -------
+    DataFrame
+        Index label; columns by (what, ("mean", "low", "high")), with what "fewer rows" (control less ratio 1; NaN for
+        methods without ratio 1), "imbalance" (long tail less control) and, with a reference, "more than reference".
+        Only methods that have long tail and control with at least two seeds.
+    """
+
+    def values(label: str, ratio: float, control: bool) -> NDArray[np.float64]:
+        chosen = (results["label"] == label) & (results["ratio"] == ratio) & (results["control"] == control)
+        return 100 * results.loc[chosen, metric].to_numpy(dtype=float)
+
+    rows: dict[str, dict[tuple[str, str], float]] = {}
+    for label in dict.fromkeys(results["label"]):
+        tail, control, all_rows = (
+            values(label, ratio, False),
+            values(label, ratio, True),
+            values(label, 1, True),
+        )
+        if min(tail.size, control.size) < 2:
+            continue
+        found: dict[str, Sequence[float]] = {"fewer rows": [np.nan] * 3}
+        if all_rows.size >= 2:
+            found["fewer rows"] = contrast([control, all_rows], [1, -1])
+        found["imbalance"] = contrast([tail, control], [1, -1])
+        if reference is not None:
+            others = values(reference, ratio, False), values(reference, ratio, True)
+            found["more than reference"] = (
+                [np.nan] * 3 if label == reference else contrast([tail, control, *others], [1, -1, -1, 1])
+            )
+        rows[label] = {
+            (what, name): value
+            for what, triple in found.items()
+            for name, value in zip(("mean", "low", "high"), triple, strict=True)
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def share_above(calibration: CalibrationDistribution, similarity: float = 0) -> float:
+    """Share of pairs that a calibration distribution puts above a similarity, to 5 decimals."""
+    return float((target_quantiles(calibration, 100_000) > similarity).mean())
+
+
+def calibration_label(method: str, parameters: Mapping[str, Any]) -> str:
+    """Name a run as `sdclib.tables.method_label` does, but SDC by its calibration distribution and number of epochs.
+
+    For tables in which all runs of SDC share their other settings.
+    """
+    if method != "sdc":
+        return method_label(method, parameters)
+    remarks = [str(parameters.get("calibration", "beta(5, 5)"))]
+    if "epochs" in parameters:
+        remarks.append(f"{parameters['epochs']} epochs")
+    return f"SDC ({', '.join(remarks)})"

@@ -1,0 +1,176 @@
+"""Long-tailed training rows: what imbalance of classes does to hashing, and what the smaller number of rows does."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdclib.checks import check_int, check_real
+from sdclib.features import FeatureSet
+
+__all__ = ["LONG_TAIL", "class_sizes", "long_tail", "longtail_sizes", "parse_longtail", "positive_share"]
+
+LONG_TAIL = "+longtail-"
+CONTROL = "-control"
+
+
+def parse_longtail(name: str) -> tuple[str, float, bool] | None:
+    """Take ``"NAME+longtail-RATIO"`` or ``"NAME+longtail-RATIO-control"`` apart.
+
+    Returns
+    -------
+    name : str
+        Of the set whose training rows are to become fewer.
+    ratio : float
+        At least 1.
+    control : bool
+        Or None altogether if the name does not end so.
+
+    Raises
+    ------
+    ValueError
+        If what follows ``+longtail-`` is no such ratio.
+    """
+    base, found, suffix = name.rpartition(LONG_TAIL)
+    if not found:
+        return None
+    number = suffix.removesuffix(CONTROL)
+    if not re.fullmatch(r"\d+(\.\d+)?", number) or float(number) < 1:
+        raise ValueError(
+            f"name: expected a ratio >= 1 after {LONG_TAIL}, such as {LONG_TAIL}50 or {LONG_TAIL}50{CONTROL}, "
+            f"got {suffix!r}"
+        )
+    return base, float(number), suffix != number
+
+
+def longtail_sizes(n_max: int, n_classes: int, ratio: float) -> list[int]:
+    r"""Sizes of the classes of a long-tailed set, largest first.
+
+    Class :math:`i = 0, \dots, C - 1` keeps :math:`\lfloor n_{max} \, ratio^{-i / (C - 1)} \rfloor` rows, so the first
+    class has `ratio` times the rows of the last.
+
+    Parameters
+    ----------
+    n_max : int
+        Rows of the first class.
+    n_classes : int
+        C, at least 2.
+    ratio : float
+        At least 1.
+
+    Returns
+    -------
+    list of int
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or a class would have no row.
+
+    References
+    ----------
+    Cui, Jia, Lin, Song, Belongie: "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019.
+    """
+    check_int(n_max, "n_max", minimum=1)
+    check_int(n_classes, "n_classes", minimum=2)
+    check_real(ratio, "ratio", minimum=1)
+    # The small number keeps products that are whole, such as 500 / 50, from falling below by rounding.
+    sizes = [math.floor(n_max * ratio ** (-i / (n_classes - 1)) + 1e-9) for i in range(n_classes)]
+    if not sizes[-1]:
+        raise ValueError(
+            f"ratio: expected at most {n_max}, the rows of the largest class, so that every class keeps a row, "
+            f"got {ratio:g}"
+        )
+    return sizes
+
+
+def long_tail(features: FeatureSet, ratio: float, *, control: bool = False, seed: int = 0) -> FeatureSet:
+    """Make the training rows of a feature set long-tailed; queries and database stay as they are.
+
+    Classes are in the order of their ids, the first is the largest, with as many rows as the smallest class of
+    `features` has; see `longtail_sizes`. Within a class, rows are taken in the order of SHA-256 of "SEED:ROW", with
+    ROW a row of the database: the same on every machine, and those of a larger ratio are among those of a smaller.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        With one label an image, and training rows in the database.
+    ratio : float
+        Rows of the largest class over rows of the smallest, at least 1; 1 keeps the classes equal.
+    control : bool
+        As many rows in all, but spread evenly over the classes (the first ones have one more where this does not come
+        out even): what a long tail does beyond having fewer rows is the difference from this.
+    seed : int
+
+    Returns
+    -------
+    FeatureSet
+        Named NAME+longtail-RATIO, or NAME+longtail-RATIO-control.
+
+    Raises
+    ------
+    ValueError
+        If the training rows have no labels or several an image, a class of the database has no training row, there
+        are fewer than two classes, or the ratio is below 1 or so large that a class would have no row.
+    """
+    labels = _train_labels(features)
+    classes = np.unique(features.database_labels)
+    per_class = [np.flatnonzero(labels == label) for label in classes]
+    rows_of_smallest = min(len(rows) for rows in per_class)
+    if not rows_of_smallest:
+        lost = [int(label) for label, rows in zip(classes, per_class, strict=True) if not len(rows)]
+        raise ValueError(
+            f"features: expected training rows of each of the {len(classes)} classes in the database of "
+            f"{features.name}, but {len(lost)} have none, first class {lost[0]}"
+        )
+    sizes = longtail_sizes(rows_of_smallest, len(classes), ratio)
+    if control:
+        each, more = divmod(sum(sizes), len(classes))
+        sizes = [each + (i < more) for i in range(len(classes))]
+    kept = np.zeros(len(labels), dtype=np.bool_)
+    for rows, size in zip(per_class, sizes, strict=True):
+        digest = {
+            row: hashlib.sha256(f"{seed}:{features.train_index[row]}".encode()).digest() for row in rows
+        }
+        kept[sorted(rows, key=digest.__getitem__)[:size]] = True
+    train_index = features.train_index[kept]
+    chosen = f"{features.sha256} train {','.join(map(str, train_index))}"
+    return dataclasses.replace(
+        features,
+        name=f"{features.name}{LONG_TAIL}{ratio:g}{CONTROL if control else ''}",
+        train_index=train_index,
+        sha256=hashlib.sha256(chosen.encode()).hexdigest(),
+    )
+
+
+def class_sizes(features: FeatureSet) -> dict[int, int]:
+    """Count the training rows of each class of the database; ValueError for none, or other than one label an image."""
+    labels = _train_labels(features)
+    return {int(label): int((labels == label).sum()) for label in np.unique(features.database_labels)}
+
+
+def positive_share(features: FeatureSet) -> float:
+    """Share of pairs of two training rows that are of one class; NaN for a single row, errors as `class_sizes`."""
+    sizes = np.array(list(class_sizes(features).values()))
+    pairs = sizes.sum() * (sizes.sum() - 1)
+    return float((sizes * (sizes - 1)).sum() / pairs) if pairs else float("nan")
+
+
+def _train_labels(features: FeatureSet) -> NDArray[np.integer]:
+    """Class ids of the training rows, shape (n_train,)."""
+    if features.database_labels.ndim != 1:
+        kind = "several labels" if features.database_labels.shape[1] else "no labels"
+        raise ValueError(
+            f"features: expected one label an image, as classes are to have different sizes, but {features.name} "
+            f"has {kind}"
+        )
+    if not len(features.train_index):
+        raise ValueError(
+            f"features: expected labelled training rows in the database of {features.name}, found none"
+        )
+    return features.database_labels[features.train_index]

@@ -1,0 +1,354 @@
+"""Long-tailed training rows: sizes, names, errors; and what imbalance does, by class and beside the control."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from scipy import stats
+
+from scripts import by_class_size
+from sdclib import load_features
+from sdclib.calibration import parse_calibration
+from sdclib.evaluation import evaluate_codes
+from sdclib.experiment import RunSpec, expand_config, run_experiment
+from sdclib.features import FeatureSet
+from sdclib.figures.imbalance import plot_by_ratio, plot_class_sizes, plot_contrasts
+from sdclib.imbalance import (
+    add_ratios,
+    calibration_label,
+    class_precision,
+    collect_classes,
+    contrast,
+    mean_by_size,
+    share_above,
+    tail_contrasts,
+)
+from sdclib.longtail import class_sizes, long_tail, longtail_sizes, parse_longtail, positive_share
+from sdclib.records import write_record
+
+EMBEDDED = "cifar10-embedded"
+LAST_CLASS = [87, 1023, 2456, 2534, 3143]  # training rows of class 9 at ratio 100
+
+
+class TestSizes:
+    # Worked out by hand from 500, 500 * 100^(-1/9), ...
+    @pytest.mark.parametrize(
+        ("ratio", "sizes"),
+        [
+            (1, [500] * 10),
+            (10, [500, 387, 299, 232, 179, 139, 107, 83, 64, 50]),
+            (50, [500, 323, 209, 135, 87, 56, 36, 23, 15, 10]),
+            (100, [500, 299, 179, 107, 64, 38, 23, 13, 8, 5]),
+        ],
+    )
+    def test_of_ten_classes(self, ratio: float, sizes: list[int]) -> None:
+        assert longtail_sizes(500, 10, ratio) == sizes
+
+    @pytest.mark.parametrize("n_classes", [2, 3, 20])
+    @pytest.mark.parametrize("ratio", [1, 1.5, 7, 40])
+    def test_follow_the_formula(self, n_classes: int, ratio: float) -> None:
+        sizes = longtail_sizes(80, n_classes, ratio)
+        exact = 80 * np.float64(ratio) ** (-np.arange(n_classes) / (n_classes - 1))
+        assert sizes[0] == 80
+        assert sizes[-1] == int(80 / ratio + 1e-9)
+        assert all(0 <= e - s + 1e-6 < 1 + 1e-6 for s, e in zip(sizes, exact, strict=True))
+        assert sizes == sorted(sizes, reverse=True)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ((50, 5, 0.5), "ratio: expected a finite number >= 1, got 0.5"),
+            ((50, 5, float("nan")), "ratio: expected a finite number >= 1, got nan"),
+            ((50, 5, 51), r"ratio: expected at most 50, .* every class keeps a row, got 51"),
+            ((50, 1, 2), "n_classes: expected a whole number >= 2, got 1"),
+            ((0, 5, 2), "n_max: expected a whole number >= 1, got 0"),
+        ],
+    )
+    def test_errors(self, arguments: tuple[int, int, float], message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            longtail_sizes(*arguments)
+
+
+class TestLongTail:
+    @pytest.mark.parametrize(("ratio", "total"), [(1, 5000), (10, 2040), (50, 1394), (100, 1236)])
+    def test_of_the_embedded_data(self, ratio: int, total: int) -> None:
+        whole = load_features(EMBEDDED)
+        tail = load_features(f"{EMBEDDED}+longtail-{ratio}")
+        control = load_features(f"{EMBEDDED}+longtail-{ratio}-control")
+        assert list(class_sizes(tail).values()) == longtail_sizes(500, 10, ratio)
+        assert len(tail.train) == len(control.train) == total
+        sizes = list(class_sizes(control).values())
+        assert max(sizes) - min(sizes) <= 1
+        assert sizes == sorted(sizes, reverse=True)
+        for features in (tail, control):
+            np.testing.assert_array_equal(features.query, whole.query)
+            np.testing.assert_array_equal(features.database, whole.database)
+            np.testing.assert_array_equal(features.database_labels, whole.database_labels)
+            assert set(features.train_index) <= set(whole.train_index)
+            assert features.top_k == whole.top_k
+        if ratio == 1:  # nothing is left out, and the order stays
+            np.testing.assert_array_equal(tail.train_index, whole.train_index)
+        else:
+            assert len({tail.sha256, control.sha256, whole.sha256}) == 3
+
+    def test_rows_are_the_same_everywhere_and_nested(self, tiny: FeatureSet) -> None:
+        chosen = {ratio: set(long_tail(tiny, ratio).train_index.tolist()) for ratio in (1, 2, 6)}
+        assert chosen[6] < chosen[2] < chosen[1]
+        assert sorted(chosen[6]) == list(long_tail(tiny, 6).train_index)
+        # Written down once: what decides is SHA-256 of "0:ROW", not this machine's sort or random numbers.
+        rows = load_features(f"{EMBEDDED}+longtail-100").train_index
+        labels = load_features(EMBEDDED).database_labels[rows]
+        assert rows[labels == 9].tolist() == LAST_CLASS
+        assert not np.array_equal(long_tail(tiny, 6).train_index, long_tail(tiny, 6, seed=1).train_index)
+
+    def test_unequal_classes_start_from_the_smallest(self, tiny: FeatureSet) -> None:
+        labels = tiny.database_labels[tiny.train_index]
+        smallest = np.bincount(labels).min()
+        assert np.bincount(labels).max() > smallest
+        assert list(class_sizes(long_tail(tiny, 3)).values()) == longtail_sizes(int(smallest), 4, 3)
+
+    def test_positive_share(self, tiny: FeatureSet) -> None:
+        features = long_tail(tiny, 5)
+        labels = features.database_labels[features.train_index]
+        same = labels[:, None] == labels[None]
+        pairs = ~np.eye(len(labels), dtype=bool)
+        assert positive_share(features) == pytest.approx(same[pairs].mean())
+        assert positive_share(features) > positive_share(long_tail(tiny, 5, control=True))
+        assert np.isnan(positive_share(dataclasses.replace(tiny, train_index=np.array([0]))))
+
+    def test_errors(self, tiny: FeatureSet) -> None:
+        one_hot = np.eye(4, dtype=np.uint8)
+        several = dataclasses.replace(
+            tiny, query_labels=one_hot[tiny.query_labels], database_labels=one_hot[tiny.database_labels]
+        )
+        with pytest.raises(ValueError, match=r"expected one label an image, .* but tiny has several labels"):
+            long_tail(several, 2)
+        unlabelled = dataclasses.replace(
+            tiny,
+            query_labels=np.zeros((40, 0), np.uint8),
+            database_labels=np.zeros((400, 0), np.uint8),
+            ground_truth=tuple(np.arange(3) for _ in range(40)),
+        )
+        with pytest.raises(ValueError, match="but tiny has no labels"):
+            long_tail(unlabelled, 2)
+        elsewhere = dataclasses.replace(tiny, train_index=np.zeros(0, np.int64), train_features=tiny.query)
+        with pytest.raises(ValueError, match="labelled training rows in the database of tiny, found none"):
+            long_tail(elsewhere, 2)
+        few = dataclasses.replace(tiny, train_index=np.flatnonzero(tiny.database_labels == 2)[:3])
+        with pytest.raises(ValueError, match=r"each of the 4 classes .* 3 have none, first class 0"):
+            long_tail(few, 2)
+        with pytest.raises(ValueError, match=r"ratio: .* every class keeps a row, got 1000"):
+            long_tail(tiny, 1000)
+        with pytest.raises(ValueError, match=r"ratio: expected a finite number >= 1, got 0\.1"):
+            long_tail(tiny, 0.1)
+
+
+class TestNames:
+    def test_are_taken_apart(self) -> None:
+        assert parse_longtail("a/b+longtail-50") == ("a/b", 50, False)
+        assert parse_longtail("a+longtail-2.5-control") == ("a", 2.5, True)
+        assert parse_longtail("a+holdout+longtail-2") == ("a+holdout", 2, False)
+        assert parse_longtail("longtail-50") is None
+        assert parse_longtail(EMBEDDED) is None
+
+    @pytest.mark.parametrize(
+        "suffix", ["", "0.5", "many", "-5", "nan", "1e2", "50-controls", "50+more", "control"]
+    )
+    def test_unknown_ratios(self, suffix: str) -> None:
+        with pytest.raises(ValueError, match=r"name: expected a ratio >= 1 after \+longtail-, such as"):
+            load_features(f"{EMBEDDED}+longtail-{suffix}")
+
+    def test_unknown_set_and_unknown_suffix(self) -> None:
+        with pytest.raises(ValueError, match=r"name: expected one of .*, got 'mnist'"):
+            load_features("mnist+longtail-10")
+        with pytest.raises(ValueError, match="ratio: expected at most 500"):
+            load_features(f"{EMBEDDED}+longtail-501")
+
+    def test_with_the_holdout_in_either_order(self) -> None:
+        held = load_features(f"{EMBEDDED}+longtail-10+holdout")
+        assert len(held.query) + len(held.database) == 2040
+        tail = load_features(f"{EMBEDDED}+holdout+longtail-10")
+        assert len(tail.database) == 4500
+        assert len(tail.train) < 2040
+
+    def test_by_name_to_a_metric(self) -> None:
+        spec = RunSpec(f"{EMBEDDED}+longtail-100", "itq", 16)
+        run = run_experiment(spec)
+        assert 0.3 < run.metrics["map_expected"] < 0.8
+        assert spec.id != RunSpec(f"{EMBEDDED}+longtail-100-control", "itq", 16).id
+        assert load_features(spec.data).name == spec.data
+
+
+class TestImbalance:
+    def test_class_precision_averages_to_the_whole(self, tiny: FeatureSet) -> None:
+        features = long_tail(tiny, 5)
+        rng = np.random.default_rng(0)
+        query, database = (rng.integers(0, 2, (n, 12)).astype(np.uint8) for n in (40, 400))
+        table = class_precision(query, database, features)
+        assert table["n_train"].tolist() == list(class_sizes(features).values())
+        assert table["n_query"].sum() == 40
+        metrics, _ = evaluate_codes(query, database, features.relevant, features.top_k)
+        assert np.average(table["map_expected"], weights=table["n_query"]) == pytest.approx(
+            metrics["map_expected"]
+        )
+
+    def test_collect_from_records(self, tmp_path: Path) -> None:
+        specs = [
+            RunSpec(f"{EMBEDDED}+longtail-100", "sign", 8),
+            RunSpec(EMBEDDED, "sign", 8),
+            RunSpec(f"{EMBEDDED}+longtail-100", "cosine"),
+        ]
+        run = run_experiment(specs[0])
+        with pytest.raises(FileNotFoundError):
+            collect_classes(specs, tmp_path)
+        write_record(run, tmp_path)
+        table = collect_classes(specs, tmp_path)
+        assert len(table) == 10
+        assert set(table["id"]) == {specs[0].id}
+        assert table["map_expected"].mean() == pytest.approx(run.metrics["map_expected"])
+        assert table["n_train"].tolist() == longtail_sizes(500, 10, 100)
+        with pytest.raises(ValueError, match="specs: expected runs on long-tailed sets"):
+            collect_classes(specs[1:2], tmp_path)
+
+    def test_script_writes_the_table(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        config = {
+            "table": "t",
+            "data": ["nowhere/efficientnet-lite0", f"{EMBEDDED}+longtail-100"],
+            "n_bits": 8,
+            "seeds": 0,
+            "runs": [{"method": "sign"}, {"method": "sign", "data": "nowhere/efficientnet-lite0"}],
+        }
+        (tmp_path / "t.yaml").write_text(yaml.safe_dump(config))
+        (spec,) = expand_config({**config, "data": f"{EMBEDDED}+longtail-100", "runs": config["runs"][:1]})
+        write_record(run_experiment(spec), tmp_path / "records")
+        monkeypatch.setattr(by_class_size, "RESULTS", tmp_path)
+        command = ["by_class_size.py", str(tmp_path / "t.yaml"), "--runs", str(tmp_path / "records")]
+        monkeypatch.setattr(sys, "argv", command)
+        by_class_size.main()
+        assert len(pd.read_csv(tmp_path / "t_classes.csv", dtype={"id": str})) == 10
+
+    def test_ratio_one_is_long_tail_and_control(self) -> None:
+        data = [f"a+longtail-{suffix}" for suffix in ("1", "10", "10-control")]
+        table = add_ratios(pd.DataFrame({"data": [*data, "a"], "x": range(4)}))
+        pairs = sorted(zip(table["ratio"], table["control"], table["x"], strict=True))
+        assert pairs == [(1, False, 0), (1, True, 0), (10, False, 1), (10, True, 2)]
+
+    def test_thirds_of_ten_classes(self) -> None:
+        classes = pd.DataFrame(
+            {
+                "id": "r",
+                "n_bits": 8,
+                "class": range(10),
+                "n_train": longtail_sizes(500, 10, 100),
+                "n_query": 1,
+                "map_expected": np.arange(10) / 10,
+            }
+        )
+        table = mean_by_size(classes).set_index("group")
+        assert table["n_classes"].to_dict() == {"head": 3, "middle": 4, "tail": 3}
+        assert table.loc["head", "map_expected"] == pytest.approx(0.1)
+        assert table.loc["middle", "map_expected"] == pytest.approx(0.45)
+        assert table.loc["tail", "n_train"] == pytest.approx((13 + 8 + 5) / 3)
+
+    def test_contrast_of_two_is_welch(self) -> None:
+        first, second = [1.0, 2.5, 4.0], [0.0, 0.1, 0.3, 0.2]
+        interval = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
+        mean, low, high = contrast([first, second], [1, -1])
+        assert mean == pytest.approx(2.5 - 0.15)
+        assert (low, high) == pytest.approx((interval.low, interval.high))
+        assert contrast([[1, 1], [0, 0]], [1, -1]) == (1, 1, 1)
+        # Four groups alike have twice the variance of two.
+        alike = np.random.default_rng(0).standard_normal(500)
+        (_, low, high), (mean, *four) = contrast([alike] * 2, [1, -1]), contrast([alike] * 4, [1, -1, -1, 1])
+        assert mean == pytest.approx(0)
+        assert (four[1] - four[0]) / (high - low) == pytest.approx(np.sqrt(2), rel=0.01)
+        with pytest.raises(ValueError, match=r"weights: expected one a group, 2, got 1"):
+            contrast([first, second], [1])
+        with pytest.raises(ValueError, match=r"groups\[1\]: expected at least two values"):
+            contrast([first, [1.0]], [1, -1])
+
+    def test_fewer_rows_and_imbalance_add_up(self) -> None:
+        def rows(label: str, data: str, *values: float) -> list[dict[str, object]]:
+            return [{"label": label, "data": f"a+longtail-{data}", "map_expected": v} for v in values]
+
+        results = add_ratios(
+            pd.DataFrame(
+                [
+                    *rows("A", "1", 0.80, 0.82),
+                    *rows("A", "9-control", 0.70, 0.71),
+                    *rows("A", "9", 0.50, 0.52),
+                    *rows("B", "9-control", 0.60, 0.61),
+                    *rows("B", "9", 0.58, 0.60),
+                    *rows("C", "9", 0.58, 0.60),
+                ]
+            )
+        )
+        table = tail_contrasts(results, 9, reference="B")
+        assert list(table.index) == ["A", "B"]
+        assert table.loc["A", ("fewer rows", "mean")] == pytest.approx(-10.5)
+        assert table.loc["A", ("imbalance", "mean")] == pytest.approx(-19.5)
+        assert table.loc["A", ("more than reference", "mean")] == pytest.approx(-19.5 + 1.5)
+        assert np.isnan(table.loc["B", ("fewer rows", "mean")])
+        assert np.isnan(table.loc["B", ("more than reference", "mean")])
+        low, high = table.loc["A", ("imbalance", "low")], table.loc["A", ("imbalance", "high")]
+        assert low < -19.5 < high < 0
+
+    def test_share_above_is_one_less_the_cumulated(self) -> None:
+        assert share_above(parse_calibration("beta(5, 5)")) == pytest.approx(0.5, abs=1e-4)
+        assert share_above(parse_calibration("beta(2, 5)")) == pytest.approx(
+            stats.beta.sf(0.5, 2, 5), abs=1e-4
+        )
+        assert share_above(parse_calibration("beta(2, 5)"), 0.5) == pytest.approx(
+            stats.beta.sf(0.75, 2, 5), abs=1e-4
+        )
+
+    def test_labels(self) -> None:
+        assert calibration_label("sdc", {"preset": "release", "batch_size": 256}) == "SDC (beta(5, 5))"
+        assert (
+            calibration_label("sdc", {"calibration": "beta(2, 5)", "epochs": 9})
+            == "SDC (beta(2, 5), 9 epochs)"
+        )
+        assert calibration_label("lsh", {"center": True}) == "LSH (centred)"
+
+
+class TestFigures:
+    def test_show_what_they_are_given(self) -> None:
+        sizes = pd.DataFrame({"ratio 1": [5, 5], "ratio 5": [5, 1]}, index=["cat", "dog"])
+        (axes,) = plot_class_sizes(sizes).axes
+        assert [line.get_ydata().tolist() for line in axes.lines] == [[5, 5], [5, 1]]
+        assert axes.get_yscale() == "log"
+
+        summary = pd.DataFrame(
+            {
+                "label": ["ITQ"] * 4,
+                "ratio": [1.0, 10.0, 1.0, 10.0],
+                "control": [False, False, True, True],
+                "map_expected": [60.0, 50.0, 60.0, 58.0],
+                "map_expected_ci": [1.0, 1.0, 1.0, np.nan],
+            }
+        )
+        left, right = plot_by_ratio(summary).axes
+        assert left.lines[0].get_ydata().tolist() == [60, 50]
+        assert right.lines[0].get_ydata().tolist() == [60, 58]
+
+        contrasts = pd.DataFrame(
+            {
+                "group": ["head", "tail"],
+                "label": "ITQ",
+                "mean": [1.0, -9.0],
+                "low": [0.0, -10.0],
+                "high": [2.0, -8.0],
+            }
+        )
+        head, tail = plot_contrasts(contrasts, "points").axes
+        assert head.lines[1].get_xdata().tolist() == [0, 2]
+        assert tail.lines[2].get_xdata() == [-9]
+        assert tail.get_title() == "tail"
+        plt.close("all")

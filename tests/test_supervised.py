@@ -1,0 +1,344 @@
+"""Methods that learn from labels: losses stated once more in NumPy, labels that are refused, and that they learn."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sdclib import load_features
+from sdclib.evaluation import evaluate_codes
+from sdclib.experiment import RunSpec, run_experiment
+from sdclib.losses.cosine_classification import cosine_classification_loss
+from sdclib.losses.labelled_calibration import labelled_calibration_loss, positive_pairs
+from sdclib.methods import (
+    METHODS,
+    LogitHasher,
+    OrthoHashHasher,
+    SDCHasher,
+    SupervisedHasher,
+    SupervisedSDCHasher,
+)
+from sdclib.methods.orthohash import class_targets
+from sdclib.methods.supervised import check_training_labels
+from sdclib.unseen import leave_out_training
+
+SUPERVISED = sorted(name for name, kind in METHODS.items() if issubclass(kind, SupervisedHasher))
+QUICK = {"n_bits": 12, "epochs": 3, "batch_size": 60}
+
+
+@pytest.fixture(scope="module")
+def ids():
+    return np.random.default_rng(0).integers(0, 4, 240)
+
+
+@pytest.fixture(scope="module")
+def X(ids):
+    rng = np.random.default_rng(1)
+    centres = rng.standard_normal((4, 10))
+    return (centres[ids] + 0.6 * rng.standard_normal((240, 10)) + 0.5).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def vectors(ids):
+    """Each row's class, and a further label for half of the rows; a last column that no row has."""
+    more = np.random.default_rng(2).integers(0, 2, 240)
+    return np.column_stack([ids[:, None] == np.arange(4), more, np.zeros(240)]).astype(np.uint8)
+
+
+def cosine(x, y):
+    return float(np.dot(x, y) / np.linalg.norm(x) / np.linalg.norm(y))
+
+
+class TestLosses:
+    def test_positive_pairs(self):
+        assert positive_pairs(torch.tensor([3, 1, 2, 3, 3, 2])).tolist() == [True, False, True]
+        vectors = torch.tensor([[1, 0, 1], [0, 0, 0], [0, 1, 1], [0, 1, 0]], dtype=torch.uint8)
+        assert positive_pairs(vectors).tolist() == [True, False]
+        many = torch.ones((2, 256), dtype=torch.uint8)  # 256 labels in common are not 0
+        assert positive_pairs(many).tolist() == [True]
+
+    def test_labelled_calibration_pair_by_pair(self):
+        rng = np.random.default_rng(3)
+        codes, features, targets = rng.normal(size=(12, 5)), rng.normal(size=(12, 7)), rng.uniform(-1, 1, 6)
+        positive = np.array([True, False, False, True, False, True])
+        pairs = [
+            (positive[i], cosine(features[i], features[6 + i]), cosine(codes[i], codes[6 + i]))
+            for i in range(6)
+        ]
+        pairs.sort()
+        expected = np.mean([abs(s - c) for (_, _, s), c in zip(pairs, targets, strict=True)])
+        arguments = [torch.tensor(a) for a in (codes, features, positive, targets)]
+        assert labelled_calibration_loss(*arguments).item() == pytest.approx(expected)
+        with pytest.raises(ValueError, match=r"positive: expected shape \(6,\), got \(5,\)"):
+            labelled_calibration_loss(arguments[0], arguments[1], arguments[2][:5], arguments[3])
+        with pytest.raises(ValueError, match=r"targets: expected shape \(6,\), got \(7,\)"):
+            labelled_calibration_loss(*arguments[:3], torch.zeros(7))
+        with pytest.raises(ValueError, match=r"features: expected as many rows as continuous_codes \(12\)"):
+            labelled_calibration_loss(arguments[0], arguments[1][:11], *arguments[2:])
+
+    def test_cosine_classification_row_by_row(self):
+        rng = np.random.default_rng(4)
+        codes, targets = rng.normal(size=(5, 6)), rng.choice([-1.0, 1.0], size=(3, 6))
+        y = np.array([[1, 0, 0], [0, 1, 1], [0, 0, 0], [1, 1, 1], [0, 0, 1]])
+        total = 0.0
+        for i in range(5):
+            z = [4 * (cosine(codes[i], targets[c]) - 0.3 * y[i, c]) for c in range(3)]
+            for c in range(3):
+                if y[i, c]:
+                    total -= math.log(math.exp(z[c]) / sum(map(math.exp, z))) / y[i].sum()
+        loss = cosine_classification_loss(
+            torch.tensor(codes), torch.tensor(y), torch.tensor(targets), scale=4, margin=0.3
+        )
+        assert loss.item() == pytest.approx(total / 5)
+        one = torch.tensor([0, 2, 1, 1, 0])
+        both = [
+            cosine_classification_loss(torch.tensor(codes), labels, torch.tensor(targets)).item()
+            for labels in (one, torch.eye(3)[one])
+        ]
+        assert both[0] == pytest.approx(both[1])
+        with pytest.raises(ValueError, match="class_targets: expected 6 bits a class, got 5"):
+            cosine_classification_loss(torch.tensor(codes), one, torch.ones(3, 5))
+        with pytest.raises(ValueError, match=r"labels: expected shape \(5,\) or \(5, 3\), got \(4,\)"):
+            cosine_classification_loss(torch.tensor(codes), one[:4], torch.ones(3, 6))
+
+
+class TestLabels:
+    def test_classes_are_numbered(self, vectors):
+        np.testing.assert_array_equal(check_training_labels([7, -2, 7, 40], 4, "m"), [1, 0, 1, 2])
+        checked = check_training_labels(vectors.astype(float), 240, "m")
+        assert checked.dtype == np.uint8
+        np.testing.assert_array_equal(checked, vectors[:, :5])
+
+    @pytest.mark.parametrize("method", SUPERVISED)
+    @pytest.mark.parametrize(
+        ("y", "message"),
+        [
+            (None, r"y: .* learns from labels of the training rows, .*\(240,\).*\(240, n_labels\), got none"),
+            (np.zeros(239, int), r"y: expected labels of shape \(240,\) or \(240, n_labels\), got \(239,\)"),
+            (np.zeros((240, 2, 2), int), r"y: expected labels of shape \(240,\)"),
+            (np.full(240, np.nan), r"y: expected a label for every row, got NaN in 240 place"),
+            (np.full(240, 0.5), "y: expected whole-number ids, got dtype float64"),
+            (np.full(240, "cat"), "y: expected whole-number ids, got dtype <U3"),
+            (np.full((240, 3), 2), "y: expected 0/1 label vectors, got other values"),
+            (np.full(240, 4), "y: expected labels of at least two classes, got 1"),
+            (np.zeros((240, 3), int), "y: expected labels of at least two classes, got 0"),
+        ],
+    )
+    def test_bad_labels_are_named(self, X, method, y, message):
+        with pytest.raises(ValueError, match=message):
+            METHODS[method](**QUICK).fit(X, y)
+
+    @pytest.mark.parametrize("method", SUPERVISED)
+    def test_ids_and_vectors(self, X, ids, vectors, method):
+        assert METHODS[method].needs_labels
+        by_ids = METHODS[method](**QUICK).fit(X, ids).decision_function(X)
+        renamed = METHODS[method](**QUICK).fit(X, 10 * ids - 5).decision_function(X)
+        np.testing.assert_array_equal(by_ids, renamed)
+        several = METHODS[method](**QUICK).fit(X, vectors).transform(X)
+        assert several.shape == (240, 12)
+        other = METHODS[method](**QUICK).fit(X, np.roll(ids, 7)).decision_function(X)
+        assert np.abs(by_ids - other).max() > 1e-3
+
+    def test_in_a_pipeline(self, X, ids):
+        pipeline = make_pipeline(StandardScaler(), SupervisedSDCHasher(**QUICK))
+        assert pipeline.fit_transform(X, ids).shape == (240, 12)
+
+
+class TestSupervisedSDC:
+    def test_targets_of_a_mixture_by_scipy(self):
+        hasher = SupervisedSDCHasher(labels="target", positive="beta(4, 2)", negative="beta(3, 5)")
+        targets = hasher._targets(10, torch.zeros(1))(4).numpy()
+        u = (2 * np.arange(1, 7) - 1) / 12, (2 * np.arange(1, 5) - 1) / 8
+        expected = [*(2 * stats.beta(3, 5).ppf(u[0]) - 1), *(2 * stats.beta(4, 2).ppf(u[1]) - 1)]
+        np.testing.assert_allclose(targets, expected, atol=1e-6)
+        assert [len(hasher._targets(10, torch.zeros(1))(n)) for n in (0, 10)] == [10, 10]
+
+    def test_where_labels_say_nothing_order_is_sdc(self, X):
+        settings = {"n_bits": 12, "epochs": 3, "batch_size": 60, "learning_rate": 4e-4}
+        alone = np.arange(240)  # no positive pair
+        hasher = SupervisedSDCHasher(labels="order", **settings).fit(X, alone)
+        sdc = SDCHasher(preset="release", **settings).fit(X)
+        np.testing.assert_array_equal(hasher.decision_function(X), sdc.decision_function(X))
+        assert (hasher.history_["positive"] == 0).all()
+
+    def test_labels_draw_positive_pairs_together(self, X, ids):
+        pairs_of_clusters = ids // 2  # which the features know nothing of
+        same = pairs_of_clusters[:, None] == pairs_of_clusters
+
+        def gap(hasher):
+            f = hasher.fit(X, pairs_of_clusters).decision_function(X)
+            f /= np.linalg.norm(f, axis=1, keepdims=True)
+            return (f @ f.T)[same].mean() - (f @ f.T)[~same].mean()
+
+        settings = {**QUICK, "epochs": 60, "learning_rate": 2e-3}
+        without = gap(SDCHasher(preset="release", **settings))
+        order, target = (
+            gap(SupervisedSDCHasher(labels=labels, **settings)) for labels in ("order", "target")
+        )
+        assert order > without + 0.1
+        assert target > without + 0.1
+
+
+class TestOrthoHash:
+    def test_class_targets(self):
+        torch.manual_seed(0)
+        rows = class_targets("hadamard", 10, 16).numpy()
+        np.testing.assert_array_equal(rows @ rows.T, 16 * np.eye(10))
+        coins = class_targets("bernoulli", 200, 50).numpy()
+        assert set(np.unique(coins)) == {-1, 1}
+        assert abs(coins.mean()) < 0.05
+        for n_bits in (12, 8):
+            with pytest.raises(
+                ValueError, match=f"class_targets: .*10 classes, got 'hadamard' with n_bits = {n_bits}"
+            ):
+                class_targets("hadamard", 10, n_bits)
+
+    def test_codes_come_near_their_class_targets(self, X, ids, monkeypatch):
+        corners = np.tile(np.array([[1, 1, -1], [1, -1, 1], [-1, 1, 1], [-1, -1, -1]]), 4)
+        monkeypatch.setattr(
+            "sdclib.methods.orthohash.class_targets", lambda *_: torch.from_numpy(corners).float()
+        )
+        settings = {"n_bits": 12, "epochs": 60, "batch_size": 60, "learning_rate": 2e-3}
+        bits = 2.0 * OrthoHashHasher(**settings).fit(X, ids).transform(X) - 1
+        agreement = (bits @ corners.T / 12)[np.arange(240), ids]
+        assert agreement.mean() > 0.65
+        assert np.mean((bits @ corners.T).argmax(axis=1) == ids) > 0.95
+
+
+def test_hashed_logits_are_projections_of_a_classifiers_logits(X, ids):
+    hasher = LogitHasher(n_bits=4000, epochs=30, batch_size=60, n_hidden_layers=0).fit(X, ids)
+    f = hasher.decision_function(X)
+    np.testing.assert_allclose(f.mean(axis=0), 0, atol=1e-3)
+    assert np.linalg.matrix_rank(f, tol=1e-2) == 4  # of four classes, whatever the number of bits
+    # the share of differing bits estimates the angle between centred logits
+    share = (hasher.transform(X)[:20, None] != hasher.transform(X)[None, :20]).mean(axis=2)
+    unit = f / np.linalg.norm(f, axis=1, keepdims=True)
+    angle = np.arccos((unit[:20] @ unit[:20].T).clip(-1, 1))
+    np.testing.assert_allclose(share, angle / np.pi, atol=0.05)
+    assert np.mean(ids[share.argsort(axis=1)[:, 1]] == ids[:20]) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters", "message"),
+    [
+        ("supervised-sdc", {"labels": "magic"}, "labels: expected one of order, target, got 'magic'"),
+        ("supervised-sdc", {"calibration": "magic"}, "calibration: expected a distribution"),
+        (
+            "supervised-sdc",
+            {"labels": "target", "positive": "magic"},
+            "positive: calibration: expected a dist",
+        ),
+        ("supervised-sdc", {"labels": "target", "negative": "beta(0, 1)"}, "negative: calibration: expected"),
+        ("supervised-sdc", {"quantization_weight": -1}, "quantization_weight: expected a finite number >= 0"),
+        ("orthohash", {"class_targets": "magic"}, "class_targets: expected one of bernoulli, hadamard"),
+        ("orthohash", {"scale": -1}, "scale: expected a finite number >= 0"),
+        ("orthohash", {"margin": "x"}, "margin: expected a finite number >= 0"),
+        *(
+            (method, {name: value}, f"{name}: expected a .* number >= ")
+            for method in SUPERVISED
+            for name, value in {
+                "learning_rate": -1,
+                "weight_decay": -1,
+                "batch_size": 1,
+                "epochs": 0,
+                "step_epoch": 0,
+                **({} if method == "supervised-sdc" else {"n_hidden_layers": -1}),
+            }.items()
+        ),
+    ],
+)
+def test_bad_parameters_are_named(X, ids, method, parameters, message):
+    with pytest.raises(ValueError, match=message):
+        METHODS[method](**{**QUICK, **parameters}).fit(X, ids)
+
+
+class TestExperiment:
+    @pytest.mark.parametrize("method", SUPERVISED)
+    def test_a_run_gets_the_training_rows_labels_and_no_other(self, tiny_data, monkeypatch, method):
+        seen = []
+        fit = SupervisedHasher.fit
+        monkeypatch.setattr(
+            SupervisedHasher, "fit", lambda self, X, y=None, **more: seen.append(y) or fit(self, X, y, **more)
+        )
+        spec = RunSpec("tiny", method, 12, 1, {"epochs": 2, "batch_size": 50})
+        metrics = run_experiment(spec, progress=False).metrics
+        np.testing.assert_array_equal(seen[0], tiny_data.database_labels[tiny_data.train_index])
+        assert 0 <= metrics["map_expected"] <= 1
+
+    def test_a_set_without_labels_of_training_rows_is_named(self, tiny):
+        apart = dataclasses.replace(tiny, train_features=tiny.train, train_index=np.zeros(0, np.int64))
+        spec = RunSpec("tiny", "logits", 12, 0, {"epochs": 1, "batch_size": 50})
+        with pytest.raises(
+            ValueError, match=r"features: logits learns from labels .* but tiny has none of them"
+        ):
+            run_experiment(spec, apart, progress=False)
+        nothing = np.zeros((40, 0), np.uint8), np.zeros((400, 0), np.uint8)
+        listed = dataclasses.replace(
+            tiny, query_labels=nothing[0], database_labels=nothing[1], ground_truth=(np.arange(3),) * 40
+        )
+        with pytest.raises(ValueError, match="but tiny has none of them"):
+            run_experiment(spec, listed, progress=False)
+
+
+class TestUnseen:
+    def test_metrics_are_those_of_a_database_without_training_rows(self, tiny):
+        codes = METHODS["itq"](n_bits=8).fit(tiny.train)
+        query, database = codes.transform(tiny.query), codes.transform(tiny.database)
+        unseen = leave_out_training(tiny)
+        metrics, histogram = evaluate_codes(query, database, unseen.relevant, 100, junk=unseen.junk)
+        rest = np.setdiff1d(np.arange(400), tiny.train_index)
+        expected, other = evaluate_codes(
+            query, database[rest], (tiny.query_labels, tiny.database_labels[rest]), 100
+        )
+        for name in ("map_expected", "map_authors", "intersection", "all_std"):
+            assert metrics[name] == pytest.approx(expected[name]), name
+        assert histogram.equals(other)
+        assert unseen.sha256 != tiny.sha256
+        assert unseen.name == "tiny+unseen"
+        np.testing.assert_array_equal(unseen.train, tiny.train)
+
+    def test_junk_that_there_is_stays(self, tiny):
+        junk = dataclasses.replace(tiny, junk=(np.array([1, 2]),) * 40)
+        assert set(leave_out_training(junk).junk[0]) == {1, *range(0, 400, 2)}
+
+    def test_by_name(self, tiny_data):
+        assert load_features("tiny+unseen").sha256 == leave_out_training(tiny_data).sha256
+
+    def test_sets_that_do_not_allow_it_are_named(self, tiny):
+        with pytest.raises(
+            ValueError, match=r"expected at least R = 201 database rows .* in tiny, found 200"
+        ):
+            leave_out_training(dataclasses.replace(tiny, top_k=201))
+        apart = dataclasses.replace(tiny, train_features=tiny.train, train_index=np.zeros(0, np.int64))
+        with pytest.raises(ValueError, match="expected training rows in the database of tiny, found none"):
+            leave_out_training(apart)
+        listed = dataclasses.replace(tiny, ground_truth=(np.arange(3),) * 40)
+        with pytest.raises(ValueError, match="expected relevance by labels, but tiny has none"):
+            leave_out_training(listed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "parameters"),
+    [
+        (SupervisedSDCHasher, {"labels": "order"}),
+        (SupervisedSDCHasher, {"labels": "target"}),
+        (OrthoHashHasher, {"learning_rate": 4e-4}),
+        (LogitHasher, {}),
+    ],
+)
+def test_it_learns_what_labels_say_of_rows_it_has_not_seen(kind, parameters):
+    data = load_features("cifar10-embedded+unseen")
+    labels = data.database_labels[data.train_index]
+
+    def ranked(y):
+        hasher = kind(n_bits=32, epochs=15, **parameters).fit(data.train, y)
+        codes = hasher.transform(data.query), hasher.transform(data.database)
+        return evaluate_codes(*codes, data.relevant, data.top_k, junk=data.junk)[0]["map_expected"]
+
+    assert ranked(labels) > ranked(np.random.default_rng(0).permutation(labels)) + 0.1

@@ -20,10 +20,21 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def chapters(book: Path) -> list[str]:
-    """Names of all pages in `_toc.yml`, without the root."""
+    """Names of all pages in `_toc.yml`, without the root.
+
+    Raises
+    ------
+    ValueError
+        If a page has the name of one that Sphinx makes.
+    """
     toc = yaml.safe_load((book / "_toc.yml").read_text(encoding="utf-8"))
     listed = [chapter for part in toc["parts"] for chapter in part["chapters"]]
-    return [page["file"] for chapter in listed for page in (chapter, *chapter.get("sections", []))]
+    names = [page["file"] for chapter in listed for page in (chapter, *chapter.get("sections", []))]
+    if taken := {"search", "genindex", "index"} & set(names):  # Sphinx would write its own page over it
+        raise ValueError(
+            f"_toc.yml: expected names other than those of Sphinx's own pages, got {sorted(taken)}"
+        )
+    return names
 
 
 def api_pages(layout: Path) -> dict[str, tuple[str, list[str]]]:

@@ -104,7 +104,14 @@ def test_maths_is_rendered(visited):
 
 def test_figures_are_shown_with_captions_and_alternative_texts(visited):
     with_figures = {name for name, page in visited["pages"].items() if page["images"]}
-    assert with_figures >= {"features", "sdc_step_by_step", "main_results", "similarity_collapse", "train"}
+    assert with_figures >= {
+        "features",
+        "sdc_step_by_step",
+        "main_results",
+        "search_at_scale",
+        "own_embeddings",
+        "train",
+    }
     for name in with_figures:
         images = visited["pages"][name]["images"]
         assert all(image["width"] > 0 for image in images), images
@@ -408,3 +415,9 @@ def test_a_chapter_that_is_missing_is_named(tmp_path):
         FileNotFoundError, match=r"_toc\.yml: expected .*\.md in .* or .*\.ipynb, found neither"
     ):
         stage(BOOK, tmp_path / "none", tmp_path / "src")
+
+
+def test_no_page_has_the_name_of_a_page_of_sphinx(tmp_path):
+    (tmp_path / "_toc.yml").write_text("parts: [{chapters: [{file: train}, {file: search}]}]")
+    with pytest.raises(ValueError, match=r"_toc.yml: .*'search'"):
+        chapters(tmp_path)

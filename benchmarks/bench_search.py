@@ -8,7 +8,6 @@ is that of one query alone, the median of repeats, mean over queries. Writes res
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import tempfile
 import time
@@ -34,6 +33,7 @@ from sdclib.methods import BaseHasher
 from sdclib.metrics import cosine_mean_average_precision, mean_average_precision
 from sdclib.provenance import git_commit
 from sdclib.recall import hamming_recall, neighbour_recall
+from sdclib.report import SDC_PARAMETERS
 from sdclib.tables import METHOD_LABELS
 
 REPEATS = 3
@@ -80,7 +80,7 @@ QUICK = Plan(
 def fit_hashers(plan: Plan, train: NDArray[np.float32]) -> tuple[list[BaseHasher], list[dict[str, Any]]]:
     """SDC and ITQ at every code length, and what their fits took."""
     settings: dict[str, dict[str, Any]] = {
-        "sdc": {"preset": "release", "batch_size": 256, "learning_rate": 4e-4, "epochs": plan.epochs},
+        "sdc": {**SDC_PARAMETERS, "epochs": plan.epochs},
         "itq": {},
     }
     hashers, rows = [], []
@@ -270,6 +270,13 @@ def bench_set(plan: Plan, data: FeatureSet, hashers: list[BaseHasher], n: int | 
         "codes": [],
         "rows": [],
     }
+    labels = data.query_labels[: len(query)], data.database_labels
+    if n is None:
+        result["float"]["map_expected"] = float(
+            cosine_mean_average_precision(
+                query, data.database, labels, top_k=data.top_k, denominator="retrieved"
+            )
+        )
     for i, hasher in enumerate(hashers):
         name = described(hasher)
         codes = encode(hasher, query), np.concatenate(parts[i])
@@ -286,15 +293,9 @@ def bench_set(plan: Plan, data: FeatureSet, hashers: list[BaseHasher], n: int | 
         result["rows"] += [name | row for row in rows]
         if n is None:
             result["codes"][-1] |= bench_unique(plan, *codes, hasher.n_bits)
-            labels = data.query_labels[: len(query)], data.database_labels
             result["codes"][-1]["map_expected"] = float(
                 mean_average_precision(
                     *codes, labels, n_bits=hasher.n_bits, top_k=data.top_k, denominator="retrieved"
-                )
-            )
-            result["float"]["map_expected"] = float(
-                cosine_mean_average_precision(
-                    query, data.database, labels, top_k=data.top_k, denominator="retrieved"
                 )
             )
     return result
@@ -352,7 +353,7 @@ def main(arguments: list[str] | None = None) -> None:
         "threads": 1,
         "load_average": load,  # at the start, between the sets, at the end; above 1: other work was running
         "repeats": REPEATS,
-        "plan": json.loads(json.dumps(asdict(plan))),
+        "plan": asdict(plan),
         "n_train": len(data.train),
         "top_k": data.top_k,
         "fits": fits,

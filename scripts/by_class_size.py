@@ -16,7 +16,6 @@ import yaml
 from sdclib.experiment import expand_config
 from sdclib.files import write_text
 from sdclib.imbalance import collect_classes
-from sdclib.longtail import parse_longtail
 from sdclib.provenance import RESULTS
 
 
@@ -29,13 +28,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, help="folder of the run records, results/runs by default")
     arguments = parser.parse_args()
     config = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
-    entries = []
-    for entry in config["runs"]:  # other data need not be there
-        data = entry.get("data", config["data"])
-        tails = [name for name in ([data] if isinstance(data, str) else data) if parse_longtail(name)]
-        if tails:
-            entries.append({**entry, "data": tails})
-    table = collect_classes(expand_config({**config, "runs": entries}), arguments.runs)
+    table = collect_classes(expand_config(config), arguments.runs)
     print(write_text(RESULTS / f"{config['table']}_classes.csv", table.to_csv(index=False)))
 
 

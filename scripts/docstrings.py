@@ -8,6 +8,7 @@ and does not exist is a warning, which ends the build.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -44,9 +45,10 @@ _FOREIGN = (
 )
 
 
-def modules() -> list[str]:
+@functools.cache
+def modules() -> tuple[str, ...]:
     """Names of all modules of `sdclib`, packages among them, `sdclib` itself first."""
-    return ["sdclib", *sorted(m.name for m in pkgutil.walk_packages(sdclib.__path__, "sdclib."))]
+    return ("sdclib", *sorted(m.name for m in pkgutil.walk_packages(sdclib.__path__, "sdclib.")))
 
 
 class Names:

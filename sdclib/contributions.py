@@ -150,12 +150,17 @@ def contributions(results: pd.DataFrame, metric: str = "map_expected", features:
     """
     chosen = results[results["features"] == features].assign(label=lambda table: table["target"])
     tables = []
-    for setting in chosen[["data", "n_bits"]].drop_duplicates().to_dict("records"):
-        data, n_bits = str(setting["data"]), int(setting["n_bits"])
+    for data, n_bits in _settings(chosen):
         group = chosen[chosen["data"] == data]
         table = differences(group, [(first, second) for _, first, second in STEPS], n_bits, metric)
         tables.append(table.assign(data=data, n_bits=n_bits, step=[name for name, *_ in STEPS]))
     return pd.concat(tables, ignore_index=True)
+
+
+def _settings(results: pd.DataFrame) -> list[tuple[str, int]]:
+    """List the data sets and code lengths of a table, in its order."""
+    found = results[["data", "n_bits"]].drop_duplicates()
+    return [(str(data), int(n_bits)) for data, n_bits in found.itertuples(index=False)]
 
 
 def compared(
@@ -179,8 +184,7 @@ def compared(
     tables = []
     for first, second in pairs:
         chosen = results[results["label"].isin([first, second])]
-        for setting in chosen[["data", "n_bits"]].drop_duplicates().to_dict("records"):
-            data, n_bits = str(setting["data"]), int(setting["n_bits"])
+        for data, n_bits in _settings(chosen):
             here = chosen[(chosen["data"] == data) & (chosen["n_bits"] == n_bits)]
             if (here["label"].value_counts().reindex([first, second]) > 1).all():
                 table = differences(here, [(first, second)], n_bits, metric)

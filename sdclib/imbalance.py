@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from sdclib.experiment import COSINE, RunSpec
 from sdclib.features import FeatureSet
 from sdclib.longtail import class_sizes, parse_longtail
 from sdclib.metrics import mean_average_precision
-from sdclib.records import read_codes, read_record, runs_folder
+from sdclib.records import collect_records, read_codes, runs_folder
 from sdclib.tables import method_label
 
 __all__ = [
@@ -35,6 +34,9 @@ __all__ = [
 ]
 
 SIZE_GROUPS = ("head", "middle", "tail")
+# Columns of `sdclib.records.collect_records` before and after those of a class.
+RUN = ["id", "data", "method", "n_bits", "seed", "parameters", "top_k"]
+ORIGIN = ["commit", "code_sha256", "data_sha256", "machine"]
 
 
 def class_precision(
@@ -104,19 +106,9 @@ def collect_classes(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | Non
             continue
         if spec.data not in loaded:
             loaded = {spec.data: load_features(spec.data)}  # one at a time: runs come set by set
-        record = read_record(folder / spec.id)
-        table = class_precision(*read_codes(folder / spec.id), loaded[spec.data])
-        before = {
-            **{key: record[key] for key in ("id", "data", "method", "n_bits", "seed")},
-            "parameters": json.dumps(record["parameters"], sort_keys=True),
-            "top_k": record["top_k"],
-        }
-        after = {
-            "commit": record["commit"],
-            **{key: record[key][:16] for key in ("code_sha256", "data_sha256")},
-            "machine": json.dumps(record["machine"], sort_keys=True),
-        }
-        tables.append(pd.DataFrame([{**before, **row, **after} for row in table.to_dict("records")]))
+        run = collect_records([spec], folder)
+        by_class = class_precision(*read_codes(folder / spec.id), loaded[spec.data])
+        tables.append(run[RUN].merge(by_class, how="cross").merge(run[ORIGIN], how="cross"))
     if not tables:
         raise ValueError("specs: expected runs on long-tailed sets such as NAME+longtail-50, got none")
     return pd.concat(tables, ignore_index=True)

@@ -31,15 +31,17 @@ from sdclib.tables import METHOD_LABELS
 __all__ = [
     "REPORT_BITS",
     "REPORT_METHODS",
+    "SDC_PARAMETERS",
     "EmbeddingReport",
     "collapse_table",
+    "histogram_tables",
     "measure_embeddings",
     "shortest_codes",
 ]
 
 REPORT_METHODS = ("sdc", "itq", "sign", "rotation")
 REPORT_BITS = (16, 32, 64, 128, 256)
-SDC_PARAMETERS = {"preset": "release", "batch_size": 256, "learning_rate": 4e-4}
+SDC_PARAMETERS: dict[str, Any] = {"preset": "release", "batch_size": 256, "learning_rate": 4e-4}
 LEAST_VECTORS = 100
 FLOAT = METHOD_LABELS["cosine"]
 
@@ -202,6 +204,16 @@ def measure_embeddings(
     )
 
 
+def histogram_tables(report: EmbeddingReport) -> dict[str, pd.DataFrame]:
+    """Tabulate the histograms by label, as `sdclib.figures.plot_pair_histograms` takes them."""
+    return {
+        label: pd.DataFrame(
+            {"similarity": h.values, "positive": h.positive, "negative": h.negative}  # noqa: PD011
+        )
+        for label, h in report.histograms.items()
+    }
+
+
 def collapse_table(report: EmbeddingReport) -> pd.DataFrame:
     """Similarities of all pairs, and how far neighbours stand out from the others.
 
@@ -261,7 +273,7 @@ def _sample(
 
 
 def _sdc_parameters(n_train: int, epochs: int | None) -> dict[str, Any]:
-    parameters: dict[str, Any] = {**SDC_PARAMETERS, "batch_size": min(256, n_train)}
+    parameters = {**SDC_PARAMETERS, "batch_size": min(SDC_PARAMETERS["batch_size"], n_train)}
     return parameters if epochs is None else parameters | {"epochs": epochs}
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from sdclib.figures.search import plot_recall_by_bits
 from sdclib.figures.similarities import plot_pair_histograms
-from sdclib.report import FLOAT, EmbeddingReport, collapse_table, shortest_codes
+from sdclib.report import FLOAT, EmbeddingReport, collapse_table, histogram_tables, shortest_codes
 from sdclib.tables import METHOD_LABELS
 
 __all__ = ["report_html"]
@@ -89,18 +89,11 @@ def _collapse(report: EmbeddingReport) -> list[str]:
         "intersection": "intersection",
         "overlap_auc": "overlap AUC",
     }
-    histograms = {
-        label: pd.DataFrame(
-            {"similarity": h.values, "positive": h.positive, "negative": h.negative}  # noqa: PD011
-        )
-        for label, h in report.histograms.items()
-    }
-    figure = plot_pair_histograms(histograms)
     return [
         "<h2>Similarity collapse</h2>",
         _paragraph(sentence),
         _figure(
-            figure,
+            plot_pair_histograms(histogram_tables(report)),
             f"Similarity of queries and database, float vectors first, then codes of {report.shown_bits} bits. "
             f"Positive pairs: a query and one of its {report.k} neighbours; negative pairs: all others.",
             "Histograms of cosine similarity, one panel for float vectors and one a hash method.",

@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sdclib.figures.style import MARKERS, method_colors
+from sdclib.figures.style import MARKERS, legend_beside, method_colors
 
 __all__ = ["plot_by_ratio", "plot_class_sizes", "plot_contrasts"]
 
@@ -34,7 +34,7 @@ def plot_class_sizes(sizes: pd.DataFrame) -> Figure:
     axes.set_yscale("log")
     axes.set_xticks(range(len(sizes)), sizes.index, rotation=30, ha="right")
     axes.set(xlabel="class", ylabel="training rows of the class")
-    axes.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+    legend_beside(axes)
     sns.despine(figure)
     return figure
 
@@ -62,7 +62,7 @@ def plot_by_ratio(
         axes.minorticks_off()
         axes.set(xlabel="imbalance ratio (of as many rows)" if control else "imbalance ratio", title=title)
     grid[0].set_ylabel(ylabel)
-    grid[1].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+    legend_beside(grid[1])
     sns.despine(figure)
     return figure
 

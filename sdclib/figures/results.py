@@ -10,7 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from sdclib.figures.style import MARKERS, POSITIVE_COLOR, method_colors
+from sdclib.figures.style import MARKERS, POSITIVE_COLOR, bits_axis, legend_beside, method_colors
 
 __all__ = ["plot_by_bits", "plot_history", "plot_intersections", "plot_tie_bounds"]
 
@@ -65,7 +65,7 @@ def plot_intersections(summary: pd.DataFrame) -> Figure:
         axes.set(title=f"{n_bits} bits")
     figure.supxlabel("intersection of positive and negative pairs (%)", fontsize="medium")
     grid.flat[0].set_ylabel("expected mAP@R (%)")
-    grid.flat[-1].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+    legend_beside(grid.flat[-1])
     sns.despine(figure)
     return figure
 
@@ -101,11 +101,9 @@ def plot_by_bits(
         )
     for row, style in zip(summary[summary["n_bits"].isna()].to_dict("records"), ("-", "--"), strict=False):
         axes.axhline(row[metric], color="black", linewidth=1, linestyle=style, label=row["label"])
-    lengths = sorted(codes["n_bits"].unique())
-    axes.set_xscale("log", base=2)
-    axes.set_xticks([float(n) for n in lengths], [str(n) for n in lengths])
-    axes.set(xlabel="code length (bits)", ylabel=ylabel)
-    axes.legend(frameon=False, fontsize="x-small", loc="upper left", bbox_to_anchor=(1, 1))
+    bits_axis(axes, codes["n_bits"])
+    axes.set_ylabel(ylabel)
+    legend_beside(axes, "x-small")
     sns.despine(figure)
     return figure
 

@@ -10,7 +10,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sdclib.figures.style import MARKERS, method_colors
+from sdclib.figures.style import MARKERS, bits_axis, legend_beside, method_colors
 
 __all__ = ["plot_recall_by_bits", "plot_recall_by_memory", "plot_recall_by_time"]
 
@@ -59,13 +59,9 @@ def plot_recall_by_bits(recall: pd.DataFrame, k: int) -> Figure:
         )
         for depth in reversed(depths)
     ]
-    lengths = sorted(recall["n_bits"].unique())
-    axes.set_xscale("log", base=2)
-    axes.set_xticks([float(n) for n in lengths], [str(n) for n in lengths])
-    axes.set(xlabel="code length (bits)", ylabel=f"recall@{k} of float neighbours (%)", ylim=(0, 102))
-    axes.legend(
-        handles=[*methods, *lines], frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1)
-    )
+    bits_axis(axes, recall["n_bits"])
+    axes.set(ylabel=f"recall@{k} of float neighbours (%)", ylim=(0, 102))
+    legend_beside(axes, handles=[*methods, *lines])
     sns.despine(figure)
     return figure
 
@@ -99,9 +95,7 @@ def plot_recall_by_time(table: pd.DataFrame, k: int) -> Figure:
         grid[i][0].set_ylabel(f"recall@{k} (%)")
     for axes in grid[-1]:
         axes.set_xlabel("time a query (ms)")
-    grid[0][-1].legend(
-        handles=_legend(colors), frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1)
-    )
+    legend_beside(grid[0][-1], handles=_legend(colors))
     sns.despine(figure)
     return figure
 
@@ -139,9 +133,7 @@ def plot_recall_by_memory(table: pd.DataFrame, k: int) -> Figure:
             axes.set_ylim(0, 106)
         grid[i][0].set_ylabel(f"recall@{k} (%)")
     figure.supxlabel("index size (bytes an item)", fontsize="medium")
-    grid[0][-1].legend(
-        handles=_legend(colors), frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1)
-    )
+    legend_beside(grid[0][-1], handles=_legend(colors))
     sns.despine(figure)
     return figure
 

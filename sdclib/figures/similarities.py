@@ -14,7 +14,7 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike
 
 from sdclib.calibration import CalibrationDistribution
-from sdclib.figures.style import NEGATIVE_COLOR, POSITIVE_COLOR
+from sdclib.figures.style import NEGATIVE_COLOR, POSITIVE_COLOR, legend_beside
 
 __all__ = ["plot_alignment", "plot_calibration", "plot_pair_histogram", "plot_pair_histograms", "plot_stages"]
 
@@ -100,7 +100,7 @@ def plot_alignment(
     axes.plot(rank, c, color=POSITIVE_COLOR, marker="_", markersize=12, linestyle="", label="targets, C")
     axes.plot(rank, s[order], color=NEGATIVE_COLOR, marker="o", linestyle="", label="codes, s")
     axes.set(xlabel="pair, in ascending order of t", ylabel="cosine similarity", ylim=(-1.05, 1.05))
-    axes.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+    legend_beside(axes)
     sns.despine(figure)
     return figure
 

@@ -1,8 +1,21 @@
-"""Colours and markers: one colour a method through the whole book, colour-blind-safe."""
+"""Colours, markers, axes and legends: one colour a method through the whole book, colour-blind-safe."""
 
 from __future__ import annotations
 
-__all__ = ["MARKERS", "METHOD_COLORS", "NEGATIVE_COLOR", "POSITIVE_COLOR", "method_colors"]
+from collections.abc import Iterable
+from typing import Any
+
+from matplotlib.axes import Axes
+
+__all__ = [
+    "MARKERS",
+    "METHOD_COLORS",
+    "NEGATIVE_COLOR",
+    "POSITIVE_COLOR",
+    "bits_axis",
+    "legend_beside",
+    "method_colors",
+]
 
 # Okabe and Ito's palette
 POSITIVE_COLOR, NEGATIVE_COLOR = "#0072B2", "#D55E00"
@@ -35,3 +48,16 @@ METHOD_COLORS = {
 def method_colors(labels: list[str]) -> dict[str, str]:
     """Colour of each label by its method, the same in every figure; see `sdclib.tables.method_label`."""
     return {label: METHOD_COLORS.get(label.split(" (")[0], "#009E73") for label in labels}
+
+
+def bits_axis(axes: Axes, lengths: Iterable[int]) -> None:
+    """Make the horizontal axis one of code lengths, logarithmic, with a tick at each of `lengths`."""
+    ordered = sorted(set(lengths))
+    axes.set_xscale("log", base=2)
+    axes.set_xticks([float(n) for n in ordered], [str(n) for n in ordered])
+    axes.set_xlabel("code length (bits)")
+
+
+def legend_beside(axes: Axes, fontsize: str = "small", **more: Any) -> None:
+    """Put the legend of the axes to the right of them; `more` goes to `Axes.legend`."""
+    axes.legend(frameon=False, fontsize=fontsize, loc="upper left", bbox_to_anchor=(1, 1), **more)

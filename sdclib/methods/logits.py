@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from sdclib.checks import check_int, check_real
-from sdclib.methods.supervised import SupervisedHasher
-from sdclib.methods.trained import adam
+from sdclib.checks import check_int
+from sdclib.methods.supervised import SupervisedHasher, count_classes
 from sdclib.training import gradient_step, train
 
 __all__ = ["LogitHasher"]
@@ -103,26 +102,17 @@ class LogitHasher(SupervisedHasher):
         return nn.Sequential(*layers, nn.Linear(n_features, n_outputs))
 
     def _train(self, head: nn.Module, features: Tensor, labels: Tensor) -> pd.DataFrame:
-        n_classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+        n_classes = count_classes(labels)
         projection = torch.randn(n_classes, self.n_bits).to(features)
         classifier = self._network(features.shape[1], n_classes).to(features.device)
-        optimizer = adam(
-            classifier.parameters(),
-            check_real(self.learning_rate, "learning_rate", minimum=0),
-            check_real(self.weight_decay, "weight_decay", minimum=0),
-        )
+        optimizer = self._adam(classifier.parameters())
 
         def step(rows: Tensor) -> dict[str, Tensor]:
             loss = _classification_loss(classifier(features[rows]), labels[rows])
             gradient_step(loss, optimizer)
             return {"loss": loss}
 
-        schedule = self._schedule(
-            batch_size=check_int(self.batch_size, "batch_size", minimum=2),
-            epochs=check_int(self.epochs, "epochs", minimum=1),
-            step_epoch=check_int(self.step_epoch, "step_epoch", minimum=1),
-        )
-        history = train(step, len(features), [optimizer], **schedule)
+        history = train(step, len(features), [optimizer], **self._falling_schedule())
         with torch.no_grad():
             mean = classifier(features).mean(dim=0)
             state = classifier.state_dict()

@@ -19,7 +19,7 @@ from sdclib.losses.matching import matching_loss
 from sdclib.losses.pairs import count_pairs_of, pair_similarities
 from sdclib.losses.quantization import quantization_loss
 from sdclib.losses.ranking import ranking_loss
-from sdclib.methods.trained import TrainedHasher, adam
+from sdclib.methods.falling_rate import FallingRateHasher
 from sdclib.training import gradient_step, train
 
 __all__ = [
@@ -39,7 +39,7 @@ MAPPED_QUANTILES = 1000  # points of that map
 MOMENT_QUANTILES = 100_000  # of the calibration distribution, for its mean and spread
 
 
-class MatchingHasher(TrainedHasher):
+class MatchingHasher(FallingRateHasher):
     r"""Train SDC's head towards similarities that are made from the feature cosines pair by pair.
 
     The loss of a batch is the mean absolute difference between the code cosine :math:`s` of each pair and a target,
@@ -149,11 +149,7 @@ class MatchingHasher(TrainedHasher):
         batch_size = check_int(self.batch_size, "batch_size", minimum=2)
         pair_loss = self._pair_loss(features, batch_size)
         weight = check_real(self.quantization_weight, "quantization_weight", minimum=0)
-        optimizer = adam(
-            head.parameters(),
-            check_real(self.learning_rate, "learning_rate", minimum=0),
-            check_real(self.weight_decay, "weight_decay", minimum=0),
-        )
+        optimizer = self._adam(head.parameters())
 
         def step(rows: Tensor) -> dict[str, Tensor]:
             batch = features[rows]
@@ -166,12 +162,7 @@ class MatchingHasher(TrainedHasher):
             gradient_step(loss, optimizer)
             return {"loss": loss, **terms}
 
-        schedule = self._schedule(
-            batch_size=batch_size,
-            epochs=check_int(self.epochs, "epochs", minimum=1),
-            step_epoch=check_int(self.step_epoch, "step_epoch", minimum=1),
-        )
-        history = train(step, len(features), [optimizer], **schedule)
+        history = train(step, len(features), [optimizer], **self._falling_schedule())
         _absorb(head, mean, matrix)
         return history
 
@@ -192,14 +183,15 @@ class MatchingHasher(TrainedHasher):
         if target == "rank":
             return lambda codes, batch: ranking_loss(codes, batch, temperature)
         if target == "calibrated":
-            quantiles = _tensor(target_quantiles(calibration, count_pairs_of(batch_size)), features)
+            quantiles = torch.as_tensor(target_quantiles(calibration, count_pairs_of(batch_size))).to(
+                features
+            )
             return lambda codes, batch: calibration_loss(codes, batch, quantiles)
-        make = {
-            "cosine": lambda: lambda t: t,
-            "standardised": lambda: linear_map(features, calibration),
-            "mapped": lambda: quantile_map(features, calibration),
-        }[target]()
-        return lambda codes, batch: matching_loss(codes, make(pair_similarities(batch)))
+        if target == "cosine":
+            return lambda codes, batch: matching_loss(codes, pair_similarities(batch))
+        make_map = {"standardised": linear_map, "mapped": quantile_map}[target]
+        to_target = make_map(features, calibration)
+        return lambda codes, batch: matching_loss(codes, to_target(pair_similarities(batch)))
 
 
 def similarity_moments(features: Tensor) -> tuple[float, float]:
@@ -309,8 +301,8 @@ def quantile_map(features: Tensor, calibration: CalibrationDistribution) -> Call
     rows = torch.randperm(len(features))[:MAPPED_ROWS].to(features.device)
     cosines = pair_similarities(features[rows], "all").double().cpu().numpy()
     levels = (2 * np.arange(1, MAPPED_QUANTILES + 1) - 1) / (2 * MAPPED_QUANTILES)
-    x = _tensor(np.quantile(cosines, levels), features)
-    y = _tensor(target_quantiles(calibration, MAPPED_QUANTILES), features)
+    x = torch.as_tensor(np.quantile(cosines, levels)).to(features)
+    y = torch.as_tensor(target_quantiles(calibration, MAPPED_QUANTILES)).to(features)
 
     def interpolate(t: Tensor) -> Tensor:
         right = torch.searchsorted(x, t).clamp(1, MAPPED_QUANTILES - 1)
@@ -319,10 +311,6 @@ def quantile_map(features: Tensor, calibration: CalibrationDistribution) -> Call
         return y[right - 1] + share * (y[right] - y[right - 1])
 
     return interpolate
-
-
-def _tensor(values: np.ndarray, like: Tensor) -> Tensor:
-    return torch.as_tensor(values, dtype=like.dtype, device=like.device)
 
 
 def _absorb(head: nn.Module, mean: Tensor | None, matrix: Tensor | None) -> None:

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from sdclib.checks import check_int, check_name, check_real
 from sdclib.head import HashHead
 from sdclib.losses.cosine_classification import cosine_classification_loss
-from sdclib.methods.supervised import SupervisedHasher
-from sdclib.methods.trained import adam
+from sdclib.methods.supervised import SupervisedHasher, count_classes
 from sdclib.training import gradient_step, train
 
 __all__ = ["CLASS_TARGETS", "OrthoHashHasher", "class_targets"]
@@ -108,26 +107,17 @@ class OrthoHashHasher(SupervisedHasher):
         return HashHead(n_features, self.n_bits, n_features, n_hidden_layers)
 
     def _train(self, head: nn.Module, features: Tensor, labels: Tensor) -> pd.DataFrame:
-        n_classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+        n_classes = count_classes(labels)
         targets = class_targets(self.class_targets, n_classes, self.n_bits).to(features)
         scale, margin = (check_real(getattr(self, name), name, minimum=0) for name in ("scale", "margin"))
-        optimizer = adam(
-            head.parameters(),
-            check_real(self.learning_rate, "learning_rate", minimum=0),
-            check_real(self.weight_decay, "weight_decay", minimum=0),
-        )
+        optimizer = self._adam(head.parameters())
 
         def step(rows: Tensor) -> dict[str, Tensor]:
             loss = cosine_classification_loss(head(features[rows]), labels[rows], targets, scale, margin)
             gradient_step(loss, optimizer)
             return {"loss": loss}
 
-        schedule = self._schedule(
-            batch_size=check_int(self.batch_size, "batch_size", minimum=2),
-            epochs=check_int(self.epochs, "epochs", minimum=1),
-            step_epoch=check_int(self.step_epoch, "step_epoch", minimum=1),
-        )
-        return train(step, len(features), [optimizer], **schedule)
+        return train(step, len(features), [optimizer], **self._falling_schedule())
 
 
 def class_targets(kind: str, n_classes: int, n_bits: int) -> Tensor:

@@ -7,14 +7,15 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import Tags
+from torch import Tensor
 
 from sdclib.checks import check_features, check_int, check_labels
-from sdclib.methods.trained import TrainedHasher
+from sdclib.methods.falling_rate import FallingRateHasher
 
-__all__ = ["SupervisedHasher", "check_training_labels"]
+__all__ = ["SupervisedHasher", "check_training_labels", "count_classes"]
 
 
-class SupervisedHasher(TrainedHasher):
+class SupervisedHasher(FallingRateHasher):
     """Base of the methods that learn from features and labels of the training rows.
 
     A method trains in `_train(head, features, labels)`, with the labels as `check_training_labels` returns them.
@@ -110,3 +111,8 @@ def check_training_labels(y: object, n: int, method: str) -> NDArray[np.integer]
     if n_classes < 2:
         raise ValueError(f"y: expected labels of at least two classes, got {n_classes}")
     return labels
+
+
+def count_classes(labels: Tensor) -> int:
+    """Count the classes of labels that `check_training_labels` returned."""
+    return labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1

@@ -16,7 +16,6 @@ from sdclib.losses.labelled_calibration import labelled_calibration_loss, positi
 from sdclib.losses.pairs import count_pairs_of
 from sdclib.losses.quantization import quantization_loss
 from sdclib.methods.supervised import SupervisedHasher
-from sdclib.methods.trained import adam
 from sdclib.training import gradient_step, train
 
 __all__ = ["LABELS", "SupervisedSDCHasher"]
@@ -118,11 +117,7 @@ class SupervisedSDCHasher(SupervisedHasher):
         batch_size = check_int(self.batch_size, "batch_size", minimum=2)
         targets = self._targets(count_pairs_of(batch_size), features)
         weight = check_real(self.quantization_weight, "quantization_weight", minimum=0)
-        optimizer = adam(
-            head.parameters(),
-            check_real(self.learning_rate, "learning_rate", minimum=0),
-            check_real(self.weight_decay, "weight_decay", minimum=0),
-        )
+        optimizer = self._adam(head.parameters())
 
         def step(rows: Tensor) -> dict[str, Tensor]:
             batch = features[rows]
@@ -138,17 +133,13 @@ class SupervisedSDCHasher(SupervisedHasher):
             gradient_step(loss, optimizer)
             return {"loss": loss, **terms, "positive": positive.float().mean()}
 
-        schedule = self._schedule(
-            batch_size=batch_size,
-            epochs=check_int(self.epochs, "epochs", minimum=1),
-            step_epoch=check_int(self.step_epoch, "step_epoch", minimum=1),
-        )
-        return train(step, len(features), [optimizer], **schedule)
+        return train(step, len(features), [optimizer], **self._falling_schedule())
 
     def _targets(self, n_pairs: int, like: Tensor) -> Callable[[int], Tensor]:
         """Targets of a batch's pairs in order, by how many of them are positive."""
         if check_name(self.labels, "labels", LABELS) == "order":
-            whole = _tensor(target_quantiles(parse_calibration(self.calibration), n_pairs), like)
+            calibration = parse_calibration(self.calibration)
+            whole = torch.as_tensor(target_quantiles(calibration, n_pairs)).to(like)
             return lambda n_positive: whole
         positive, negative = (_parse(getattr(self, name), name) for name in ("positive", "negative"))
         known: dict[int, Tensor] = {}
@@ -160,7 +151,7 @@ class SupervisedSDCHasher(SupervisedHasher):
                     for distribution, n in ((negative, n_pairs - n_positive), (positive, n_positive))
                     if n
                 ]
-                known[n_positive] = _tensor(np.concatenate(parts), like)
+                known[n_positive] = torch.as_tensor(np.concatenate(parts)).to(like)
             return known[n_positive]
 
         return mixture
@@ -171,7 +162,3 @@ def _parse(distribution: str | CalibrationDistribution, name: str) -> Calibratio
         return parse_calibration(distribution)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-
-
-def _tensor(values: np.ndarray, like: Tensor) -> Tensor:
-    return torch.as_tensor(values, dtype=like.dtype, device=like.device)

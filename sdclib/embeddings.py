@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sdclib.checks import check_features, check_int, check_real
 from sdclib.features import FeatureSet
-from sdclib.vectors import arrays_sha256, encode_labels, load_npy, read_vectors
+from sdclib.vectors import VectorFile, arrays_sha256, encode_labels, load_npy, read_vectors
 
 __all__ = ["load_embeddings", "nearest_neighbours"]
 
@@ -21,7 +21,7 @@ def load_embeddings(
     key: str | None = None,
     labels: ArrayLike | Path | None = None,
     use_labels: bool = True,
-    query_share: float = 0.1,
+    query_share: float | None = None,
     n_train: int | None = None,
     train_in_database: bool = True,
     seed: int = 0,
@@ -32,8 +32,12 @@ def load_embeddings(
     """Make a feature set of any vectors: a share of them as queries, the rest as database and for training.
 
     Rows are put in the order of SHA-256 of "SEED:ROW": first come the queries, then the training rows, then the
-    rest of the database. Without labels, relevant is what float features find: the `n_neighbours` rows of the
-    database with the highest cosine similarity; mAP then says how well codes keep the float ranking.
+    rest of the database. A file may bring a split of its own instead, which holds unless `query_share`, `n_train` or
+    `train_in_database` ask for another: row numbers under "query_rows" and "train_rows" in an .npz or .safetensors.
+    The rows that are no queries are then the database, in the file's order.
+
+    Without labels, relevant is what float features find: the `n_neighbours` rows of the database with the highest
+    cosine similarity; mAP then says how well codes keep the float ranking.
 
     Parameters
     ----------
@@ -46,10 +50,10 @@ def load_embeddings(
         or 0/1 vectors of shape (n, n_labels).
     use_labels : bool
         False ignores the file's labels.
-    query_share : float
-        Above 0, below 1; at least one row becomes a query.
+    query_share : float, optional
+        Above 0, below 1; at least one row becomes a query. By default 0.1, or the file's own split.
     n_train : int, optional
-        Training rows, by default the whole database.
+        Training rows, by default the whole database, or those of the file's own split.
     train_in_database : bool
         False takes the training rows out of the database; `n_train` must then be given.
     seed : int
@@ -66,16 +70,20 @@ def load_embeddings(
     Raises
     ------
     ValueError
-        If the file or an option is not as described.
+        If the file, its split or an option is not as described.
     """
     path = Path(path)
     file = read_vectors(path, key=key)
     values = check_features(file.vectors, str(path))
-    order = _seeded_order(len(values), check_int(seed, "seed", minimum=0))
-    n_query = _query_count(len(values), query_share)
-    n_train = _train_count(len(values) - n_query, n_train, train_in_database)
-    query_rows, train, rest = np.split(order, [n_query, n_query + n_train])
-    database_rows = order[n_query:] if train_in_database else rest
+    check_int(seed, "seed", minimum=0)
+    if query_share is None and n_train is None and train_in_database and file.query_rows is not None:
+        query_rows, database_rows, train = _own_split(file, str(path))
+    else:
+        order = _seeded_order(len(values), seed)
+        n_query = _query_count(len(values), 0.1 if query_share is None else query_share)
+        n_train = _train_count(len(values) - n_query, n_train, train_in_database)
+        query_rows, train, rest = np.split(order, [n_query, n_query + n_train])
+        database_rows = order[n_query:] if train_in_database else rest
     query, database = values[query_rows], values[database_rows]
     given = file.labels if labels is None and use_labels else labels
     neighbours = None
@@ -97,7 +105,7 @@ def load_embeddings(
         database=database,
         query_labels=codes[query_rows],
         database_labels=codes[database_rows],
-        train_index=np.arange(n_train if train_in_database else 0),
+        train_index=np.flatnonzero(np.isin(database_rows, train)),
         top_k=min(1000, len(database)) if top_k is None else top_k,
         licence="the vectors' own",
         citation="",
@@ -141,6 +149,35 @@ def nearest_neighbours(query: ArrayLike, database: ArrayLike, k: int) -> NDArray
             equal = np.flatnonzero(row == least)[: k - len(above)]
             found[i] = np.sort(np.concatenate([above, equal]))
     return found
+
+
+def _own_split(file: VectorFile, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of queries, database and training by the file's own split."""
+    n = len(file.vectors)
+    query = _row_numbers(file.query_rows, f"{name}: query_rows", n)
+    database = np.setdiff1d(np.arange(n), query)
+    if not len(database):
+        raise ValueError(f"{name}: query_rows: expected at least one of {n} vectors to be no query")
+    if file.train_rows is None:
+        return query, database, database
+    train = np.sort(_row_numbers(file.train_rows, f"{name}: train_rows", n))
+    if (both := np.isin(train, query).sum()) > 0:
+        raise ValueError(f"{name}: train_rows: expected no row of query_rows, got {both}")
+    return query, database, train
+
+
+def _row_numbers(rows: ArrayLike | None, name: str, n: int) -> NDArray[np.int64]:
+    """Check row numbers: whole, from 0 to n - 1, each once, at least one."""
+    array = np.asarray(rows)
+    if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name}: expected whole numbers of shape (n_rows,), got {array.dtype} {array.shape}"
+        )
+    if array.min() < 0 or array.max() >= n:
+        raise ValueError(f"{name}: expected rows from 0 to {n - 1}, got {array.min()} to {array.max()}")
+    if len(np.unique(array)) != len(array):
+        raise ValueError(f"{name}: expected every row once, got {len(array) - len(np.unique(array))} again")
+    return array.astype(np.int64)
 
 
 def _seeded_order(n: int, seed: int) -> NDArray[np.int64]:

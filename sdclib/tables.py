@@ -47,6 +47,7 @@ METHOD_LABELS = {
     "nsh": "NSH",
     "wch": "WCH",
     "crovca": "CroVCA",
+    "neighbour-sdc": "SDC by neighbours",
     "matching": "Similarity matching",
     "supervised-sdc": "Supervised SDC",
     "orthohash": "OrthoHash",

@@ -21,6 +21,7 @@ __all__ = ["VectorFile", "arrays_sha256", "encode_labels", "load_npy", "read_vec
 VECTOR_KEYS = ("features", "embeddings", "embedding", "vectors", "vector")
 LABEL_KEYS = ("labels", "label")
 ID_KEYS = ("ids", "id")
+ROW_KEYS = ("query_rows", "train_rows")
 SUFFIXES = (".npy", ".npz", ".safetensors", ".parquet", ".csv")
 
 
@@ -36,11 +37,15 @@ class VectorFile:
         As in the file.
     ids : tuple of str, or None
         Names of the rows, each once.
+    query_rows, train_rows : ndarray, shapes (n_query,), (n_train,), or None
+        The file's own split, as in the file: rows that are queries, and rows for training. Of .npz and .safetensors.
     """
 
     vectors: NDArray[Any]
     labels: NDArray[Any] | None
     ids: tuple[str, ...] | None
+    query_rows: NDArray[Any] | None = None
+    train_rows: NDArray[Any] | None = None
 
 
 def read_vectors(path: Path | str, *, key: str | None = None) -> VectorFile:
@@ -55,7 +60,8 @@ def read_vectors(path: Path | str, *, key: str | None = None) -> VectorFile:
         the suffix.
     key : str, optional
         The array or column of vectors; by default "features", "embeddings", "embedding", "vectors", "vector" or
-        the only array of two dimensions. Labels are under "labels" or "label", ids under "ids" or "id".
+        the only array of two dimensions. Labels are under "labels" or "label", ids under "ids" or "id", a split
+        under "query_rows" and "train_rows".
 
     Returns
     -------
@@ -92,7 +98,8 @@ def read_vectors(path: Path | str, *, key: str | None = None) -> VectorFile:
     names = None if ids is None else tuple(map(str, ids))
     if names is not None and len(set(names)) != len(names):
         raise ValueError(f"{path}: expected every id once, got {len(names) - len(set(names))} again")
-    return VectorFile(values, labels, names)
+    rows = [None if path.suffix in tables else arrays.get(name) for name in ROW_KEYS]
+    return VectorFile(values, labels, names, *rows)
 
 
 def encode_labels(labels: ArrayLike, name: str, *, n: int) -> NDArray[np.integer]:

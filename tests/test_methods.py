@@ -15,7 +15,7 @@ QUICK = {
     "sdc": {"preset": "release", **FEW},
     **{
         name: {**FEW, "batch_size": 100}
-        for name in ("tbh", "matching", "supervised-sdc", "orthohash", "logits")
+        for name in ("tbh", "neighbour-sdc", "matching", "supervised-sdc", "orthohash", "logits")
     },
     **dict.fromkeys(("greedyhash", "bihalf", "ssdh", "cibhash", "nsh", "wch", "crovca"), FEW),
 }

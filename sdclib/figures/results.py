@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 
 from sdclib.figures.style import MARKERS, POSITIVE_COLOR, bits_axis, legend_beside, method_colors
 
-__all__ = ["plot_by_bits", "plot_history", "plot_intersections", "plot_tie_bounds"]
+__all__ = ["plot_by_bits", "plot_curves", "plot_history", "plot_intersections", "plot_tie_bounds"]
 
 
 def plot_history(history: pd.DataFrame) -> Figure:
@@ -103,6 +104,42 @@ def plot_by_bits(
         axes.axhline(row[metric], color="black", linewidth=1, linestyle=style, label=row["label"])
     bits_axis(axes, codes["n_bits"])
     axes.set_ylabel(ylabel)
+    legend_beside(axes, "x-small")
+    sns.despine(figure)
+    return figure
+
+
+def plot_curves(
+    curves: Mapping[str, pd.DataFrame], x: str, y: str, xlabel: str, ylabel: str, *, log: bool = False
+) -> Figure:
+    """One quantity against another, one line a method.
+
+    Parameters
+    ----------
+    curves : mapping
+        By label: a table with the columns `x` and `y`; shares from 0 to 1 but for x where `log` is set.
+    x, y : str
+    xlabel, ylabel : str
+    log : bool
+        Whether x is a count on a logarithmic axis rather than a share.
+    """
+    figure, axes = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
+    colors = method_colors(list(curves))
+    for i, (label, table) in enumerate(curves.items()):
+        axes.plot(
+            table[x] if log else 100 * table[x],
+            100 * table[y],
+            color=colors[label],
+            linestyle=("-", "--", ":", "-.")[i // 4 % 4],
+            marker=MARKERS[i % len(MARKERS)],
+            markevery=max(1, len(table) // 8),
+            linewidth=1.2,
+            markersize=4,
+            label=label,
+        )
+    if log:
+        axes.set_xscale("log")
+    axes.set(xlabel=xlabel, ylabel=ylabel)
     legend_beside(axes, "x-small")
     sns.despine(figure)
     return figure

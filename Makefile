@@ -59,6 +59,7 @@ bench: env  ## Time metrics, backbones, training and (with SDC_DATA) searches; w
 	$(BIN)/python -m benchmarks.bench_metrics
 	$(BIN)/python -m benchmarks.bench_backbones
 	$(BIN)/python -m benchmarks.bench_training
+	$(BIN)/python -m benchmarks.bench_neighbours
 	$(BIN)/python -m benchmarks.bench_search
 
 check-resume: env  ## Kill a sweep three times and compare its table with an undisturbed one's (minutes)

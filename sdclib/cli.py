@@ -1,4 +1,4 @@
-"""Command line: fit a hash method on vectors, encode, search, report."""
+"""Command line: fit a hash method on vectors, encode, search, export, report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from sdclib import __version__
 from sdclib.checks import check_features, check_int, check_name
-from sdclib.encoding import BIT_ORDERS, encode, load_hasher, pack_bits
+from sdclib.encoding import BIT_ORDERS, PRECISIONS, encode, load_hasher, pack_bits, take_rows
+from sdclib.export import OPSET, onnx_model, to_faiss
 from sdclib.files import write_bytes, write_text
 from sdclib.index import HammingIndex
 from sdclib.methods import METHODS, BaseHasher, make_hasher
@@ -62,10 +63,11 @@ def fit(given: argparse.Namespace) -> str:
     """Fit a method on (a sample of) the vectors and write it into a folder."""
     hasher = _make(given)
     vectors = _vectors(given.embeddings, given.key)
-    chosen = _rows(len(vectors), check_int(given.max_train, "--max-train", minimum=1), given.seed)
-    name = str(given.embeddings)
-    train = np.array(vectors if chosen is None else vectors[chosen])  # in memory, no map
-    hasher.fit(check_features(train, name if chosen is None else f"{name} (a sample of {len(chosen)} rows)"))
+    chosen = _rows(len(vectors), check_int(given.train_rows, "--train-rows", minimum=1), given.seed)
+    train, name = take_rows(vectors, chosen), str(given.embeddings)
+    if len(train) < len(vectors):
+        name += f" (a sample of {len(train)} rows)"
+    hasher.fit(check_features(train, name))
     hasher.save(given.out)
     return f"{given.out}: {given.method}, {hasher.n_bits} bits, learned from {len(train):,} of {len(vectors):,} vectors"
 
@@ -74,11 +76,25 @@ def encode_vectors(given: argparse.Namespace) -> str:
     """Encode vectors by a fitted method and write packed codes."""
     hasher = load_hasher(given.model)
     vectors = _vectors(given.embeddings, given.key)
-    check_name(given.bit_order, "--bit-order", BIT_ORDERS)
-    name = str(given.embeddings)
-    codes = encode(hasher, vectors, bit_order=given.bit_order, name=name, progress=not given.quiet)
+    for option, value, known in (
+        ("--bit-order", given.bit_order, BIT_ORDERS),
+        ("--precision", given.precision, PRECISIONS),
+    ):
+        if value is not None:
+            check_name(value, option, known)
+    if None not in (given.bit_order, given.precision):
+        raise ValueError(f"--bit-order: expected none beside --precision, got {given.bit_order!r}")
+    codes = encode(
+        hasher,
+        vectors,
+        bit_order=given.bit_order,
+        precision=given.precision,
+        name=str(given.embeddings),
+        progress=not given.quiet,
+    )
+    order = given.precision or given.bit_order or BIT_ORDERS[0]
     _write_arrays(given.out, codes)
-    return f"{given.out}: {codes.shape[0]:,} codes of {hasher.n_bits} bits in {codes.shape[1]} bytes, {given.bit_order}"
+    return f"{given.out}: {codes.shape[0]:,} codes of {hasher.n_bits} bits in {codes.shape[1]} bytes, {order}"
 
 
 def search(given: argparse.Namespace) -> str:
@@ -109,6 +125,34 @@ def search(given: argparse.Namespace) -> str:
     return (
         f"{given.out}: {k} neighbours of {len(query):,} queries among {len(database):,} ({', '.join(arrays)})"
     )
+
+
+def export(given: argparse.Namespace) -> str:
+    """Write a fitted method as an ONNX model, its codes of a database as a faiss index, or both."""
+    if given.onnx is None and given.faiss is None:
+        raise ValueError("--onnx, --faiss: expected at least one of them, got none")
+    if (given.faiss is None) != (given.database is None):
+        raise ValueError("--database: expected with --faiss, and only with it")
+    if given.onnx is None and given.packed is not None:
+        raise ValueError("--packed: expected with --onnx only")
+    hasher = load_hasher(given.model)
+    lines = []
+    if given.onnx is not None:
+        if given.packed is not None:
+            check_name(given.packed, "--packed", PRECISIONS)
+        opset = check_int(given.opset, "--opset", minimum=OPSET)
+        model = onnx_model(hasher, opset=opset, packed=given.packed).SerializeToString()
+    if given.faiss is not None:
+        database = _vectors(given.database, given.key)
+        index = to_faiss(hasher, database, given.faiss, name=str(given.database), progress=not given.quiet)
+        lines.append(f"{given.faiss}: {index.ntotal:,} codes of {hasher.n_bits} bits, bit order little")
+    if given.onnx is not None:  # last, so that nothing is written where the database cannot be used
+        write_bytes(given.onnx, model)
+        more = "" if given.packed is None else f" and packed codes ({given.packed})"
+        lines.append(
+            f"{given.onnx}: from {hasher.n_features_in_} features to {hasher.n_bits} continuous codes{more}"
+        )
+    return "\n".join(lines)
 
 
 def report(given: argparse.Namespace) -> str:
@@ -171,9 +215,9 @@ def _vectors(path: Path, key: str | None) -> NDArray[Any]:
     return read_vectors(path, key=key).vectors
 
 
-def _rows(n: int, most: int, seed: int) -> NDArray[np.int64] | None:
-    """Draw rows at random, ascending; None where all are wanted."""
-    return None if n <= most else np.sort(np.random.default_rng(seed).choice(n, most, replace=False))
+def _rows(n: int, most: int, seed: int) -> NDArray[np.int64]:
+    """Draw rows at random, ascending; all where no more are there than wanted."""
+    return np.arange(n) if n <= most else np.sort(np.random.default_rng(seed).choice(n, most, replace=False))
 
 
 def _read_codes(path: Path, hasher: BaseHasher, database: NDArray[Any]) -> NDArray[np.uint8]:
@@ -247,7 +291,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="parameter of the method; may be repeated",
     )
-    command.add_argument("--max-train", type=int, default=20_000, metavar="N", help="vectors to learn from")
+    command.add_argument(
+        "--train-rows",
+        "--max-train",
+        type=int,
+        default=20_000,
+        metavar="N",
+        help="vectors to learn from, drawn at random by the seed; an .npy may be larger than memory",
+    )
     command.add_argument("--seed", type=int, default=0, metavar="N", help="of whatever is drawn at random")
 
     command = add("encode", encode_vectors, "Encode vectors by a fitted method; writes packed codes.")
@@ -256,8 +307,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, required=True, metavar="CODES.npy")
     command.add_argument(
         "--bit-order",
-        default="little",
-        help="little (lowest bit first, as faiss wants it) or big (as numpy.packbits)",
+        help="little (lowest bit first, as faiss wants it) or big (as numpy.packbits); little where none is given",
+    )
+    command.add_argument(
+        "--precision",
+        help="in place of a bit order: sdc (little), or as sentence-transformers packs, ubinary (big) or binary "
+        "(big, int8)",
     )
 
     command = add("search", search, "Find the nearest vectors of every query by codes; writes indices.")
@@ -270,6 +325,25 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--codes", type=Path, metavar="CODES.npy", help="of the database, by sdc encode, bit order little"
     )
+
+    command = add("export", export, "Write a fitted method for other programs: ONNX model, faiss index.")
+    command.add_argument("model", type=Path, metavar="MODEL", help="folder that sdc fit wrote")
+    command.add_argument(
+        "--onnx",
+        type=Path,
+        metavar="HEAD.onnx",
+        help="from features to continuous codes; needs the package onnx",
+    )
+    command.add_argument(
+        "--packed",
+        metavar="PRECISION",
+        help=f"a second output of the ONNX model, packed codes: one of {', '.join(PRECISIONS)}",
+    )
+    command.add_argument("--opset", type=int, default=OPSET, metavar="N", help="version of ONNX's operators")
+    command.add_argument(
+        "--faiss", type=Path, metavar="INDEX.faiss", help="codes of the database, to be searched"
+    )
+    command.add_argument("--database", type=Path, metavar="DATABASE", help=f"file of vectors ({files})")
 
     command = add("report", report, "Say what codes would do for vectors: one HTML page.")
     command.add_argument("embeddings", type=Path, metavar="EMBEDDINGS", help=f"file of vectors ({files})")

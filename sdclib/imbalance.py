@@ -19,21 +19,33 @@ from sdclib.features import FeatureSet
 from sdclib.longtail import class_sizes, parse_longtail
 from sdclib.metrics import mean_average_precision
 from sdclib.records import collect_records, read_codes, runs_folder
-from sdclib.tables import method_label
+from sdclib.tables import mean_interval, method_label, spelled
 
 __all__ = [
     "SIZE_GROUPS",
+    "WITHOUT_CHANCE",
     "add_ratios",
+    "against",
+    "balanced",
+    "by_ratio",
+    "by_sign",
+    "by_size",
     "calibration_label",
     "class_precision",
     "collect_classes",
     "contrast",
+    "contrast_rows",
+    "in_order",
     "mean_by_size",
     "share_above",
+    "size_contrasts",
     "tail_contrasts",
+    "tail_name",
 ]
 
 SIZE_GROUPS = ("head", "middle", "tail")
+WITHOUT_CHANCE = ("cosine", "sign", "pcah")
+"""Methods that give the same codes with every seed, so that one run is all there is to know."""
 # Columns of `sdclib.records.collect_records` before and after those of a class.
 RUN = ["id", "data", "method", "n_bits", "seed", "parameters", "top_k"]
 ORIGIN = ["commit", "code_sha256", "data_sha256", "machine"]
@@ -112,6 +124,24 @@ def collect_classes(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | Non
     if not tables:
         raise ValueError("specs: expected runs on long-tailed sets such as NAME+longtail-50, got none")
     return pd.concat(tables, ignore_index=True)
+
+
+def in_order(results: pd.DataFrame) -> pd.DataFrame:
+    """Keep the rows of long-tailed sets, by ratio, long tails before controls, SDC and then ITQ before other methods.
+
+    Parameters
+    ----------
+    results : DataFrame
+        With ``data`` and ``method``, see `sdclib.tables.read_results`.
+    """
+    parsed = results["data"].map(parse_longtail)
+    kept = results[parsed.notna()]
+    place = {"sdc": 0, "itq": 1}
+    keys = [
+        (parts[1], parts[2], place.get(method, len(place)))
+        for parts, method in zip(parsed.dropna(), kept["method"], strict=True)
+    ]
+    return kept.iloc[sorted(range(len(kept)), key=keys.__getitem__)]
 
 
 def add_ratios(results: pd.DataFrame) -> pd.DataFrame:
@@ -253,6 +283,188 @@ def tail_contrasts(
             for name, value in zip(("mean", "low", "high"), triple, strict=True)
         }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def contrast_rows(contrasts: pd.DataFrame, whats: Sequence[str]) -> pd.DataFrame:
+    """Lay `tail_contrasts` out with one row a contrast and method, as `sdclib.figures.plot_contrasts` takes it.
+
+    Parameters
+    ----------
+    contrasts : DataFrame
+    whats : sequence of str
+        Which of its contrasts, in this order.
+
+    Returns
+    -------
+    DataFrame
+        group (what), label, mean, low, high; without what is not known.
+    """
+    tables = [
+        contrasts[what].assign(group=what, label=contrasts.index)[["group", "label", "mean", "low", "high"]]
+        for what in whats
+    ]
+    return pd.concat(tables, ignore_index=True).dropna(ignore_index=True)
+
+
+def size_contrasts(
+    classes: pd.DataFrame, ratio: float, what: str = "imbalance", reference: str | None = None
+) -> pd.DataFrame:
+    """Tell what imbalance changes for head, middle and tail: the long tail less the control, the same classes in both.
+
+    Parameters
+    ----------
+    classes : DataFrame
+        See `collect_classes`, with ``label``; of one code length.
+    ratio : float
+    what : str
+        Which contrast of `tail_contrasts`.
+    reference : str, optional
+        As there.
+
+    Returns
+    -------
+    DataFrame
+        group (of `SIZE_GROUPS`), label, mean, low, high; points. Only methods that have both with two seeds.
+    """
+    groups = mean_by_size(add_ratios(classes))
+    tables = [
+        contrast_rows(
+            tail_contrasts(groups[groups["group"] == group], ratio, reference=reference), [what]
+        ).assign(group=group)
+        for group in SIZE_GROUPS
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def by_ratio(summary: pd.DataFrame, metric: str = "map_expected") -> pd.DataFrame:
+    """Spell one metric out with a method and kind of training rows a row and an imbalance ratio a column.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        label, ratio, control, and the metric with its half interval in percent (``METRIC_ci``).
+    metric : str
+
+    Returns
+    -------
+    DataFrame
+        Index (method, training rows), methods in the order in which they come; columns "ratio 1" and so on,
+        ``mean ± half interval``, empty where there is no run.
+    """
+    columns = {ratio: f"ratio {ratio:g}" for ratio in sorted(summary["ratio"].unique())}
+    cells = {
+        (row["label"], row["control"], row["ratio"]): spelled(row[metric], row[f"{metric}_ci"])
+        for row in summary.to_dict("records")
+    }
+    return _laid_out(cells, columns)
+
+
+def by_size(classes: pd.DataFrame, ratio: float) -> pd.DataFrame:
+    """Spell expected mAP of head, middle and tail out, with a method and kind of training rows a row.
+
+    Parameters
+    ----------
+    classes : DataFrame
+        See `collect_classes`, with ``label``; of one code length.
+    ratio : float
+
+    Returns
+    -------
+    DataFrame
+        Index (method, training rows); columns head, middle, tail, ``mean ± half interval`` over seeds in percent.
+    """
+    groups = mean_by_size(add_ratios(classes))
+    cells = {
+        (label, control, group): spelled(*mean_interval(100 * part["map_expected"]))
+        for (label, control, group), part in groups[groups["ratio"] == ratio].groupby(
+            ["label", "control", "group"], sort=False
+        )
+    }
+    return _laid_out(cells, {group: group for group in SIZE_GROUPS})
+
+
+def _laid_out(cells: Mapping[tuple[Any, Any, Any], str], columns: Mapping[Any, str]) -> pd.DataFrame:
+    """Lay cells by (label, control, key of `columns`) out with a row a label and control."""
+    labels = dict.fromkeys(label for label, _, _ in cells)
+    rows = [(label, control) for label in labels for control in (False, True)]
+    return pd.DataFrame(
+        {name: [cells.get((*row, key), "") for row in rows] for key, name in columns.items()},
+        index=pd.MultiIndex.from_tuples(
+            [(label, "control" if control else "long tail") for label, control in rows],
+            names=["method", "training rows"],
+        ),
+    )
+
+
+def against(results: pd.DataFrame, label: str, n_bits: int, metric: str = "map_expected") -> pd.DataFrame:
+    """Compare one method with every other of a data set at a code length, and with the float features.
+
+    Against methods with seeds by Welch's interval; against those `WITHOUT_CHANCE`, which have one run, by the interval
+    of the method's own mean.
+
+    Parameters
+    ----------
+    results : DataFrame
+        Of one data set, see `sdclib.tables.read_results`.
+    label : str
+        With at least two seeds.
+    n_bits : int
+    metric : str
+        Values in [0, 1].
+
+    Returns
+    -------
+    DataFrame
+        first (`label`), second, mean, low, high; points, as in `sdclib.contributions.differences`.
+
+    Raises
+    ------
+    ValueError
+        If `label` has fewer than two seeds, or another method that depends on chance has one run.
+    """
+    chosen = results[results["n_bits"].isna() | (results["n_bits"] == n_bits)]
+    values = 100 * chosen.loc[chosen["label"] == label, metric].to_numpy(dtype=float)
+    if values.size < 2:
+        raise ValueError(f"label: expected at least two seeds of {label} at {n_bits} bits, got {values.size}")
+    rows = []
+    for other, group in chosen[chosen["label"] != label].groupby("label", sort=False):
+        others = 100 * group[metric].to_numpy(dtype=float)
+        if others.size > 1:
+            triple = contrast([values, others], [1, -1])
+        elif group["method"].iloc[0] in WITHOUT_CHANCE:
+            mean, half = mean_interval(values - others[0])
+            triple = mean, mean - half, mean + half
+        else:
+            raise ValueError(f"{other}: expected at least two seeds at {n_bits} bits, got one run")
+        rows.append((label, other, *triple))
+    return pd.DataFrame(rows, columns=["first", "second", "mean", "low", "high"])
+
+
+def by_sign(row: Mapping[Any, Any] | pd.Series, above: str, below: str, neither: str) -> str:
+    """Choose words by an interval (`low` to `high` of a row): all of it above 0, all of it below 0, or neither."""
+    if row["low"] > 0:
+        return above
+    return below if row["high"] < 0 else neither
+
+
+def tail_name(data: str) -> str:
+    """Name a long-tailed set by what was done to it: "ratio 100" or "ratio 100, control".
+
+    Raises
+    ------
+    ValueError
+        If it is no such set.
+    """
+    parts = parse_longtail(data)
+    if parts is None:
+        raise ValueError(f"data: expected a long-tailed set such as NAME+longtail-50, got {data!r}")
+    return f"ratio {parts[1]:g}{', control' if parts[2] else ''}"
+
+
+def balanced(data: str) -> bool:
+    """Whether a long-tailed set has classes of equal size: ratio 1, or a control; ValueError if it is no such set."""
+    name = tail_name(data)
+    return name == "ratio 1" or name.endswith("control")
 
 
 def share_above(calibration: CalibrationDistribution, similarity: float = 0) -> float:

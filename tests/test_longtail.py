@@ -22,13 +22,22 @@ from sdclib.features import FeatureSet
 from sdclib.figures.imbalance import plot_by_ratio, plot_class_sizes, plot_contrasts
 from sdclib.imbalance import (
     add_ratios,
+    against,
+    balanced,
+    by_ratio,
+    by_sign,
+    by_size,
     calibration_label,
     class_precision,
     collect_classes,
     contrast,
+    contrast_rows,
+    in_order,
     mean_by_size,
     share_above,
+    size_contrasts,
     tail_contrasts,
+    tail_name,
 )
 from sdclib.longtail import class_sizes, long_tail, longtail_sizes, parse_longtail, positive_share
 from sdclib.records import write_record
@@ -299,6 +308,131 @@ class TestImbalance:
         assert np.isnan(table.loc["B", ("more than reference", "mean")])
         low, high = table.loc["A", ("imbalance", "low")], table.loc["A", ("imbalance", "high")]
         assert low < -19.5 < high < 0
+
+    def test_contrasts_laid_out(self) -> None:
+        columns = pd.MultiIndex.from_product([("fewer rows", "imbalance"), ("mean", "low", "high")])
+        wide = pd.DataFrame(
+            [[1, 0, 2, -3, -4, -2], [np.nan] * 3 + [5, 4, 6]], index=["A", "B"], columns=columns
+        )
+        table = contrast_rows(wide, ["imbalance", "fewer rows"])
+        assert table.to_numpy().tolist() == [
+            ["imbalance", "A", -3, -4, -2],
+            ["imbalance", "B", 5, 4, 6],
+            ["fewer rows", "A", 1, 0, 2],
+        ]
+
+    def test_by_size_against_the_same_classes_of_the_control(self) -> None:
+        # Head classes gain 1 point, the middle none, the tail loses 10; the other method loses 4 in the tail.
+        def rows(label: str, kind: str, shift: list[float]) -> list[dict[str, object]]:
+            return [
+                {
+                    "label": label,
+                    "data": f"a+longtail-9{kind}",
+                    "seed": seed,
+                    "class": number,
+                    "n_train": 1,
+                    "n_query": 1,
+                    "map_expected": 0.5 + number / 100 + shift[number] + seed / 1000,
+                }
+                for seed in range(3)
+                for number in range(3)
+            ]
+
+        classes = pd.DataFrame(
+            [
+                *rows("A", "", [0.01, 0, -0.1]),
+                *rows("A", "-control", [0, 0, 0]),
+                *rows("B", "", [0.0, 0, -0.04]),
+                *rows("B", "-control", [0, 0, 0]),
+            ]
+        )
+        table = size_contrasts(classes, 9).set_index(["label", "group"])
+        assert table.loc["A", "mean"].round(6).to_dict() == {"head": 1, "middle": 0, "tail": -10}
+        _, low, high = contrast([[0, 0.1, 0.2], [0, 0.1, 0.2]], [1, -1])
+        assert table.loc[("A", "tail"), ["low", "high"]].tolist() == pytest.approx([-10 + low, -10 + high])
+        apart = size_contrasts(classes, 9, "more than reference", "B").set_index(["label", "group"])
+        assert apart.loc["A", "mean"].round(6).to_dict() == {"head": 1, "middle": 0, "tail": -6}
+        assert "B" not in apart.index.get_level_values("label")
+
+        spelled = by_size(classes, 9)
+        assert list(spelled) == ["head", "middle", "tail"]
+        assert spelled.loc[("A", "long tail"), "tail"] == "42.1 ± 0.2"
+        assert spelled.loc[("A", "control"), "tail"] == "52.1 ± 0.2"
+
+    def test_by_ratio_has_a_row_a_kind(self) -> None:
+        summary = pd.DataFrame(
+            {
+                "label": ["A", "A", "A", "B"],
+                "ratio": [1.0, 1.0, 10.0, 10.0],
+                "control": [False, True, True, False],
+                "map_expected": [60.0, 60.0, 58.0, 50.0],
+                "map_expected_ci": [1.0, 1.0, np.nan, 2.0],
+            }
+        )
+        table = by_ratio(summary)
+        assert list(table) == ["ratio 1", "ratio 10"]
+        assert table.loc[("A", "control")].tolist() == ["60.0 ± 1.0", "58.0"]
+        assert table.loc[("A", "long tail")].tolist() == ["60.0 ± 1.0", ""]
+        assert table.loc[("B", "long tail")].tolist() == ["", "50.0 ± 2.0"]
+
+    def test_against_methods_with_and_without_chance(self) -> None:
+        def rows(method: str, n_bits: int | None, *values: float) -> list[dict[str, object]]:
+            return [{"method": method, "label": method, "n_bits": n_bits, "map_expected": v} for v in values]
+
+        sdc, itq = [0.50, 0.52, 0.57], [0.40, 0.41, 0.45]
+        results = pd.DataFrame(
+            [
+                *rows("sdc", 64, *sdc),
+                *rows("itq", 64, *itq),
+                *rows("itq", 16, 0.1),
+                *rows("pcah", 64, 0.3),
+                *rows("cosine", None, 0.6),
+            ]
+        ).astype({"n_bits": "Int64"})
+        table = against(results, "sdc", 64).set_index("second")
+        assert list(table.index) == ["itq", "pcah", "cosine"]
+        interval = stats.ttest_ind(100 * np.array(sdc), 100 * np.array(itq), equal_var=False)
+        assert table.loc["itq", "low"] == pytest.approx(interval.confidence_interval(0.95).low)
+        one = stats.ttest_1samp(100 * np.array(sdc), 30).confidence_interval(0.95)
+        assert table.loc["pcah", ["mean", "low", "high"]].tolist() == pytest.approx(
+            [23, one.low - 30, one.high - 30]
+        )
+        assert table.loc["cosine", "mean"] == pytest.approx(53 - 60)
+        with pytest.raises(ValueError, match="itq: expected at least two seeds at 16 bits, got one run"):
+            against(pd.concat([results, pd.DataFrame(rows("sdc", 16, 0.1, 0.2))]), "sdc", 16)
+        with pytest.raises(ValueError, match="label: expected at least two seeds of pcah at 64 bits, got 1"):
+            against(results, "pcah", 64)
+
+    def test_words_follow_the_interval(self) -> None:
+        words = ("above", "below", "neither")
+        assert by_sign({"low": 0.1, "high": 2}, *words) == "above"
+        assert by_sign({"low": -2, "high": -0.1}, *words) == "below"
+        assert by_sign({"low": -0.1, "high": 0.1}, *words) == "neither"
+        assert by_sign({"low": np.nan, "high": np.nan}, *words) == "neither"
+
+    def test_names_and_order(self) -> None:
+        assert tail_name("a+longtail-100") == "ratio 100"
+        assert tail_name("a+longtail-2.5-control") == "ratio 2.5, control"
+        with pytest.raises(
+            ValueError, match=r"data: expected a long-tailed set such as NAME\+longtail-50, got 'a'"
+        ):
+            tail_name("a")
+        assert [balanced(f"a+longtail-{kind}") for kind in ("1", "1-control", "9", "9-control")] == [
+            True,
+            True,
+            False,
+            True,
+        ]
+        rows = [
+            ("a+longtail-100", "lsh"),
+            ("a+longtail-10-control", "itq"),
+            ("a", "sdc"),
+            ("a+longtail-10", "itq"),
+            ("a+longtail-100", "sdc"),
+            ("a+longtail-10", "sdc"),
+        ]
+        table = in_order(pd.DataFrame(rows, columns=["data", "method"]))
+        assert [rows[i] for i in (5, 3, 1, 4, 0)] == list(table.itertuples(index=False, name=None))
 
     def test_share_above_is_one_less_the_cumulated(self) -> None:
         assert share_above(parse_calibration("beta(5, 5)")) == pytest.approx(0.5, abs=1e-4)

@@ -22,7 +22,7 @@ def plot_class_sizes(sizes: pd.DataFrame) -> Figure:
     sizes : DataFrame
         Index: names of the classes in their order; one column a set, named as the legend is to name it.
     """
-    figure, axes = plt.subplots(figsize=(7.5, 3.2), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
     for i, name in enumerate(sizes):
         axes.plot(
             range(len(sizes)),
@@ -32,6 +32,7 @@ def plot_class_sizes(sizes: pd.DataFrame) -> Figure:
             label=name,
         )
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xticks(range(len(sizes)), sizes.index, rotation=30, ha="right")
     axes.set(xlabel="class", ylabel="training rows of the class")
     legend_beside(axes)
@@ -51,7 +52,7 @@ def plot_by_ratio(
     metric : str
     ylabel : str
     """
-    figure, grid = plt.subplots(1, 2, figsize=(9, 3.8), sharey=True, sharex=True, layout="constrained")
+    figure, grid = plt.subplots(1, 2, figsize=(7, 4.4), sharey=True, sharex=True, layout="constrained")
     ratios = sorted(summary["ratio"].unique())
     for axes, control, title in zip(
         grid, (False, True), ("long tail", "control: equal classes"), strict=True
@@ -62,7 +63,8 @@ def plot_by_ratio(
         axes.minorticks_off()
         axes.set(xlabel="imbalance ratio (of as many rows)" if control else "imbalance ratio", title=title)
     grid[0].set_ylabel(ylabel)
-    legend_beside(grid[1])
+    handles = dict(zip(*reversed(grid[0].get_legend_handles_labels()), strict=True))
+    figure.legend(handles.values(), handles, frameon=False, ncols=2, loc="outside lower center")
     sns.despine(figure)
     return figure
 
@@ -99,7 +101,7 @@ def plot_contrasts(contrasts: pd.DataFrame, xlabel: str) -> Figure:
     figure, grid = plt.subplots(
         1,
         len(groups),
-        figsize=(2.6 * len(groups) + 2, 0.4 * len(labels) + 1.2),
+        figsize=(min(7.2, 2.6 * len(groups) + 2), 0.3 * len(labels) + 1.2),
         squeeze=False,
         sharex=True,
         sharey=True,
@@ -113,7 +115,7 @@ def plot_contrasts(contrasts: pd.DataFrame, xlabel: str) -> Figure:
             axes.plot(row["mean"], height, color=colors[row["label"]], marker=MARKERS[height % len(MARKERS)])
         axes.set(title=group)
     grid.flat[0].set_yticks(range(len(labels)), labels)
-    grid.flat[0].invert_yaxis()
+    grid.flat[0].set_ylim(len(labels) - 0.4, -0.6)
     figure.supxlabel(xlabel, fontsize="medium")
     sns.despine(figure)
     return figure

@@ -10,7 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from sdclib.contributions import PairTargets
+from sdclib.contributions import TARGET_NAMES, PairTargets
 from sdclib.figures.style import MARKERS, NEGATIVE_COLOR, POSITIVE_COLOR, method_colors
 
 __all__ = ["plot_pair_targets", "plot_settings"]
@@ -27,12 +27,12 @@ def plot_pair_targets(targets: PairTargets, n_bins: int = 60) -> Figure:
     n_bins : int
         On [-1, 1].
     """
-    names = {"cosine": "cosine as it is", "standardised": "linear map", "mapped": "quantile map"}
+    names = ("cosine", "standardised", "mapped")
     bins = np.linspace(-1, 1, n_bins + 1)
     figure, grid = plt.subplots(
-        1, len(names), figsize=(3.1 * len(names), 2.8), sharey=True, layout="constrained"
+        1, len(names), figsize=(2.3 * len(names), 2.6), sharey=True, layout="constrained"
     )
-    for axes, (name, title) in zip(grid.flat, names.items(), strict=True):
+    for axes, name in zip(grid.flat, names, strict=True):
         values = getattr(targets, name)
         for kind, color, label in (
             (targets.positive, POSITIVE_COLOR, "positive pairs"),
@@ -48,10 +48,11 @@ def plot_pair_targets(targets: PairTargets, n_bins: int = 60) -> Figure:
                 linestyle="-" if label.startswith("pos") else "--",
                 label=label,
             )
-        axes.set(title=title, xlim=(-1, 1))
-        axes.set_xlabel("target (cosine similarity)")
+        axes.set_xlim(-1, 1)
+        axes.set_title(TARGET_NAMES[name], fontsize="medium")
+    figure.supxlabel("target (cosine similarity)", fontsize="medium")
     grid.flat[0].set_ylabel("density")
-    grid.flat[0].legend(frameon=False, fontsize="small", loc="upper left")
+    grid.flat[1].legend(frameon=False, fontsize="small", loc="upper left")  # where there is room
     sns.despine(figure)
     return figure
 
@@ -59,63 +60,60 @@ def plot_pair_targets(targets: PairTargets, n_bins: int = 60) -> Figure:
 def plot_settings(
     summary: pd.DataFrame,
     order: Sequence[str],
-    settings: Sequence[tuple[str, str]],
+    metric: str = "map_expected",
     *,
-    metrics: Sequence[str] = ("map_expected", "intersection"),
     hollow: Callable[[str], bool] = lambda name: False,
-    colors: dict[str, str] | None = None,
+    n_columns: int = 2,
 ) -> Figure:
-    """Means with 95 % intervals, one row of dots a name, one column of panels a setting, one row of panels a metric.
+    """Means with 95 % intervals, one panel a setting and one row of dots a name.
 
     Parameters
     ----------
     summary : DataFrame
-        setting, name, the metrics and their half intervals in percent (``METRIC_ci``), see `sdclib.tables.summarise`.
+        setting, label, the metric and its half interval in percent (``METRIC_ci``), see `sdclib.tables.summarise`.
+        Panels are in the order in which settings come.
     order : sequence of str
-        Names from top to bottom.
-    settings : sequence of (setting, title)
-        Panels from left to right.
-    metrics : sequence of str
-        Of `METRIC_LABELS`.
+        Labels from top to bottom; others are not drawn.
+    metric : {"map_expected", "intersection"}
     hollow : callable
-        Which names have hollow dots.
-    colors : dict, optional
-        By name; by default those of the methods, see `sdclib.figures.method_colors`.
+        Which labels have hollow dots.
+    n_columns : int
+        Panels beside each other.
     """
-    colors = method_colors(list(order)) if colors is None else colors
-    height = 0.27 * len(order) + 0.75
+    rows = summary[summary["label"].isin(order)]
+    settings = list(dict.fromkeys(rows["setting"]))
+    colors = method_colors(list(order))
+    n_lines = -(-len(settings) // n_columns)
     figure, grid = plt.subplots(
-        len(metrics),
-        len(settings),
-        figsize=(2.2 + 1.9 * len(settings), height * len(metrics)),
+        n_lines,
+        n_columns,
+        figsize=(1.6 + 2.6 * n_columns, (0.25 * len(order) + 0.75) * n_lines + 0.3),
         squeeze=False,
         sharey=True,
         layout="constrained",
     )
-    for line, metric in enumerate(metrics):
-        for column, (setting, title) in enumerate(settings):
-            axes = grid[line, column]
-            rows = summary[(summary["setting"] == setting) & summary["name"].isin(order)]
-            for row in rows.to_dict("records"):
-                name = row["name"]
-                y = order.index(name)
-                axes.errorbar(
-                    row[metric],
-                    y,
-                    xerr=np.nan_to_num(row[f"{metric}_ci"]),
-                    color=colors[name],
-                    marker=MARKERS[y % len(MARKERS)],
-                    markerfacecolor="white" if hollow(name) else colors[name],
-                    markersize=6,
-                    linestyle="",
-                )
-            axes.set_xlabel(METRIC_LABELS[metric])
-            axes.grid(axis="y", color="0.9")
-            axes.margins(x=0.12)
-            axes.set_axisbelow(True)
-            if not line:
-                axes.set_title(title, fontsize="medium")
-        grid[line, 0].set_yticks(range(len(order)), order)
-        grid[line, 0].set_ylim(len(order) - 0.5, -0.5)
+    for axes in grid.flat[len(settings) :]:
+        axes.set_axis_off()
+    for axes, setting in zip(grid.flat, settings, strict=False):
+        for row in rows[rows["setting"] == setting].to_dict("records"):
+            label = row["label"]
+            y = list(order).index(label)
+            axes.errorbar(
+                row[metric],
+                y,
+                xerr=np.nan_to_num(row[f"{metric}_ci"]),
+                color=colors[label],
+                marker=MARKERS[y % len(MARKERS)],
+                markerfacecolor="white" if hollow(label) else colors[label],
+                markersize=6,
+                linestyle="",
+            )
+        axes.grid(axis="y", color="0.9")
+        axes.margins(x=0.12)
+        axes.set_axisbelow(True)
+        axes.set_title(setting.replace(", ", "\n", 1), fontsize="medium")
+    grid[0, 0].set_yticks(range(len(order)), order)
+    grid[0, 0].set_ylim(len(order) - 0.5, -0.5)
+    figure.supxlabel(METRIC_LABELS[metric], fontsize="medium")
     sns.despine(figure)
     return figure

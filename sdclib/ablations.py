@@ -1,0 +1,560 @@
+"""Which property of the calibration distribution matters: targets described, compared and related to results."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from sdclib.calibration import Beta, Binomial, CalibrationDistribution, Empirical, parse_calibration
+from sdclib.contributions import compared, difference_table, setting_name
+from sdclib.imbalance import contrast, share_above
+from sdclib.presets import EMPIRICAL, PRESETS
+from sdclib.tables import mean_interval, spelled
+
+__all__ = [
+    "DEFAULT",
+    "PROPERTIES",
+    "beta_grid",
+    "default_differences",
+    "held_out_gain",
+    "histogram_distribution",
+    "left_out_r2",
+    "mirror_pairs",
+    "paper_table",
+    "properties_table",
+    "rank_relation",
+    "regret",
+    "regret_table",
+    "relations",
+    "shape_contrasts",
+    "spread_ranges",
+    "spreads",
+    "target_family",
+    "target_label",
+    "target_properties",
+    "with_calibration",
+    "with_paper",
+]
+
+DEFAULT = str(PRESETS["release"].calibration)  # the paper's target and that of the authors' code
+PROPERTIES = {
+    "mean": "mean",
+    "std": "standard deviation",
+    "share_above": "share above 0",
+    "skewness": "skewness",
+    "kurtosis": "excess kurtosis",
+}
+N_QUANTILES = 100_000
+
+
+def target_properties(calibration: CalibrationDistribution) -> dict[str, float]:
+    """Describe a calibration distribution by the keys of `PROPERTIES`, from 100,000 of its quantiles.
+
+    Parameters
+    ----------
+    calibration : CalibrationDistribution
+
+    Returns
+    -------
+    dict
+        mean and std (cosine similarity), share_above (share of pairs that get a similarity above 0), skewness, and
+        kurtosis (excess: 0 for a Gaussian).
+    """
+    values = calibration.quantile((np.arange(N_QUANTILES) + 0.5) / N_QUANTILES)
+    return {
+        "mean": float(values.mean()),
+        "std": float(values.std()),
+        "share_above": share_above(calibration),
+        "skewness": float(stats.skew(values)),
+        "kurtosis": float(stats.kurtosis(values)),
+    }
+
+
+def histogram_distribution(histogram: pd.DataFrame) -> Empirical:
+    """Distribution of the similarities that a pair histogram counts, of positive and negative pairs together.
+
+    Parameters
+    ----------
+    histogram : DataFrame
+        similarity (ascending), positive, negative (pair counts), see `sdclib.evaluation.evaluate_codes`.
+
+    Raises
+    ------
+    ValueError
+        If the histogram counts no pair.
+    """
+    counts = (histogram["positive"] + histogram["negative"]).to_numpy(dtype=float)
+    if not counts.sum() > 0:
+        raise ValueError("histogram: expected at least one pair, got none")
+    middles = (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES
+    places = np.searchsorted(np.cumsum(counts) / counts.sum(), middles)
+    return Empirical(histogram["similarity"].to_numpy()[places.clip(max=len(counts) - 1)])
+
+
+def with_calibration(results: pd.DataFrame) -> pd.DataFrame:
+    """Keep the runs of SDC and make their calibration distribution their label.
+
+    Parameters
+    ----------
+    results : DataFrame
+        See `sdclib.tables.read_results`; runs of SDC that differ in data, code length, seed and target only.
+
+    Returns
+    -------
+    DataFrame
+        With ``label`` as `sdclib.calibration.parse_calibration` takes it, or "empirical".
+    """
+    kept = results[results["method"] == "sdc"]
+    parameters = [json.loads(text) for text in kept["parameters"]]
+    labels = [str(p.get("calibration", PRESETS[p.get("preset", "paper")].calibration)) for p in parameters]
+    return kept.assign(label=labels)
+
+
+def properties_table(
+    targets: Iterable[str], empirical: CalibrationDistribution | None = None
+) -> pd.DataFrame:
+    """Describe targets, a target a row and a property a column; see `target_properties`.
+
+    Parameters
+    ----------
+    targets : iterable of str
+    empirical : CalibrationDistribution, optional
+        What stands for "empirical".
+
+    Raises
+    ------
+    ValueError
+        If "empirical" is among the targets and nothing stands for it, or a target is unknown.
+    """
+    rows = {}
+    for target in dict.fromkeys(targets):
+        if target == EMPIRICAL and empirical is None:
+            raise ValueError(f"empirical: expected a distribution that stands for {target!r}, got None")
+        distribution = empirical if target == EMPIRICAL else parse_calibration(target)
+        assert distribution is not None
+        rows[target] = target_properties(distribution)
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("target")
+
+
+def target_family(target: str) -> str:
+    """Family of a target: "symmetric Beta", "asymmetric Beta" or "other"."""
+    distribution = None if target == EMPIRICAL else parse_calibration(target)
+    if not isinstance(distribution, Beta):
+        return "other"
+    return "symmetric Beta" if distribution.alpha == distribution.beta else "asymmetric Beta"
+
+
+def target_label(target: str, n_bits: int | None = None) -> str:
+    """Name a target for readers; with a code length, those matched to it by K.
+
+    ``beta(5, 5)`` is "Beta(5, 5)"; with 64 bits ``beta(31.5, 31.5)``, whose spread is that of 64 fair bits, is
+    "Beta matched to K" and ``binomial(64)`` "Binomial of K bits".
+    """
+    if target == EMPIRICAL:
+        return "Empirical"
+    distribution = parse_calibration(target)
+    if n_bits is not None and distribution == Beta((n_bits - 1) / 2, (n_bits - 1) / 2):
+        return "Beta matched to K"
+    if n_bits is not None and distribution == Binomial(n_bits):
+        return "Binomial of K bits"
+    return target.removeprefix("truncated_").capitalize()
+
+
+def beta_grid(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Lay a metric out over Beta(a, b), a (index) by b (columns), for the values of a and b that form a full grid.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        Of one data set and code length with targets as labels, see `sdclib.tables.summarise`.
+    metric : str
+
+    Raises
+    ------
+    ValueError
+        If no two values of a and b form a full grid.
+    """
+    cells = {}
+    for row in summary.to_dict("records"):
+        distribution = None if row["label"] == EMPIRICAL else parse_calibration(row["label"])
+        if isinstance(distribution, Beta):
+            cells[distribution.alpha, distribution.beta] = row[metric]
+    values = sorted({a for a, b in cells if a != b})
+    grid = pd.DataFrame([[cells.get((a, b), np.nan) for b in values] for a in values], values, values)
+    if len(values) < 2 or grid.isna().any(axis=None):
+        raise ValueError(f"summary: expected every Beta(a, b) with a and b of {values}, some are missing")
+    return grid.rename_axis("a").rename_axis(columns="b")
+
+
+def mirror_pairs(targets: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs of Beta(a, b), a < b, and Beta(b, a): alike in spread and tails, opposite in mean; lower mean first."""
+    betas = {
+        (distribution.alpha, distribution.beta): target
+        for target in targets
+        if target != EMPIRICAL and isinstance(distribution := parse_calibration(target), Beta)
+    }
+    return [(betas[a, b], betas[b, a]) for a, b in sorted(betas) if a < b and (b, a) in betas]
+
+
+def rank_relation(
+    x: ArrayLike, y: ArrayLike, n_samples: int = 10_000, seed: int = 0
+) -> tuple[float, float, float, float]:
+    """Spearman's rank correlation with a bootstrap interval and a permutation test.
+
+    Parameters
+    ----------
+    x, y : array-like, shapes (n,), n >= 4
+        One pair of values a target.
+    n_samples : int
+        Bootstrap samples (targets drawn with replacement), and permutations of `y`.
+    seed : int
+
+    Returns
+    -------
+    rho, low, high, p : float
+        Correlation, ends of the 95 % percentile interval, and the two-sided p-value; NaN where `x` or `y` is constant.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or hold fewer than four values.
+    """
+    first, second = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    if first.shape != second.shape or first.ndim != 1 or len(first) < 4:
+        raise ValueError(
+            f"x, y: expected shapes (n,) alike with n >= 4, got {first.shape} and {second.shape}"
+        )
+    rho = float(_rank_correlation(first[None], second[None])[0])
+    if np.isnan(rho):
+        return (np.nan,) * 4
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(len(first), size=(n_samples, len(first)))
+    low, high = np.nanquantile(_rank_correlation(first[rows], second[rows]), [0.025, 0.975])
+    shuffled = rng.permuted(np.tile(second, (n_samples, 1)), axis=1)
+    extreme = np.abs(_rank_correlation(np.tile(first, (n_samples, 1)), shuffled)) >= abs(rho) - 1e-12
+    return rho, float(low), float(high), float((1 + extreme.sum()) / (1 + n_samples))
+
+
+def _rank_correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rank correlation row by row; NaN where a row is constant."""
+    a, b = (stats.rankdata(values, axis=1) for values in (x, y))
+    a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
+    scale = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    return (a * b).sum(axis=1) / np.where(scale > 0, scale, np.nan)
+
+
+def left_out_r2(properties: ArrayLike, values: ArrayLike) -> float:
+    r"""Tell how well properties predict the value of a target that was left out of the fit.
+
+    A curve of second degree in every property is fitted by least squares to all targets but one, for each in turn:
+
+    .. math:: R^2 = 1 - \frac{\sum_i (y_i - \hat y_{-i})^2}{\sum_i (y_i - \bar y_{-i})^2}
+
+    Parameters
+    ----------
+    properties : array-like, shape (n, n_properties)
+    values : array-like, shape (n,)
+
+    Returns
+    -------
+    float
+        1 for perfect prediction; 0 and less where the mean of the others does as well or better.
+
+    Raises
+    ------
+    ValueError
+        If there are not at least two more targets than coefficients.
+    """
+    x, y = np.asarray(properties, dtype=float), np.asarray(values, dtype=float)
+    if x.ndim != 2 or y.shape != x.shape[:1] or len(y) < 2 * x.shape[1] + 3:
+        raise ValueError(
+            f"properties, values: expected shapes (n, n_properties) and (n,) with n >= 2 n_properties + 3, "
+            f"got {x.shape} and {y.shape}"
+        )
+    scaled = (x - x.mean(axis=0)) / x.std(axis=0)
+    design = np.column_stack([np.ones(len(y)), scaled, scaled**2])
+    # Left-out residuals of least squares: residual / (1 - leverage).
+    hat = design @ np.linalg.pinv(design)
+    left_out = (y - hat @ y) / (1 - np.diag(hat))
+    by_mean = (y - y.mean()) * len(y) / (len(y) - 1)
+    return float(1 - (left_out**2).sum() / (by_mean**2).sum())
+
+
+def relations(
+    properties: pd.DataFrame, values: pd.Series, together: Sequence[Sequence[str]] = ()
+) -> pd.DataFrame:
+    """Relate every property of targets with a result: `rank_relation` and `left_out_r2`.
+
+    Parameters
+    ----------
+    properties : DataFrame
+        See `properties_table`.
+    values : Series
+        By target; targets without a value are left out.
+    together : sequence of sequences of str
+        Properties that predict together; they have no rank correlation.
+
+    Returns
+    -------
+    DataFrame
+        Index: names of the properties; columns rho, low, high, p, r2.
+    """
+    known = properties.loc[[target for target in properties.index if target in values.index]]
+    y = values.loc[known.index]
+    rows: dict[str, tuple[float, ...]] = {}
+    for name, label in PROPERTIES.items():
+        rows[label] = (*rank_relation(known[name].round(4), y), left_out_r2(known[[name]], y))
+    for names in together:
+        label = " and ".join(PROPERTIES[name] for name in names)
+        rows[label] = (*[np.nan] * 4, left_out_r2(known[list(names)], y))
+    columns = ["rho", "low", "high", "p", "r2"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("property")
+
+
+def _by_setting(table: pd.DataFrame) -> Iterator[tuple[str, int, pd.DataFrame]]:
+    """Give data set, code length and rows of each setting, in the table's order."""
+    for data, n_bits in table[["data", "n_bits"]].drop_duplicates().itertuples(index=False):
+        yield str(data), int(n_bits), table[(table["data"] == data) & (table["n_bits"] == n_bits)]
+
+
+def default_differences(summary: pd.DataFrame, default: str = DEFAULT) -> pd.DataFrame:
+    """Take expected mAP of the default from that of each target, a target a row and a setting a column.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        With targets as labels, see `sdclib.tables.summarise`.
+    default : str
+
+    Returns
+    -------
+    DataFrame
+        Points; index names of `target_label`, columns settings, NaN where a target did not run; in the
+        order of the setting that has most targets, best first.
+    """
+    rows = {}
+    for data, n_bits, group in _by_setting(summary):
+        means = group.set_index("label")["map_expected"].to_dict()
+        rows[setting_name(data, n_bits)] = {
+            target_label(str(target), n_bits): mean - means[default] for target, mean in means.items()
+        }
+    table = pd.DataFrame(rows)
+    fullest = table[table.count().idxmax()]
+    return table.loc[fullest.sort_values(ascending=False).index].rename_axis("target")
+
+
+def regret(results: pd.DataFrame, default: str = DEFAULT) -> pd.DataFrame:
+    """Tell how far the default target is below the best one in each setting.
+
+    The best target is the one with the highest mean on the very queries that measure it, so its lead is flattered;
+    `held_out_gain` is the honest figure.
+
+    Parameters
+    ----------
+    results : DataFrame
+        See `with_calibration`.
+    default : str
+
+    Returns
+    -------
+    DataFrame
+        One row a setting: data, n_bits, setting, targets (number), best, mean, low, high (best less default in points,
+        Welch's 95 % interval; zeros where the default is best).
+    """
+    rows = []
+    for data, n_bits, group in _by_setting(results):
+        values = {t: 100 * g["map_expected"].to_numpy() for t, g in group.groupby("label", sort=False)}
+        best = max(values, key=lambda target: values[target].mean())
+        interval = (0.0, 0.0, 0.0) if best == default else contrast([values[best], values[default]], [1, -1])
+        rows.append((data, n_bits, setting_name(data, n_bits), len(values), best, *interval))
+    return pd.DataFrame(rows, columns=["data", "n_bits", "setting", "targets", "best", "mean", "low", "high"])
+
+
+def held_out_gain(results: pd.DataFrame, default: str = DEFAULT) -> pd.DataFrame:
+    """Choose the target on all seeds but one and measure it on that one, for each seed in turn.
+
+    Candidates of a seed are the targets that have it and at least one other. What is held out is the seed of the
+    training, not the queries.
+
+    Parameters
+    ----------
+    results : DataFrame
+        See `with_calibration`.
+    default : str
+
+    Returns
+    -------
+    DataFrame
+        One row a setting and seed: data, n_bits, setting, seed, chosen, gain (chosen less default, points).
+    """
+    rows = []
+    for data, n_bits, group in _by_setting(results):
+        table = 100 * group.pivot_table(index="label", columns="seed", values="map_expected")
+        means = table.to_dict()
+        for seed, measured in means.items():
+            others = table[table[seed].notna()].drop(columns=seed).mean(axis=1).dropna()
+            chosen = str(others.idxmax())
+            gain = measured[chosen] - measured[default]
+            rows.append((data, n_bits, setting_name(data, n_bits), seed, chosen, gain))
+    return pd.DataFrame(rows, columns=["data", "n_bits", "setting", "seed", "chosen", "gain"])
+
+
+def regret_table(found: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:
+    """Spell `regret` and `held_out_gain` out, a setting a row.
+
+    Parameters
+    ----------
+    found, gains : DataFrame
+        What the two return for the same results.
+    """
+    best = [
+        target_label(target, n_bits) for target, n_bits in zip(found["best"], found["n_bits"], strict=True)
+    ]
+    table = difference_table(found.assign(what="best less default"), "what")
+    table.insert(0, "best", best)
+    held_out = [
+        spelled(*mean_interval(gains["gain"][gains["setting"] == setting])) for setting in table.index
+    ]
+    return table.assign(**{"gain, seed held out": held_out})
+
+
+def shape_contrasts(results: pd.DataFrame, default: str = DEFAULT) -> pd.DataFrame:
+    """Compare targets that differ in one thing: tails at the default's spread, spread matched to K, steps at that.
+
+    Parameters
+    ----------
+    results : DataFrame
+        See `with_calibration`.
+    default : str
+
+    Returns
+    -------
+    DataFrame
+        contrast ("Gaussian", "Laplace", "matched to K", "binomial", "empirical") and the columns of
+        `sdclib.contributions.compared`. "binomial" is less the Beta matched to K, all others are less the default.
+    """
+    tables = []
+    for n_bits in results["n_bits"].unique():
+        group = results[results["n_bits"] == n_bits]
+        matched = str(Beta((n_bits - 1) / 2, (n_bits - 1) / 2))
+        pairs = {
+            "Gaussian": ("truncated_gaussian(0, 0.3)", default),
+            "Laplace": ("truncated_laplace(0, 0.21)", default),
+            "matched to K": (matched, default),
+            "binomial": (str(Binomial(n_bits)), matched),
+            "empirical": (EMPIRICAL, default),
+        }
+        for name, pair in pairs.items():
+            tables.append(compared(group, [pair]).assign(contrast=name))
+    return pd.concat([table for table in tables if len(table)], ignore_index=True)
+
+
+def with_paper(summary: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
+    """Put the paper's ablation of targets and this study's into one table.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        With targets as labels, see `sdclib.tables.summarise`.
+    paper : DataFrame
+        ``results/paper.csv``: data, n_bits, calibration, contrastive, percent.
+
+    Returns
+    -------
+    DataFrame
+        source ("paper" or "this study"), setting, target (as `sdclib.calibration.parse_calibration` takes it), percent,
+        ci (half of the 95 % interval; NaN for the paper, which gives none).
+
+    Raises
+    ------
+    ValueError
+        If the paper's table has a target that is not known here.
+    """
+    rows = []
+    for row in paper[paper["contrastive"] == "no"].to_dict("records"):
+        setting, target = setting_name(row["data"], row["n_bits"]), _paper_target(row["calibration"])
+        rows.append(("paper", setting, target, row["percent"], np.nan))
+    for row in summary.to_dict("records"):
+        percent, half = row["map_expected"], row["map_expected_ci"]
+        rows.append(("this study", setting_name(row["data"], row["n_bits"]), row["label"], percent, half))
+    return pd.DataFrame(rows, columns=["source", "setting", "target", "percent", "ci"])
+
+
+def _paper_target(name: str) -> str:
+    """Spell a target of the paper's table as `sdclib.calibration.parse_calibration` takes it."""
+    gaussian = re.fullmatch(r"Gaussian N\((.+)\) on \[-1, 1\]", name)
+    return str(parse_calibration(f"truncated_gaussian({gaussian[1]})" if gaussian else name.lower()))
+
+
+def paper_table(both: pd.DataFrame) -> pd.DataFrame:
+    """Spell `with_paper` out for the paper's targets: a target a row, a setting a column; percent.
+
+    Columns of the paper begin with "paper: ".
+    """
+    theirs = both[both["source"] == "paper"]
+    named = both["setting"].where(both["source"] != "paper", "paper: " + both["setting"])
+    cells = both.assign(
+        column=named,
+        name=[target_label(target) for target in both["target"]],
+        cell=[spelled(*pair) for pair in both[["percent", "ci"]].itertuples(index=False)],
+    )
+    table = cells.pivot_table(index="name", columns="column", values="cell", aggfunc="first").fillna("")
+    rows = [target_label(target) for target in theirs["target"].unique()]
+    return table.reindex(index=rows, columns=named.unique()).rename_axis("target").rename_axis(columns=None)
+
+
+def spreads(both: pd.DataFrame, default: str = DEFAULT) -> dict[str, dict[str, pd.DataFrame]]:
+    """Give the symmetric Betas of `with_paper` by source and setting: std, difference from the default, ci.
+
+    Parameters
+    ----------
+    both : DataFrame
+        See `with_paper`.
+    default : str
+
+    Returns
+    -------
+    dict of dict of DataFrame
+        Index target; std (of the target), difference (points), ci (of the mean, points).
+    """
+    symmetric = both[[target_family(target) == "symmetric Beta" for target in both["target"]]]
+    std = properties_table(symmetric["target"])["std"]
+    found: dict[str, dict[str, pd.DataFrame]] = {}
+    for source, setting in symmetric[["source", "setting"]].drop_duplicates().itertuples(index=False):
+        here = (symmetric["source"] == source) & (symmetric["setting"] == setting)
+        table = symmetric[here].set_index("target")
+        table = table.assign(std=std, difference=table["percent"] - table.loc[default, "percent"])
+        found.setdefault(source, {})[setting] = table[["std", "difference", "ci"]].sort_values("std")
+    return found
+
+
+def spread_ranges(
+    both: pd.DataFrame, narrow: str = "beta(10, 10)", wide: str = "beta(0.5, 0.5)", default: str = DEFAULT
+) -> pd.DataFrame:
+    """Find the best symmetric Beta of each source and setting, and what a narrow and a wide one lose or gain.
+
+    Parameters
+    ----------
+    both : DataFrame
+        See `with_paper`.
+    narrow, wide, default : str
+        Targets; NaN where a setting does not have one.
+
+    Returns
+    -------
+    DataFrame
+        source, setting, best (see `target_label`), std (of the best), narrow and wide (less the default, points).
+    """
+    rows = []
+    for source, settings in spreads(both, default).items():
+        for setting, table in settings.items():
+            best = str(table["difference"].idxmax())
+            ends = (table["difference"].get(target, np.nan) for target in (narrow, wide))
+            rows.append((source, setting, target_label(best), table["std"][best], *ends))
+    return pd.DataFrame(rows, columns=["source", "setting", "best", "std", "narrow", "wide"])

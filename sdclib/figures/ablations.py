@@ -1,0 +1,180 @@
+"""Calibration distributions: what targets come to, by their values and by their properties."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sdclib.ablations import PROPERTIES, target_family
+from sdclib.figures.style import MARKERS
+
+__all__ = [
+    "plot_beta_grids",
+    "plot_properties",
+    "plot_reached",
+    "plot_spread",
+    "plot_target_differences",
+]
+
+# Okabe and Ito's palette
+FAMILIES = {
+    "symmetric Beta": ("#0072B2", "o"),
+    "asymmetric Beta": ("#D55E00", "D"),
+    "other": ("#009E73", "s"),
+}
+SETTING_COLORS = ("#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#000000")
+
+
+def plot_beta_grids(grids: Mapping[str, pd.DataFrame]) -> Figure:
+    """Heat maps over Beta(a, b), one panel a metric.
+
+    Parameters
+    ----------
+    grids : mapping of str to DataFrame
+        By the panel's title; see `sdclib.ablations.beta_grid`.
+    """
+    figure, axes = plt.subplots(
+        1, len(grids), figsize=(3.4 * len(grids), 3.3), squeeze=False, layout="constrained"
+    )
+    for panel, (title, grid) in zip(axes.flat, grids.items(), strict=True):
+        shown = grid.iloc[::-1]
+        sns.heatmap(shown, ax=panel, annot=True, fmt=".1f", cmap="cividis", cbar=False, square=True)
+        panel.set_xticklabels([f"{value:g}" for value in shown.columns])
+        panel.set_yticklabels([f"{value:g}" for value in shown.index], rotation=0)
+        panel.set(title=title, xlabel="b", ylabel="a")
+    return figure
+
+
+def plot_target_differences(differences: pd.DataFrame) -> Figure:
+    """Heat map of targets by settings: expected mAP less that of the default target.
+
+    Parameters
+    ----------
+    differences : DataFrame
+        Points; see `sdclib.ablations.default_differences`. Targets that did not run stay white.
+    """
+    size = 2 + 1.2 * differences.shape[1], 0.29 * len(differences) + 1.1
+    figure, axes = plt.subplots(figsize=size, layout="constrained")
+    limit = float(np.nanmax(np.abs(differences.to_numpy(dtype=float))))
+    shown = differences.set_axis(
+        [str(name).replace(" (", "\n(").replace(", ", "\n") for name in differences], axis=1
+    )
+    sns.heatmap(
+        shown, ax=axes, annot=True, fmt="+.1f", cmap="RdBu", center=0, vmin=-limit, vmax=limit, cbar=False
+    )
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.set(xlabel="", ylabel="")
+    return figure
+
+
+def plot_spread(spreads: Mapping[str, Mapping[str, pd.DataFrame]], lowest: float | None = None) -> Figure:
+    """Show mAP against the standard deviation of symmetric targets, one panel a source and one line a setting.
+
+    Parameters
+    ----------
+    spreads : mapping of str to mapping of str to DataFrame
+        By the panel's title, then by the setting's name: std (of the target), difference (from the default target,
+        points), ci (half interval of the mean, NaN where there is none).
+    lowest : float, optional
+        Lower end of the vertical axis; lines that go on below it leave the panel.
+    """
+    size = 3.5 * len(spreads), 4.2
+    figure, grid = plt.subplots(
+        1, len(spreads), figsize=size, squeeze=False, sharex=True, sharey=True, layout="constrained"
+    )
+    for axes, (title, settings) in zip(grid.flat, spreads.items(), strict=True):
+        for i, (setting, rows) in enumerate(settings.items()):
+            ordered = rows.sort_values("std")
+            axes.errorbar(
+                ordered["std"],
+                ordered["difference"],
+                yerr=np.nan_to_num(ordered["ci"]),
+                color=SETTING_COLORS[i],
+                marker=MARKERS[i],
+                markersize=5,
+                linewidth=1.2,
+                label=setting,
+            )
+        axes.axhline(0, color="0.7", linewidth=1, zorder=0)
+        axes.set_title(title)
+        axes.set_xlabel("standard deviation of the target")
+        axes.legend(frameon=False, fontsize="small", loc="lower left")
+    grid.flat[0].set_ylim(lowest, None)
+    grid.flat[0].set_ylabel("mAP less that of Beta(5, 5) (points)")
+    sns.despine(figure)
+    return figure
+
+
+def plot_properties(
+    table: pd.DataFrame, runs: pd.DataFrame, names: Mapping[str, float | None], metric: str = "map_expected"
+) -> Figure:
+    """Scatter expected mAP against properties of the target, one panel a property and one point a target.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Index: targets; their properties, see `sdclib.ablations.properties_table`; the metric's mean in percent.
+    runs : DataFrame
+        label (the target) and the metric in [0, 1]: the runs that the means are of, drawn as small dots.
+    names : mapping of str to float or None
+        Properties to show; where a value is given, a vertical line marks it.
+    metric : str
+    """
+    n_rows = -(-len(names) // 2)
+    figure, grid = plt.subplots(
+        n_rows, 2, figsize=(7, 2.6 * n_rows + 0.3), squeeze=False, sharey=True, layout="constrained"
+    )
+    for axes, (name, mark) in zip(grid.flat, names.items(), strict=False):
+        axes.plot(
+            runs["label"].map(table[name]), 100 * runs[metric], ".", color="0.6", markersize=4, zorder=1
+        )
+        _points(axes, table, name, metric)
+        if mark is not None:
+            axes.axvline(mark, color="0.4", linewidth=1, linestyle="--", zorder=0)
+        axes.set_xlabel(f"{PROPERTIES[name]} of the target")
+    for axes in grid.flat[len(names) :]:
+        axes.remove()
+    for row in grid:
+        row[0].set_ylabel("expected mAP@R (%)")
+    _families(figure, grid.flat[0])
+    return figure
+
+
+def plot_reached(table: pd.DataFrame) -> Figure:
+    """Show mean and standard deviation of code similarities against those of the target; the line is where they agree.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Index: targets; mean and std of the target, all_mean and all_std of query-database pairs of codes, in percent.
+    """
+    shown = table.assign(all_mean=table["all_mean"] / 100, all_std=table["all_std"] / 100)
+    figure, grid = plt.subplots(1, 2, figsize=(7, 3.3), layout="constrained")
+    for axes, wanted, reached in zip(grid, ("mean", "std"), ("all_mean", "all_std"), strict=True):
+        _points(axes, shown, wanted, reached)
+        ends = [min(shown[wanted].min(), shown[reached].min()), shown[[wanted, reached]].max(axis=None)]
+        axes.plot(ends, ends, color="0.6", linewidth=1, zorder=0)
+        axes.set(xlabel=f"{PROPERTIES[wanted]} of the target", ylabel=f"{PROPERTIES[wanted]} of the codes")
+    _families(figure, grid[0])
+    return figure
+
+
+def _points(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
+    """Draw one point a target, coloured by its family."""
+    families = np.array([target_family(target) for target in table.index])
+    for family, (color, marker) in FAMILIES.items():
+        rows = table[families == family]
+        axes.plot(rows[x], rows[y], color=color, marker=marker, markersize=6, linestyle="", label=family)
+
+
+def _families(figure: Figure, axes: Axes) -> None:
+    """Put the legend of `_points` above all panels."""
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
+    sns.despine(figure)

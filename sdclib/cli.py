@@ -228,7 +228,7 @@ def _read_codes(path: Path, hasher: BaseHasher, database: NDArray[Any]) -> NDArr
         raise ValueError(
             f"{path}: expected packed codes, uint8 of shape {shape}, got {codes.dtype} of {codes.shape}"
         )
-    bits = hasher.transform(check_features(database[:1000], "database", n_features=hasher.n_features_in_))
+    bits = hasher.transform(take_rows(database, np.arange(min(1000, len(database)))))
     first = np.asarray(codes[:1000])
     if _agreement(first, pack_bits(bits)) < SAME_CODES:
         swapped = _agreement(first, pack_bits(bits, "big")) >= SAME_CODES

@@ -56,6 +56,7 @@ SET_NAMES = {
     "cifar10/efficientnet-lite0": "CIFAR-10",
     "caltech101/efficientnet-lite0": "Caltech-101",
     "corel5k/efficientnet-lite0": "Corel-5k",
+    "coil20/efficientnet-lite0": "COIL-20",
 }
 TARGET_NAMES = {
     "cosine": "cosine as it is",

@@ -22,7 +22,6 @@ __all__ = [
     "spelled_verdict",
 ]
 
-LABELS = SET_NAMES | {"coil20/efficientnet-lite0": "COIL-20"}
 
 
 def bias_table(results: pd.DataFrame, first: str, second: str, n_bits: int) -> pd.DataFrame:
@@ -70,7 +69,7 @@ def bias_table(results: pd.DataFrame, first: str, second: str, n_bits: int) -> p
             ("drop", difference(group, second, first, n_bits, "intersection")),
         ):
             row[name], row[f"{name}_low"], row[f"{name}_high"] = triple
-        rows[LABELS.get(str(data), str(data))] = row
+        rows[SET_NAMES.get(str(data), str(data))] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("set")
 
 

@@ -18,6 +18,7 @@ from sdclib.experiment import COSINE, RunSpec
 from sdclib.features import FeatureSet
 from sdclib.longtail import class_sizes, parse_longtail
 from sdclib.metrics import mean_average_precision
+from sdclib.metrics.relevance import Relevant
 from sdclib.records import collect_records, read_codes, runs_folder
 from sdclib.tables import mean_interval, method_label, spelled
 
@@ -37,10 +38,12 @@ __all__ = [
     "contrast_rows",
     "in_order",
     "mean_by_size",
+    "over_queries",
     "share_above",
     "size_contrasts",
     "tail_contrasts",
     "tail_name",
+    "unseen_precision",
 ]
 
 SIZE_GROUPS = ("head", "middle", "tail")
@@ -73,22 +76,74 @@ def class_precision(
         If the labels are others, or codes and features do not fit.
     """
     sizes = class_sizes(features)
-    values = mean_average_precision(
-        query_codes,
-        database_codes,
-        features.relevant,
-        top_k=features.top_k,
-        denominator=features.denominator,
-        per_query=True,
-    )
+    values = _precision(query_codes, database_codes, features.relevant, features)
     table = pd.DataFrame({"class": features.query_labels, "map_expected": values})
     table = table.groupby("class")["map_expected"].agg(n_query="size", map_expected="mean").reset_index()
     table.insert(1, "n_train", [sizes.get(label, 0) for label in table["class"]])
     return table
 
 
+def unseen_precision(
+    query_codes: NDArray[np.uint8],
+    database_codes: NDArray[np.uint8],
+    features: FeatureSet,
+    trained: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Measure expected mAP@R of the queries of each class on a database without certain rows.
+
+    Training rows lie in the database, so a longer tail leaves fewer of its images seen in training. On what is left
+    after the training rows of the whole set are taken out, all long tails of it are ranked on the same images, unseen.
+
+    Parameters
+    ----------
+    query_codes, database_codes, features
+        As in `class_precision`.
+    trained : ndarray, shape (n,), int64
+        Rows of the database to leave out.
+
+    Returns
+    -------
+    ndarray, shape (n_classes,)
+        In the order of `class_precision`, in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If fewer than R rows are left.
+    """
+    kept = np.setdiff1d(np.arange(len(database_codes)), trained)
+    if len(kept) < features.top_k:
+        raise ValueError(
+            f"trained: expected at least R = {features.top_k} other rows in the database, found {len(kept)}"
+        )
+    relevant = features.query_labels, features.database_labels[kept]
+    values = _precision(query_codes, database_codes[kept], relevant, features)
+    return np.array(
+        [values[features.query_labels == label].mean() for label in np.unique(features.query_labels)]
+    )
+
+
+def _precision(
+    query_codes: NDArray[np.uint8],
+    database_codes: NDArray[np.uint8],
+    relevant: Relevant,
+    features: FeatureSet,
+) -> NDArray[np.float64]:
+    """Measure expected average precision of each query, by the set's protocol."""
+    return np.asarray(
+        mean_average_precision(
+            query_codes,
+            database_codes,
+            relevant,
+            top_k=features.top_k,
+            denominator=features.denominator,
+            per_query=True,
+        )
+    )
+
+
 def collect_classes(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | None = None) -> pd.DataFrame:
-    """Collect `class_precision` of all runs on long-tailed sets that made codes, from the codes of their records.
+    """Collect precision by class of all runs on long-tailed sets that made codes, from the codes of their records.
 
     Parameters
     ----------
@@ -100,8 +155,9 @@ def collect_classes(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | Non
     Returns
     -------
     DataFrame
-        One row a run and class: id, data, method, n_bits, seed, parameters, top_k, class, n_train, n_query,
-        map_expected, commit, code_sha256, data_sha256, machine; as in `sdclib.records.collect_records`.
+        One row a run and class: id, data, method, n_bits, seed, parameters, top_k; class, n_train, n_query,
+        map_expected (see `class_precision`), map_unseen (see `unseen_precision`; without the training rows of ratio
+        1); commit, code_sha256, data_sha256, machine; as in `sdclib.records.collect_records`.
 
     Raises
     ------
@@ -111,15 +167,18 @@ def collect_classes(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | Non
         If no run is on a long-tailed set.
     """
     folder = Path(runs_folder() if runs is None else runs)
-    loaded: dict[str, FeatureSet] = {}
+    loaded: dict[str, tuple[FeatureSet, NDArray[np.int64]]] = {}
     tables = []
     for spec in specs:
-        if spec.method == COSINE or parse_longtail(spec.data) is None:
+        parts = parse_longtail(spec.data)
+        if spec.method == COSINE or parts is None:
             continue
-        if spec.data not in loaded:
-            loaded = {spec.data: load_features(spec.data)}  # one at a time: runs come set by set
-        run = collect_records([spec], folder)
-        by_class = class_precision(*read_codes(folder / spec.id), loaded[spec.data])
+        if spec.data not in loaded:  # one at a time: runs come set by set
+            loaded = {spec.data: (load_features(spec.data), load_features(parts[0]).train_index)}
+        features, trained = loaded[spec.data]
+        run, codes = collect_records([spec], folder), read_codes(folder / spec.id)
+        by_class = class_precision(*codes, features)
+        by_class["map_unseen"] = unseen_precision(*codes, features, trained)
         tables.append(run[RUN].merge(by_class, how="cross").merge(run[ORIGIN], how="cross"))
     if not tables:
         raise ValueError("specs: expected runs on long-tailed sets such as NAME+longtail-50, got none")
@@ -176,20 +235,39 @@ def mean_by_size(classes: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row a run and group, with the run's columns, ``group``, ``n_classes``, ``n_train`` (a class, mean) and
-        ``map_expected`` (mean).
+        One row a run and group, with the run's columns, ``group``, ``n_classes``, ``n_train`` (a class, mean),
+        ``map_expected`` and, where it is there, ``map_unseen`` (means).
     """
     names = np.unique(classes["class"])
     third = round(len(names) / 3)
     groups = np.full(len(names), SIZE_GROUPS[1], dtype=object)
     groups[:third], groups[len(names) - third :] = SIZE_GROUPS[0], SIZE_GROUPS[2]
-    run = [name for name in classes if name not in ("class", "n_train", "n_query", "map_expected")]
+    metrics = {name: (name, "mean") for name in ("map_expected", "map_unseen") if name in classes}
+    run = [name for name in classes if name not in ("class", "n_train", "n_query", *metrics)]
     grouped = classes.assign(group=classes["class"].map(dict(zip(names, groups, strict=True)))).groupby(
         [*run, "group"], sort=False, dropna=False
     )
-    return grouped.agg(
-        n_classes=("class", "nunique"), n_train=("n_train", "mean"), map_expected=("map_expected", "mean")
-    ).reset_index()
+    return grouped.agg(n_classes=("class", "nunique"), n_train=("n_train", "mean"), **metrics).reset_index()
+
+
+def over_queries(classes: pd.DataFrame) -> pd.DataFrame:
+    """Mean over all queries of each run, from those of its classes.
+
+    Parameters
+    ----------
+    classes : DataFrame
+        See `collect_classes`.
+
+    Returns
+    -------
+    DataFrame
+        One row a run, with the run's columns, map_expected and map_unseen.
+    """
+    metrics = ["map_expected", "map_unseen"]
+    run = [name for name in classes if name not in ("class", "n_train", "n_query", *metrics)]
+    weighted = classes.assign(**{name: classes[name] * classes["n_query"] for name in metrics})
+    sums = weighted.groupby(run, sort=False, dropna=False)[[*metrics, "n_query"]].sum()
+    return sums[metrics].div(sums["n_query"], axis=0).reset_index()
 
 
 def contrast(groups: Sequence[ArrayLike], weights: Sequence[float]) -> tuple[float, float, float]:
@@ -307,7 +385,11 @@ def contrast_rows(contrasts: pd.DataFrame, whats: Sequence[str]) -> pd.DataFrame
 
 
 def size_contrasts(
-    classes: pd.DataFrame, ratio: float, what: str = "imbalance", reference: str | None = None
+    classes: pd.DataFrame,
+    ratio: float,
+    what: str = "imbalance",
+    reference: str | None = None,
+    metric: str = "map_expected",
 ) -> pd.DataFrame:
     """Tell what imbalance changes for head, middle and tail: the long tail less the control, the same classes in both.
 
@@ -320,6 +402,8 @@ def size_contrasts(
         Which contrast of `tail_contrasts`.
     reference : str, optional
         As there.
+    metric : str
+        map_expected or map_unseen.
 
     Returns
     -------
@@ -329,7 +413,7 @@ def size_contrasts(
     groups = mean_by_size(add_ratios(classes))
     tables = [
         contrast_rows(
-            tail_contrasts(groups[groups["group"] == group], ratio, reference=reference), [what]
+            tail_contrasts(groups[groups["group"] == group], ratio, metric, reference), [what]
         ).assign(group=group)
         for group in SIZE_GROUPS
     ]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,13 +17,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from sklearn.exceptions import NotFittedError
 
 import sdclib.cli
-from sdclib.checks import check_features
 from sdclib.cli import main
 from sdclib.codes import binarize, pack_codes
 from sdclib.embeddings import nearest_neighbours
-from sdclib.encoding import encode, load_hasher, pack_bits
+from sdclib.encoding import encode, load_hasher, pack_bits, pack_precision, take_rows
+from sdclib.export import to_faiss
 from sdclib.index import HammingIndex
 from sdclib.methods import ITQHasher, SDCHasher
 from sdclib.provenance import PROJECT_ROOT
@@ -123,19 +127,31 @@ def test_little_is_the_order_of_faiss_and_big_that_of_a_plain_packbits() -> None
     assert big[3, 0] - other[3, 0] == 1 << (7 - 5)
 
 
+@pytest.mark.parametrize("precision", ["sdc", "ubinary", "binary"])
+def test_encode_by_precision(folder: Path, precision: str, capsys: pytest.CaptureFixture[str]) -> None:
+    out, model = folder / "codes.npy", folder / "model"
+    assert run("encode", model, folder / "data.npy", "--out", out, "--precision", precision, "--quiet") == 0
+    assert f"300 codes of 20 bits in 3 bytes, {precision}" in capsys.readouterr().out
+    codes, bits = np.load(out), load_hasher(model).transform(rows())
+    np.testing.assert_array_equal(codes, pack_precision(bits, precision))
+    assert codes.dtype == (np.int8 if precision == "binary" else np.uint8)
+
+
 def test_encode_in_blocks_of_a_memory_map(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
-
-    def counted(features: Any, *arguments: Any, **more: Any) -> NDArray[np.float32]:
-        read.append(len(features))
-        return check_features(features, *arguments, **more)
-
-    monkeypatch.setattr("sdclib.encoding.check_features", counted)
     hasher = load_hasher(folder / "model")
+    continuous_codes = hasher._continuous_codes
+
+    def counted(block: NDArray[np.float32]) -> NDArray[np.float32]:
+        read.append(len(block))
+        return continuous_codes(block)
+
+    monkeypatch.setattr(hasher, "_continuous_codes", counted)
     vectors = read_vectors(folder / "data.npy").vectors
     assert isinstance(vectors, np.memmap)
-    np.testing.assert_array_equal(encode(hasher, vectors, block_bytes=4 * 24 * 70), hasher.pack(rows()))
+    codes = encode(hasher, vectors, block_bytes=4 * 24 * 70)
     assert read == [70, 70, 70, 70, 20]
+    np.testing.assert_array_equal(codes, hasher.pack(rows()))
     np.testing.assert_array_equal(encode(hasher, vectors, block_bytes=1)[:5], hasher.pack(rows())[:5])
     bad = rows()
     bad[145, 0] = np.nan
@@ -147,6 +163,101 @@ def test_encode_in_blocks_of_a_memory_map(folder: Path, monkeypatch: pytest.Monk
         ValueError, match=r"vectors: expected vectors of shape \(n, d\), neither 0, got \(0, 24\)"
     ):
         encode(hasher, np.empty((0, 24)))
+    with pytest.raises(NotFittedError):
+        encode(ITQHasher(8), rows())
+
+
+@pytest.mark.parametrize(
+    "kind", ["float16", "float64", ">f4", "int32", "fortran", "every second", "read-only"]
+)
+def test_encode_other_arrays(folder: Path, kind: str) -> None:
+    hasher = load_hasher(folder / "model")
+    values: NDArray[Any] = np.round(rows() * 100)
+    if kind == "fortran":
+        values = np.asfortranarray(values)
+    elif kind == "every second":
+        values = values[::2]
+    elif kind == "read-only":
+        values.flags.writeable = False
+    else:
+        values = values.astype(kind)
+    expected = hasher.pack(values)
+    np.testing.assert_array_equal(encode(hasher, values, block_bytes=4 * 24 * 70), expected)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e38, 0.0])
+def test_encode_refuses_what_transform_refuses(folder: Path, value: float) -> None:
+    hasher = load_hasher(folder / "model")
+    bad = rows()
+    bad[250] = value
+    with pytest.raises(ValueError, match="X: expected ") as refused:
+        hasher.transform(bad[210:])
+    with pytest.raises(ValueError, match="vectors, rows from 210 on: ") as found:
+        encode(hasher, bad, block_bytes=4 * 24 * 70)
+    what = str(refused.value).removeprefix("X: ").partition(", got")[0]
+    assert what in str(found.value)
+
+
+def test_rows_of_a_map_are_copied(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = read_vectors(folder / "data.npy").vectors
+    monkeypatch.setattr("sdclib.encoding.READ_BYTES", 1 << 20)
+    chosen = np.arange(0, 300, 7)
+    taken = take_rows(vectors, chosen)
+    np.testing.assert_array_equal(taken, rows()[chosen])
+    assert (type(taken), taken.dtype) == (np.ndarray, np.float32)
+    copied = np.load(folder / "data.npy", mmap_mode="c")  # changes that are in memory alone are kept
+    copied[14] = 3
+    assert (take_rows(copied, [14, 15])[0] == 3).all()
+    assert (take_rows(copied, [14])[0] == 3).all()
+
+
+LARGE = """
+import re, sys
+from pathlib import Path
+from sdclib.cli import main
+
+def peak():  # of this program; what getrusage says begins with what its parent had
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024 / 1e6
+
+vectors, model, codes = sys.argv[1:]
+imports = peak()
+options = ["--method", "lsh", "--n-bits", "8", "--train-rows", "20", "--quiet"]
+assert main(["fit", vectors, "--out", model, *options]) == 0
+fit = peak()
+assert main(["encode", model, vectors, "--out", codes, "--quiet"]) == 0
+print(imports, fit - imports, peak() - imports)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="peak memory is read from /proc")
+def test_memory_is_bounded_whatever_the_file_has(tmp_path: Path) -> None:
+    # 2 GB, of which one page a row is on the disk.
+    n, d, path = 2048, 1 << 18, tmp_path / "large.npy"
+    with path.open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (n, d)}
+        np.lib.format.write_array_header_1_0(file, header)
+        start = file.tell()
+        for row in range(n):
+            file.seek(start + 4 * d * row)
+            file.write(np.float32(1 if row % 3 else -1).tobytes())
+        file.truncate(start + 4 * d * n)
+    assert path.stat().st_size > 2e9
+    arguments = [path, tmp_path / "model", tmp_path / "codes.npy"]
+    ran = subprocess.run(
+        [sys.executable, "-c", LARGE, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert "learned from 20 of 2,048 vectors" in ran.stdout
+    _, of_fit, of_all = map(float, ran.stdout.splitlines()[-1].split())
+    assert of_fit < 250
+    assert of_all < 400
+    codes = np.load(tmp_path / "codes.npy")
+    assert codes.shape == (n, 1)
+    assert len(np.unique(codes)) == 2
+    assert (codes[::3] == codes[0]).all()
 
 
 # Search
@@ -190,6 +301,15 @@ def test_search_with_rescoring_and_with_codes(folder: Path) -> None:
     assert (np.diff(found["scores"], axis=1) <= 0).all()
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_search_by_a_trained_head_with_codes(folder: Path) -> None:
+    model, data, codes = folder / "sdc", folder / "data.npy", folder / "codes.npy"
+    SDCHasher(12, "release", epochs=2).fit(rows()).save(model)
+    assert run("encode", model, data, "--out", codes, "--quiet") == 0
+    options = ["--out", folder / "found.npz", "--codes", codes, "--quiet"]
+    assert run("search", model, data, folder / "query.npy", *options) == 0
+
+
 def test_codes_of_other_order_or_model_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, query, codes = folder / "data.npy", folder / "query.npy", folder / "codes.npy"
     search = ["search", folder / "model", data, query, "--out", folder / "found.npz", "--codes", codes]
@@ -206,6 +326,39 @@ def test_codes_of_other_order_or_model_are_refused(folder: Path, capsys: pytest.
     assert run(*search) == 2
     assert "expected packed codes, uint8 of shape (300, 3), got uint8 of (299, 3)" in capsys.readouterr().err
     assert not (folder / "found.npz").exists()
+
+
+# Export
+
+
+def test_export_writes_a_head_and_an_index(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    model, data = folder / "model", folder / "data.npy"
+    head, index = folder / "new" / "head.onnx", folder / "new" / "codes.faiss"
+    options = ["--onnx", head, "--packed", "sdc", "--faiss", index, "--database", data, "--quiet"]
+    assert run("export", model, *options) == 0
+    shown = capsys.readouterr().out
+    assert f"{index}: 300 codes of 20 bits, bit order little\n" in shown
+    assert f"{head}: from 24 features to 20 continuous codes and packed codes (sdc)\n" in shown
+    # What a program without this library does: head, then search.
+    session = runtime.InferenceSession(str(head), providers=["CPUExecutionProvider"])
+    _, packed = session.run(None, {"features": rows(17, seed=1)})
+    distances, _ = faiss.read_index_binary(str(index)).search(packed, 5)
+    hasher = load_hasher(model)
+    expected, _ = HammingIndex(hasher.transform(rows())).search(hasher.transform(rows(17, seed=1)), 5)
+    np.testing.assert_array_equal(distances, expected)
+
+
+def test_export_one_of_both(folder: Path) -> None:
+    pytest.importorskip("onnx")
+    assert run("export", folder / "model", "--onnx", folder / "head.onnx") == 0
+    options = ["--faiss", folder / "codes.faiss", "--database", folder / "data.npy", "--quiet"]
+    assert run("export", folder / "model", *options) == 0
+    written = faiss.read_index_binary(str(folder / "codes.faiss"))
+    expected = to_faiss(load_hasher(folder / "model"), rows())
+    np.testing.assert_array_equal(
+        faiss.serialize_index_binary(written), faiss.serialize_index_binary(expected)
+    )
 
 
 # Errors
@@ -253,6 +406,26 @@ ERRORS = [
         "encode model data.npy --bit-order middle --out new",
         "--bit-order: expected one of big, little, got 'middle'",
     ),
+    (
+        "encode model data.npy --precision int8 --out new",
+        "--precision: expected one of binary, sdc, ubinary, got 'int8'",
+    ),
+    (
+        "encode model data.npy --precision binary --bit-order big --out new",
+        "--bit-order: expected none beside --precision, got 'big'",
+    ),
+    ("fit data.npy --train-rows 0 --out new", "--train-rows: expected a whole number >= 1, got 0"),
+    ("export model", "--onnx, --faiss: expected at least one of them, got none"),
+    ("export model --faiss new", "--database: expected with --faiss, and only with it"),
+    ("export model --onnx new --database data.npy", "--database: expected with --faiss, and only"),
+    ("export model --faiss new --database data.npy --packed sdc", "--packed: expected with --onnx only"),
+    ("export nothing --onnx new", "nothing: expected a folder that .* wrote, found no hasher.json"),
+    ("export model --onnx new --packed int8", "--packed: expected one of binary, sdc, ubinary, got 'int8'"),
+    ("export model --onnx new --opset 3", "--opset: expected a whole number >= 17, got 3"),
+    ("export model --onnx new --opset 999", "opset: expected at most .* got 999"),
+    ("export model --onnx new --faiss new2 --database none.npy", "none.npy: expected a file of vectors"),
+    ("export model --onnx new --faiss new2 --database nan.npy", "nan.npy: expected finite values, .*row 41"),
+    ("export model --onnx new --faiss new2 --database wide.npy", "wide.npy: expected 24 features a row"),
     ("search model data.npy wide.npy --out new", "wide.npy: expected 24 features a row, got 25"),
     (
         "search model data.npy query.npy --k 301 --out new",
@@ -285,7 +458,7 @@ def test_bad_input_gives_one_line_and_status_2(
     assert shown.out == ""
     assert shown.err.count("\n") == 1
     assert re.match(rf"sdc {line.split()[0]}: error: .*{message}", shown.err), shown.err
-    assert not (folder / "new").exists()
+    assert not list(folder.glob("new*"))
 
 
 def test_an_output_that_cannot_be_written_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,13 +34,16 @@ from sdclib.imbalance import (
     contrast_rows,
     in_order,
     mean_by_size,
+    over_queries,
     share_above,
     size_contrasts,
     tail_contrasts,
     tail_name,
+    unseen_precision,
 )
 from sdclib.longtail import class_sizes, long_tail, longtail_sizes, parse_longtail, positive_share
 from sdclib.records import write_record
+from sdclib.unseen import leave_out_training
 
 EMBEDDED = "cifar10-embedded"
 LAST_CLASS = [87, 1023, 2456, 2534, 3143]  # training rows of class 9 at ratio 100
@@ -208,6 +211,35 @@ class TestImbalance:
             metrics["map_expected"]
         )
 
+    def test_unseen_precision_is_that_of_the_rows_left(self, tiny: FeatureSet) -> None:
+        rng = np.random.default_rng(0)
+        query, database = (rng.integers(0, 2, (n, 12)).astype(np.uint8) for n in (40, 400))
+        values = unseen_precision(query, database, tiny, tiny.train_index)
+        unseen = leave_out_training(tiny)  # by junk instead
+        metrics, _ = evaluate_codes(query, database, unseen.relevant, unseen.top_k, junk=unseen.junk)
+        counts = class_precision(query, database, tiny)["n_query"]
+        assert np.average(values, weights=counts) == pytest.approx(metrics["map_expected"])
+        nothing = unseen_precision(query, database, tiny, tiny.train_index[:0])
+        assert nothing == pytest.approx(class_precision(query, database, tiny)["map_expected"].to_numpy())
+        with pytest.raises(ValueError, match=r"trained: expected at least R = 100 other rows .*, found 99"):
+            unseen_precision(query, database, tiny, np.arange(301))
+
+    def test_over_queries_weighs_classes(self) -> None:
+        classes = pd.DataFrame(
+            {
+                "id": ["r", "r", "s", "s"],
+                "n_bits": 8,
+                "class": [0, 1, 0, 1],
+                "n_train": 3,
+                "n_query": [1, 3, 1, 3],
+                "map_expected": [0.2, 0.6, 0.1, 0.1],
+                "map_unseen": [0.4, 0.0, 0.1, 0.5],
+            }
+        )
+        table = over_queries(classes).set_index("id")
+        assert table.loc["r", ["map_expected", "map_unseen"]].tolist() == pytest.approx([0.5, 0.1])
+        assert table.loc["s", ["map_expected", "map_unseen"]].tolist() == pytest.approx([0.1, 0.4])
+
     def test_collect_from_records(self, tmp_path: Path) -> None:
         specs = [
             RunSpec(f"{EMBEDDED}+longtail-100", "sign", 8),
@@ -223,6 +255,11 @@ class TestImbalance:
         assert set(table["id"]) == {specs[0].id}
         assert table["map_expected"].mean() == pytest.approx(run.metrics["map_expected"])
         assert table["n_train"].tolist() == longtail_sizes(500, 10, 100)
+        unseen = load_features(f"{EMBEDDED}+unseen")  # without all 5,000, of which the run saw 1,236
+        metrics, _ = evaluate_codes(
+            run.query_codes, run.database_codes, unseen.relevant, unseen.top_k, junk=unseen.junk
+        )
+        assert table["map_unseen"].mean() == pytest.approx(metrics["map_expected"])
         with pytest.raises(ValueError, match="specs: expected runs on long-tailed sets"):
             collect_classes(specs[1:2], tmp_path)
 

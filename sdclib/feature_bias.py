@@ -23,7 +23,6 @@ __all__ = [
 ]
 
 
-
 def bias_table(results: pd.DataFrame, first: str, second: str, n_bits: int) -> pd.DataFrame:
     """Put bias of the features, collapse of features and codes, and gains of one method over another side by side.
 

@@ -55,11 +55,12 @@ lock: env  ## Solve requirements.lock again from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-emit-index-url \
 		--custom-compile-command "make lock" --upgrade pyproject.toml -o requirements.lock
 
-bench: env  ## Time metrics, backbones, training and (with SDC_DATA) searches; writes results/bench_*.json
+bench: env  ## Time metrics, backbones, training, encoding and (with SDC_DATA) searches; writes results/bench_*.json
 	$(BIN)/python -m benchmarks.bench_metrics
 	$(BIN)/python -m benchmarks.bench_backbones
 	$(BIN)/python -m benchmarks.bench_training
 	$(BIN)/python -m benchmarks.bench_neighbours
+	$(BIN)/python -m benchmarks.bench_encoding
 	$(BIN)/python -m benchmarks.bench_search
 
 check-resume: env  ## Kill a sweep three times and compare its table with an undisturbed one's (minutes)

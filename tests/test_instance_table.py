@@ -163,7 +163,6 @@ class TestChapter:
         for name, folder in (
             ("gldv2", "gldv2"),
             ("roxford-medium", "roxford5k"),
-            ("rparis-hard", "rparis6k"),
         ):
             features = load_instance_set(name, root=data / folder)
             assert features.train.shape == (20, 1280)

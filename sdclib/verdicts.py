@@ -10,7 +10,7 @@ import pandas as pd
 from sdclib.checks import check_name
 from sdclib.contributions import tally
 
-__all__ = ["SIDES", "Claim", "claim_table", "evidence", "judge"]
+__all__ = ["SIDES", "Claim", "claim_table", "judge"]
 
 SIDES = ("above", "below")
 HELD, IN_PART, NOT_HELD = "[Re]", "[Re] in part", "[¬Re]"
@@ -52,23 +52,16 @@ def judge(claim: Claim) -> str:
     return IN_PART if supporting else NOT_HELD
 
 
-def evidence(claim: Claim) -> str:
-    """Count the differences for, against and undecided, and give their range, in points."""
-    above, below, undecided = tally(claim.rows)
-    for_, against = (above, below) if claim.side == "above" else (below, above)
-    low, high = claim.rows["mean"].min(), claim.rows["mean"].max()
-    return (
-        f"{for_} of {len(claim.rows)} for, {against} against, {undecided} undecided; "
-        f"{low:+z.1f} to {high:+z.1f} points"
-    )
-
-
 def claim_table(claims: Sequence[Claim]) -> pd.DataFrame:
-    """Lay claims out: verdict and evidence, by claim."""
+    """Lay claims out: verdict; how many differences are for, against and undecided; their range in points."""
+    rows = []
+    for claim in claims:
+        above, below, undecided = tally(claim.rows)
+        for_, against = (above, below) if claim.side == "above" else (below, above)
+        low, high = claim.rows["mean"].min(), claim.rows["mean"].max()
+        rows.append((judge(claim), for_, against, undecided, f"{low:+z.1f} to {high:+z.1f}"))
     return pd.DataFrame(
-        {
-            "verdict": [judge(claim) for claim in claims],
-            "differences": [evidence(claim) for claim in claims],
-        },
+        rows,
+        columns=["verdict", "for", "against", "undecided", "points"],
         index=pd.Index([claim.text for claim in claims], name="claim"),
     )

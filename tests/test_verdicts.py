@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from sdclib.verdicts import Claim, claim_table, evidence, judge
+from sdclib.verdicts import Claim, claim_table, judge
 
 
 def rows(*intervals):
@@ -28,12 +28,13 @@ def test_the_verdict_is_that_of_the_intervals(intervals, side, expected):
     assert judge(Claim("x", rows(*intervals), side)) == expected
 
 
-def test_evidence_counts_for_against_and_undecided():
-    claim = Claim("x", rows((1, 3), (-4, -2), (-1, 1), (-2, -1)), "below")
-    assert evidence(claim) == "2 of 4 for, 1 against, 1 undecided; -3.0 to +2.0 points"
-    table = claim_table([claim])
-    assert table.loc["x", "verdict"] == "[Re] in part"
-    assert list(table.columns) == ["verdict", "differences"]
+@pytest.mark.parametrize(("side", "counts"), [("below", (2, 1, 1)), ("above", (1, 2, 1))])
+def test_the_table_counts_for_against_and_undecided(side, counts):
+    claim = Claim("x", rows((1, 3), (-4, -2), (-1, 1), (-2, -1)), side)
+    row = claim_table([claim]).loc["x"]
+    assert (row["for"], row["against"], row["undecided"]) == counts
+    assert row["verdict"] == "[Re] in part"
+    assert row["points"] == "-3.0 to +2.0"
 
 
 def test_a_claim_needs_evidence_and_a_side():

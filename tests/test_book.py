@@ -80,7 +80,7 @@ def visited(html, browser):
             "captions": page.locator("main figure:has(img) figcaption").count(),
         }
     page.goto(page_url(html, "search.html?q=calibration"))
-    page.wait_for_selector("#search-results li", timeout=15_000)
+    page.wait_for_selector("#search-results .search-summary:has-text('finished')", timeout=30_000)
     found = page.locator("#search-results li").all_inner_texts()
     context.close()
     return {"pages": seen, "requests": requests, "errors": errors, "search": found}

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from sdclib.calibration import Beta, Binomial, CalibrationDistribution, Empirical, parse_calibration
-from sdclib.contributions import compared, difference_table, setting_name
-from sdclib.imbalance import contrast, share_above
+from sdclib.calibration import (
+    Beta,
+    Binomial,
+    CalibrationDistribution,
+    Empirical,
+    parse_calibration,
+    target_quantiles,
+)
+from sdclib.contributions import by_setting, compared, difference_table, setting_name
+from sdclib.imbalance import contrast
 from sdclib.presets import EMPIRICAL, PRESETS
 from sdclib.tables import mean_interval, spelled
 
@@ -66,11 +73,11 @@ def target_properties(calibration: CalibrationDistribution) -> dict[str, float]:
         mean and std (cosine similarity), share_above (share of pairs that get a similarity above 0), skewness, and
         kurtosis (excess: 0 for a Gaussian).
     """
-    values = calibration.quantile((np.arange(N_QUANTILES) + 0.5) / N_QUANTILES)
+    values = target_quantiles(calibration, N_QUANTILES)
     return {
         "mean": float(values.mean()),
         "std": float(values.std()),
-        "share_above": share_above(calibration),
+        "share_above": float((values > 0).mean()),
         "skewness": float(stats.skew(values)),
         "kurtosis": float(stats.kurtosis(values)),
     }
@@ -317,12 +324,6 @@ def relations(
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("property")
 
 
-def _by_setting(table: pd.DataFrame) -> Iterator[tuple[str, int, pd.DataFrame]]:
-    """Give data set, code length and rows of each setting, in the table's order."""
-    for data, n_bits in table[["data", "n_bits"]].drop_duplicates().itertuples(index=False):
-        yield str(data), int(n_bits), table[(table["data"] == data) & (table["n_bits"] == n_bits)]
-
-
 def default_differences(summary: pd.DataFrame, default: str = DEFAULT) -> pd.DataFrame:
     """Take expected mAP of the default from that of each target, a target a row and a setting a column.
 
@@ -339,7 +340,7 @@ def default_differences(summary: pd.DataFrame, default: str = DEFAULT) -> pd.Dat
         order of the setting that has most targets, best first.
     """
     rows = {}
-    for data, n_bits, group in _by_setting(summary):
+    for data, n_bits, group in by_setting(summary):
         means = group.set_index("label")["map_expected"].to_dict()
         rows[setting_name(data, n_bits)] = {
             target_label(str(target), n_bits): mean - means[default] for target, mean in means.items()
@@ -368,7 +369,7 @@ def regret(results: pd.DataFrame, default: str = DEFAULT) -> pd.DataFrame:
         Welch's 95 % interval; zeros where the default is best).
     """
     rows = []
-    for data, n_bits, group in _by_setting(results):
+    for data, n_bits, group in by_setting(results):
         values = {t: 100 * g["map_expected"].to_numpy() for t, g in group.groupby("label", sort=False)}
         best = max(values, key=lambda target: values[target].mean())
         interval = (0.0, 0.0, 0.0) if best == default else contrast([values[best], values[default]], [1, -1])
@@ -394,7 +395,7 @@ def held_out_gain(results: pd.DataFrame, default: str = DEFAULT) -> pd.DataFrame
         One row a setting and seed: data, n_bits, setting, seed, chosen, gain (chosen less default, points).
     """
     rows = []
-    for data, n_bits, group in _by_setting(results):
+    for data, n_bits, group in by_setting(results):
         table = 100 * group.pivot_table(index="label", columns="seed", values="map_expected")
         means = table.to_dict()
         for seed, measured in means.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from sdclib.calibration import CalibrationDistribution, target_quantiles
 from sdclib.datasets.committed import MANIFEST
 from sdclib.features import FeatureSet
 from sdclib.files import read_json
+from sdclib.longtail import same_class_share
 from sdclib.methods import METHODS, SupervisedHasher
 from sdclib.methods.matching import linear_map, quantile_map
 from sdclib.tables import difference, method_label
@@ -27,6 +28,8 @@ __all__ = [
     "STEPS",
     "TARGET_NAMES",
     "PairTargets",
+    "brief",
+    "by_setting",
     "compared",
     "contributions",
     "difference_table",
@@ -183,18 +186,17 @@ def contributions(results: pd.DataFrame, metric: str = "map_expected", features:
     """
     chosen = results[results["features"] == features].assign(label=lambda table: table["target"])
     tables = []
-    for data, n_bits in _settings(chosen):
-        group = chosen[chosen["data"] == data]
+    for data, n_bits, group in by_setting(chosen):
         table = differences(group, [(first, second) for _, first, second in STEPS], n_bits, metric)
         steps = [name for name, *_ in STEPS]
         tables.append(table.assign(data=data, n_bits=n_bits, setting=setting_name(data, n_bits), step=steps))
     return pd.concat(tables, ignore_index=True)
 
 
-def _settings(results: pd.DataFrame) -> list[tuple[str, int]]:
-    """List the data sets and code lengths of a table, in its order."""
-    found = results[["data", "n_bits"]].drop_duplicates()
-    return [(str(data), int(n_bits)) for data, n_bits in found.itertuples(index=False)]
+def by_setting(table: pd.DataFrame) -> Iterator[tuple[str, int, pd.DataFrame]]:
+    """Give data set, code length and rows of each setting of a table, in its order."""
+    for data, n_bits in table[["data", "n_bits"]].drop_duplicates().itertuples(index=False):
+        yield str(data), int(n_bits), table[(table["data"] == data) & (table["n_bits"] == n_bits)]
 
 
 def compared(
@@ -218,8 +220,7 @@ def compared(
     tables = []
     for first, second in pairs:
         chosen = results[results["label"].isin([first, second])]
-        for data, n_bits in _settings(chosen):
-            here = chosen[(chosen["data"] == data) & (chosen["n_bits"] == n_bits)]
+        for data, n_bits, here in by_setting(chosen):
             if (here["label"].value_counts().reindex([first, second]) > 1).all():
                 table = differences(here, [(first, second)], n_bits, metric)
                 tables.append(table.assign(data=data, n_bits=n_bits, setting=setting_name(data, n_bits)))
@@ -369,10 +370,7 @@ def difference_table(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     column : str
         The column of `rows` whose values become columns.
     """
-    cells = {
-        (row["setting"], row[column]): f"{row['mean']:+z.1f} ({row['low']:z.1f} to {row['high']:z.1f})"
-        for row in rows.to_dict("records")
-    }
+    cells = {(row["setting"], row[column]): brief(row) for row in rows.to_dict("records")}
     settings = list(dict.fromkeys(rows["setting"]))
     return pd.DataFrame(
         {
@@ -381,6 +379,11 @@ def difference_table(rows: pd.DataFrame, column: str) -> pd.DataFrame:
         },
         index=pd.Index(settings, name="setting"),
     )
+
+
+def brief(row: Mapping[Any, Any] | pd.Series) -> str:
+    """Spell a difference out in brief: ``+1.2 (0.8 to 1.6)``; the row has mean, low and high."""
+    return f"{row['mean']:+z.1f} ({row['low']:z.1f} to {row['high']:z.1f})"
 
 
 def said(row: Mapping[Any, Any] | pd.Series) -> str:
@@ -508,8 +511,7 @@ def positive_share(data: str, features: FeatureSet | None = None) -> float:
         sizes = np.full(counts["labels"], counts["train_per_class"][0])
     else:
         sizes = np.unique(_training_classes(features), return_counts=True)[1]
-    n = sizes.sum()
-    return float((sizes * (sizes - 1)).sum() / (n * (n - 1)))
+    return same_class_share(sizes)
 
 
 def _counts(data: str) -> dict[str, Any]:

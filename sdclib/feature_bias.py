@@ -9,7 +9,7 @@ import pandas as pd
 
 from sdclib.contributions import SET_NAMES
 from sdclib.experiment import COSINE
-from sdclib.tables import difference, mean_interval
+from sdclib.tables import by_sign, difference, mean_interval
 
 __all__ = [
     "at_the_ends",
@@ -162,8 +162,8 @@ def by_verdict(table: pd.DataFrame, name: str) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {"above": [], "below": [], "neither": []}
     for place, row in table.sort_values(name, ascending=False).iterrows():
-        kind = "above" if row[f"{name}_low"] > 0 else "below" if row[f"{name}_high"] < 0 else "neither"
-        found[kind].append(str(place))
+        interval = {"low": row[f"{name}_low"], "high": row[f"{name}_high"]}
+        found[by_sign(interval, "above", "below", "neither")].append(str(place))
     return found
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from sdclib.features import FeatureSet
 from sdclib.longtail import class_sizes, parse_longtail
 from sdclib.metrics import mean_average_precision
 from sdclib.metrics.relevance import Relevant
-from sdclib.records import collect_records, read_codes, runs_folder
+from sdclib.records import collect_measures
 from sdclib.tables import mean_interval, method_label, spelled
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "against",
     "balanced",
     "by_ratio",
-    "by_sign",
     "by_size",
     "calibration_label",
     "class_precision",
@@ -49,9 +48,6 @@ __all__ = [
 SIZE_GROUPS = ("head", "middle", "tail")
 WITHOUT_CHANCE = ("cosine", "sign", "pcah")
 """Methods that give the same codes with every seed, so that one run is all there is to know."""
-# Columns of `sdclib.records.collect_records` before and after those of a class.
-RUN = ["id", "data", "method", "n_bits", "seed", "parameters", "top_k"]
-ORIGIN = ["commit", "code_sha256", "data_sha256", "machine"]
 
 
 def class_precision(
@@ -166,23 +162,22 @@ def collect_classes(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | Non
     ValueError
         If no run is on a long-tailed set.
     """
-    folder = Path(runs_folder() if runs is None else runs)
-    loaded: dict[str, tuple[FeatureSet, NDArray[np.int64]]] = {}
-    tables = []
-    for spec in specs:
-        parts = parse_longtail(spec.data)
-        if spec.method == COSINE or parts is None:
-            continue
-        if spec.data not in loaded:  # one at a time: runs come set by set
-            loaded = {spec.data: (load_features(spec.data), load_features(parts[0]).train_index)}
-        features, trained = loaded[spec.data]
-        run, codes = collect_records([spec], folder), read_codes(folder / spec.id)
-        by_class = class_precision(*codes, features)
-        by_class["map_unseen"] = unseen_precision(*codes, features, trained)
-        tables.append(run[RUN].merge(by_class, how="cross").merge(run[ORIGIN], how="cross"))
-    if not tables:
+    kept = [spec for spec in specs if spec.method != COSINE and parse_longtail(spec.data)]
+    if not kept:
         raise ValueError("specs: expected runs on long-tailed sets such as NAME+longtail-50, got none")
-    return pd.concat(tables, ignore_index=True)
+
+    @functools.lru_cache(maxsize=1)  # one at a time: runs come set by set
+    def load(data: str) -> tuple[FeatureSet, NDArray[np.int64]]:
+        parts = parse_longtail(data)
+        assert parts is not None
+        return load_features(data), load_features(parts[0]).train_index
+
+    def measure(spec: RunSpec, query: NDArray[np.uint8], database: NDArray[np.uint8]) -> pd.DataFrame:
+        features, trained = load(spec.data)
+        by_class = class_precision(query, database, features)
+        return by_class.assign(map_unseen=unseen_precision(query, database, features, trained))
+
+    return collect_measures(kept, measure, runs)
 
 
 def in_order(results: pd.DataFrame) -> pd.DataFrame:
@@ -522,13 +517,6 @@ def against(results: pd.DataFrame, label: str, n_bits: int, metric: str = "map_e
             raise ValueError(f"{other}: expected at least two seeds at {n_bits} bits, got one run")
         rows.append((label, other, *triple))
     return pd.DataFrame(rows, columns=["first", "second", "mean", "low", "high"])
-
-
-def by_sign(row: Mapping[Any, Any] | pd.Series, above: str, below: str, neither: str) -> str:
-    """Choose words by an interval (`low` to `high` of a row): all of it above 0, all of it below 0, or neither."""
-    if row["low"] > 0:
-        return above
-    return below if row["high"] < 0 else neither
 
 
 def tail_name(data: str) -> str:

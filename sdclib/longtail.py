@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from sdclib.checks import check_int, check_real
 from sdclib.features import FeatureSet
 
-__all__ = ["LONG_TAIL", "class_sizes", "long_tail", "longtail_sizes", "parse_longtail", "positive_share"]
+__all__ = [
+    "LONG_TAIL",
+    "class_sizes",
+    "long_tail",
+    "longtail_sizes",
+    "parse_longtail",
+    "positive_share",
+    "same_class_share",
+]
 
 LONG_TAIL = "+longtail-"
 CONTROL = "-control"
@@ -156,7 +164,11 @@ def class_sizes(features: FeatureSet) -> dict[int, int]:
 
 def positive_share(features: FeatureSet) -> float:
     """Share of pairs of two training rows that are of one class; NaN for a single row, errors as `class_sizes`."""
-    sizes = np.array(list(class_sizes(features).values()))
+    return same_class_share(np.array(list(class_sizes(features).values())))
+
+
+def same_class_share(sizes: NDArray[np.integer]) -> float:
+    """Share of pairs of two rows that are of one class, by the rows of each class; NaN for a single row."""
     pairs = sizes.sum() * (sizes.sum() - 1)
     return float((sizes * (sizes - 1)).sum() / pairs) if pairs else float("nan")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,13 +15,11 @@ from sdclib.experiment import COSINE, RunSpec
 from sdclib.features import FeatureSet
 from sdclib.metrics.counting import count_pairs
 from sdclib.metrics.ranking import hit_rate_at_k, precision_at_k, recall_at_k
-from sdclib.records import collect_records, read_codes, runs_folder
+from sdclib.records import collect_measures
 
 __all__ = ["DEPTHS", "at_k", "collect_curves", "pooled_precision_recall"]
 
 DEPTHS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
-RUN = ["id", "data", "method", "n_bits", "seed", "parameters"]
-ORIGIN = ["commit", "code_sha256", "data_sha256", "machine"]
 
 
 def at_k(
@@ -87,20 +85,12 @@ def collect_curves(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | None
     ValueError
         If no run made codes.
     """
-    folder = Path(runs_folder() if runs is None else runs)
-    loaded: dict[str, FeatureSet] = {}
-    tables = []
-    for spec in specs:
-        if spec.method == COSINE:
-            continue
-        if spec.data not in loaded:
-            loaded = {spec.data: load_features(spec.data)}
-        run = collect_records([spec], folder)
-        curves = at_k(*read_codes(folder / spec.id), loaded[spec.data])
-        tables.append(run[RUN].merge(curves, how="cross").merge(run[ORIGIN], how="cross"))
-    if not tables:
+    kept = [spec for spec in specs if spec.method != COSINE]
+    if not kept:
         raise ValueError("specs: expected runs that made codes, got none")
-    return pd.concat(tables, ignore_index=True)
+    load = functools.lru_cache(maxsize=1)(load_features)  # one at a time: runs come set by set
+    table = collect_measures(kept, lambda spec, query, database: at_k(query, database, load(spec.data)), runs)
+    return table.drop(columns="top_k")  # it has no part in these figures
 
 
 def pooled_precision_recall(histogram: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import datetime
 import io
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from sdclib.provenance import RESULTS, git_commit, machine, peak_memory_mb, vers
 
 __all__ = [
     "collect_histograms",
+    "collect_measures",
     "collect_records",
     "read_codes",
     "read_record",
@@ -29,6 +30,9 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
+# Columns of `collect_records` that stand before and after those of `collect_measures`.
+RUN = ["id", "data", "method", "n_bits", "seed", "parameters", "top_k"]
+ORIGIN = ["commit", "code_sha256", "data_sha256", "machine"]
 
 
 def runs_folder() -> Path:
@@ -146,6 +150,42 @@ def collect_records(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | Non
             }
         )
     return pd.DataFrame(rows).astype({"n_bits": "Int64"})
+
+
+def collect_measures(
+    specs: Iterable[RunSpec],
+    measure: Callable[[RunSpec, NDArray[np.uint8], NDArray[np.uint8]], pd.DataFrame],
+    runs: str | os.PathLike[str] | None = None,
+) -> pd.DataFrame:
+    """Measure the codes of the given runs once more, and put what each run is and where it comes from beside it.
+
+    Parameters
+    ----------
+    specs : iterable of RunSpec
+        Runs that made codes, at least one.
+    measure : callable
+        ``measure(spec, query_codes, database_codes)`` gives the rows of a run; codes as `read_codes` gives them.
+    runs : path-like, optional
+        Folder of the records, `runs_folder` by default.
+
+    Returns
+    -------
+    DataFrame
+        id, data, method, n_bits, seed, parameters, top_k, what `measure` gives, commit, code_sha256, data_sha256,
+        machine; as in `collect_records`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the record of a run is missing.
+    """
+    folder = Path(runs_folder() if runs is None else runs)
+    tables = []
+    for spec in specs:
+        run = collect_records([spec], folder)
+        rows = measure(spec, *read_codes(folder / spec.id))
+        tables.append(run[RUN].merge(rows, how="cross").merge(run[ORIGIN], how="cross"))
+    return pd.concat(tables, ignore_index=True)
 
 
 def collect_histograms(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | None = None) -> pd.DataFrame:

@@ -21,6 +21,7 @@ from sdclib.presets import PRESETS
 __all__ = [
     "METHOD_LABELS",
     "by_bits",
+    "by_sign",
     "difference",
     "format_summary",
     "mean_interval",
@@ -205,6 +206,13 @@ def format_summary(summary: pd.DataFrame, top_k: int) -> pd.DataFrame:
                 for mean, half in zip(summary[metric], summary[f"{metric}_ci"], strict=True)
             ]
     return table
+
+
+def by_sign(row: Mapping[Any, Any] | pd.Series, above: str, below: str, neither: str) -> str:
+    """Choose words by an interval (`low` to `high` of a row): all of it above 0, all of it below 0, or neither."""
+    if row["low"] > 0:
+        return above
+    return below if row["high"] < 0 else neither
 
 
 def spelled(mean: float, half: float) -> str:

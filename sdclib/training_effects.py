@@ -12,12 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from scipy.optimize import brentq
 
+from sdclib.contributions import brief
 from sdclib.presets import SDCSettings, preset_table, settings_from_preset
-from sdclib.tables import difference, mean_interval
+from sdclib.tables import by_sign, difference, mean_interval
 
 __all__ = [
     "best_less_last",
-    "brief",
     "by_epoch",
     "change_name",
     "costs",
@@ -210,9 +210,7 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
 
 def verdict_on(row: Mapping[str, Any] | pd.Series) -> str:
     """Say by its interval what a change does: "raises", "lowers", or "unclear" where the interval holds 0."""
-    if row["low"] > 0:
-        return "raises"
-    return "lowers" if row["high"] < 0 else "unclear"
+    return by_sign(row, "raises", "lowers", "unclear")
 
 
 def short_names(table: pd.DataFrame) -> dict[str, str]:
@@ -223,11 +221,6 @@ def short_names(table: pd.DataFrame) -> dict[str, str]:
             label, change.removeprefix("preset ") if change.startswith("preset ") else f"{base}, {change}"
         )
     return names
-
-
-def brief(row: Mapping[str, Any] | pd.Series) -> str:
-    """Spell a difference out in brief: ``+1.2 (0.8 to 1.6)``; the row has mean, low and high."""
-    return f"{row['mean']:+.1f} ({row['low']:.1f} to {row['high']:.1f})"
 
 
 def effect_table(table: pd.DataFrame) -> pd.DataFrame:

@@ -39,14 +39,19 @@ class Claim:
             raise ValueError(f"rows: expected at least one difference that bears on {self.text!r}, got none")
 
 
+def _counts(claim: Claim) -> tuple[int, int, int]:
+    """Count the differences for the claim, against it, and undecided."""
+    above, below, undecided = tally(claim.rows)
+    return (above, below, undecided) if claim.side == "above" else (below, above, undecided)
+
+
 def judge(claim: Claim) -> str:
     """Say whether a claim was found again.
 
     ``"[Re]"`` where every 95 % interval lies on the claim's side of 0, ``"[¬Re]"`` where none does, and else ``"[Re] in
     part"``.
     """
-    above, below, _ = tally(claim.rows)
-    supporting = above if claim.side == "above" else below
+    supporting, _, _ = _counts(claim)
     if supporting == len(claim.rows):
         return HELD
     return IN_PART if supporting else NOT_HELD
@@ -56,10 +61,8 @@ def claim_table(claims: Sequence[Claim]) -> pd.DataFrame:
     """Lay claims out: verdict; how many differences are for, against and undecided; their range in points."""
     rows = []
     for claim in claims:
-        above, below, undecided = tally(claim.rows)
-        for_, against = (above, below) if claim.side == "above" else (below, above)
         low, high = claim.rows["mean"].min(), claim.rows["mean"].max()
-        rows.append((judge(claim), for_, against, undecided, f"{low:+z.1f} to {high:+z.1f}"))
+        rows.append((judge(claim), *_counts(claim), f"{low:+z.1f} to {high:+z.1f}"))
     return pd.DataFrame(
         rows,
         columns=["verdict", "for", "against", "undecided", "points"],

@@ -25,7 +25,6 @@ from sdclib.imbalance import (
     against,
     balanced,
     by_ratio,
-    by_sign,
     by_size,
     calibration_label,
     class_precision,
@@ -43,6 +42,7 @@ from sdclib.imbalance import (
 )
 from sdclib.longtail import class_sizes, long_tail, longtail_sizes, parse_longtail, positive_share
 from sdclib.records import write_record
+from sdclib.tables import by_sign
 from sdclib.unseen import leave_out_training
 
 EMBEDDED = "cifar10-embedded"

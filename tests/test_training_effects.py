@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from sdclib.contributions import brief
 from sdclib.figures.effects import plot_cost, plot_effects, plot_epochs, plot_ladders
 from sdclib.tables import method_label
 from sdclib.training_effects import (
     best_less_last,
-    brief,
     by_epoch,
     change_name,
     costs,

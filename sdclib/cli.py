@@ -20,7 +20,7 @@ from sdclib.export import OPSET, onnx_model, to_faiss
 from sdclib.files import write_bytes, write_text
 from sdclib.index import HammingIndex
 from sdclib.methods import METHODS, BaseHasher, make_hasher
-from sdclib.presets import PRESETS
+from sdclib.presets import BEST, PRESETS
 from sdclib.report import REPORT_BITS, REPORT_METHODS, measure_embeddings
 from sdclib.vectors import SUFFIXES, load_npy, read_vectors
 
@@ -184,7 +184,7 @@ def _make(given: argparse.Namespace) -> BaseHasher:
     method = check_name(given.method, "--method", METHODS)
     parameters = dict(map(_parameter, given.set))
     if method == "sdc":
-        parameters["preset"] = check_name(given.preset or "release", "--preset", PRESETS)
+        parameters["preset"] = check_name(given.preset or "release", "--preset", [*PRESETS, BEST])
     elif given.preset is not None:
         raise ValueError(
             f"--preset: expected none for method {method!r}, only sdc has presets, got {given.preset!r}"
@@ -283,7 +283,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the method goes")
     command.add_argument("--n-bits", type=int, default=64, metavar="N", help="code length")
     command.add_argument("--method", default="sdc", help=f"one of {', '.join(METHODS)}")
-    command.add_argument("--preset", help=f"of sdc, one of {', '.join(PRESETS)}; release where none is given")
+    command.add_argument(
+        "--preset", help=f"of sdc, one of {', '.join([*PRESETS, BEST])}; release where none is given"
+    )
     command.add_argument(
         "--set",
         action="append",

@@ -61,7 +61,12 @@ class RunSpec:
                 check_name(name, f"parameters of method {COSINE!r}", {"center"})
         else:
             check_int(self.n_bits, "n_bits", minimum=1)
-            self.make_hasher()
+            hasher = self.make_hasher()
+            if hasher.method != self.method:  # a preset that is a method of its own
+                object.__setattr__(self, "method", hasher.method)
+                object.__setattr__(
+                    self, "parameters", {k: v for k, v in self.parameters.items() if k != "preset"}
+                )
 
     def make_hasher(self) -> BaseHasher:
         """Make the hasher that this run fits."""

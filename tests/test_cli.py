@@ -26,7 +26,7 @@ from sdclib.embeddings import nearest_neighbours
 from sdclib.encoding import encode, load_hasher, pack_bits, pack_precision, take_rows
 from sdclib.export import to_faiss
 from sdclib.index import HammingIndex
-from sdclib.methods import ITQHasher, SDCHasher
+from sdclib.methods import ITQHasher, NeighbourSDCHasher, SDCHasher
 from sdclib.provenance import PROJECT_ROOT
 from sdclib.recall import hamming_recall, neighbour_recall
 from sdclib.report import FLOAT, collapse_table, measure_embeddings, shortest_codes
@@ -65,6 +65,14 @@ def test_fit_is_the_same_as_in_python(folder: Path, capsys: pytest.CaptureFixtur
     assert loaded.preset == "release"
     expected = SDCHasher(12, "release", epochs=2, batch_size=64, random_state=3).fit(rows())
     np.testing.assert_array_equal(loaded.pack(rows()), expected.pack(rows()))
+
+
+def test_fit_by_the_preset_best(folder: Path) -> None:
+    options = ["--n-bits", 12, "--set", "epochs=1", "--set", "batch_size=64", "--quiet"]
+    assert run("fit", folder / "data.npy", "--out", folder / "new", "--preset", "best", *options) == 0
+    loaded = load_hasher(folder / "new")
+    assert isinstance(loaded, NeighbourSDCHasher)
+    assert (loaded.n_bits, loaded.epochs) == (12, 1)
 
 
 def test_fit_on_a_sample(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -390,7 +398,7 @@ ERRORS = [
     ("fit two.npz --key c --out new", "key: expected one of a, b in .*two.npz, got 'c'"),
     ("fit data.npy --method no --out new", "--method: expected one of bihalf, .*, got 'no'"),
     ("fit data.npy --method cibhash --out new", "--method: cibhash .* learns from augmented views"),
-    ("fit data.npy --preset no --out new", "--preset: expected one of paper, .*, got 'no'"),
+    ("fit data.npy --preset no --out new", "--preset: expected one of best, paper, .*, got 'no'"),
     ("fit data.npy --method itq --preset paper --out new", "--preset: expected none for method 'itq'"),
     ("fit data.npy --set epochs --out new", "--set: expected NAME=VALUE, got 'epochs'"),
     ("fit data.npy --set epoch=3 --out new", "parameters of method 'sdc': expected one of .*, got 'epoch'"),

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from sdclib.experiment import RunSpec
+from sdclib.methods import NeighbourSDCHasher, SDCHasher, make_hasher
 from sdclib.presets import PRESETS, preset_table, settings_from_preset
 
 
@@ -71,5 +73,25 @@ def test_settings_out_of_range_are_named(name, value):
 
 
 def test_unknown_preset_lists_the_known():
-    with pytest.raises(ValueError, match=r"preset: expected one of paper, .*release-contrastive, got 'best'"):
-        settings_from_preset("best")
+    with pytest.raises(
+        ValueError, match=r"preset: expected one of paper, .*release-contrastive, got 'magic'"
+    ):
+        settings_from_preset("magic")
+
+
+def test_best_is_a_method_of_its_own():
+    hasher = make_hasher("sdc", 16, seed=3, preset="best", epochs=5)
+    assert isinstance(hasher, NeighbourSDCHasher)
+    assert (hasher.n_bits, hasher.random_state, hasher.epochs, hasher.n_steps) == (16, 3, 5, 4)
+    with pytest.raises(ValueError, match=r"preset: .*got 'best', which is sdclib.methods.NeighbourSDCHasher"):
+        _ = SDCHasher(preset="best").settings
+    with pytest.raises(
+        ValueError, match=r"parameters of method 'neighbour-sdc': expected one of .*got 'pairs'"
+    ):
+        make_hasher("sdc", 16, preset="best", pairs="all")
+
+
+def test_a_run_of_best_is_a_run_of_the_method():
+    named = RunSpec("cifar10-embedded", "sdc", 16, 1, {"preset": "best", "epochs": 5})
+    assert named == RunSpec("cifar10-embedded", "neighbour-sdc", 16, 1, {"epochs": 5})
+    assert named.id != RunSpec("cifar10-embedded", "sdc", 16, 1, {"epochs": 5}).id

@@ -27,6 +27,7 @@ from sdclib.methods.supervised import SupervisedHasher
 from sdclib.methods.supervised_sdc import SupervisedSDCHasher
 from sdclib.methods.tbh import TBHHasher
 from sdclib.methods.wch import WCHHasher
+from sdclib.presets import BEST
 
 __all__ = [
     "METHODS",
@@ -88,7 +89,7 @@ def make_hasher(method: str, n_bits: int, *, seed: int = 0, **parameters: Any) -
     Parameters
     ----------
     method : str
-        One of `METHODS`.
+        One of `METHODS`. ``"sdc"`` with ``preset="best"`` is ``"neighbour-sdc"``, this study's variant.
     n_bits : int
         Code length.
     seed : int
@@ -106,6 +107,9 @@ def make_hasher(method: str, n_bits: int, *, seed: int = 0, **parameters: Any) -
     ValueError
         If the method or a parameter is unknown.
     """
+    if method == SDCHasher.method and parameters.get("preset") == BEST:
+        method = NeighbourSDCHasher.method
+        del parameters["preset"]
     kind = METHODS[check_name(method, "method", METHODS)]
     known = set(inspect.signature(kind).parameters) - {"n_bits", "random_state"}
     for name in parameters:

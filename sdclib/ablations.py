@@ -19,25 +19,20 @@ from sdclib.calibration import (
     parse_calibration,
     target_quantiles,
 )
-from sdclib.contributions import by_setting, compared, difference_table, setting_name
-from sdclib.imbalance import contrast
+from sdclib.contributions import compared, setting_name
 from sdclib.presets import EMPIRICAL, PRESETS
-from sdclib.tables import mean_interval, spelled
+from sdclib.tables import spelled
 
 __all__ = [
     "DEFAULT",
     "PROPERTIES",
     "beta_grid",
-    "default_differences",
-    "held_out_gain",
     "histogram_distribution",
     "left_out_r2",
     "mirror_pairs",
     "paper_table",
     "properties_table",
     "rank_relation",
-    "regret",
-    "regret_table",
     "relations",
     "shape_contrasts",
     "spread_ranges",
@@ -322,107 +317,6 @@ def relations(
         rows[label] = (*[np.nan] * 4, left_out_r2(known[list(names)], y))
     columns = ["rho", "low", "high", "p", "r2"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("property")
-
-
-def default_differences(summary: pd.DataFrame, default: str = DEFAULT) -> pd.DataFrame:
-    """Take expected mAP of the default from that of each target, a target a row and a setting a column.
-
-    Parameters
-    ----------
-    summary : DataFrame
-        With targets as labels, see `sdclib.tables.summarise`.
-    default : str
-
-    Returns
-    -------
-    DataFrame
-        Points; index names of `target_label`, columns settings, NaN where a target did not run; in the
-        order of the setting that has most targets, best first.
-    """
-    rows = {}
-    for data, n_bits, group in by_setting(summary):
-        means = group.set_index("label")["map_expected"].to_dict()
-        rows[setting_name(data, n_bits)] = {
-            target_label(str(target), n_bits): mean - means[default] for target, mean in means.items()
-        }
-    table = pd.DataFrame(rows)
-    fullest = table[table.count().idxmax()]
-    return table.loc[fullest.sort_values(ascending=False).index].rename_axis("target")
-
-
-def regret(results: pd.DataFrame, default: str = DEFAULT) -> pd.DataFrame:
-    """Tell how far the default target is below the best one in each setting.
-
-    The best target is the one with the highest mean on the very queries that measure it, so its lead is flattered;
-    `held_out_gain` is the honest figure.
-
-    Parameters
-    ----------
-    results : DataFrame
-        See `with_calibration`.
-    default : str
-
-    Returns
-    -------
-    DataFrame
-        One row a setting: data, n_bits, setting, targets (number), best, mean, low, high (best less default in points,
-        Welch's 95 % interval; zeros where the default is best).
-    """
-    rows = []
-    for data, n_bits, group in by_setting(results):
-        values = {t: 100 * g["map_expected"].to_numpy() for t, g in group.groupby("label", sort=False)}
-        best = max(values, key=lambda target: values[target].mean())
-        interval = (0.0, 0.0, 0.0) if best == default else contrast([values[best], values[default]], [1, -1])
-        rows.append((data, n_bits, setting_name(data, n_bits), len(values), best, *interval))
-    return pd.DataFrame(rows, columns=["data", "n_bits", "setting", "targets", "best", "mean", "low", "high"])
-
-
-def held_out_gain(results: pd.DataFrame, default: str = DEFAULT) -> pd.DataFrame:
-    """Choose the target on all seeds but one and measure it on that one, for each seed in turn.
-
-    Candidates of a seed are the targets that have it and at least one other. What is held out is the seed of the
-    training, not the queries.
-
-    Parameters
-    ----------
-    results : DataFrame
-        See `with_calibration`.
-    default : str
-
-    Returns
-    -------
-    DataFrame
-        One row a setting and seed: data, n_bits, setting, seed, chosen, gain (chosen less default, points).
-    """
-    rows = []
-    for data, n_bits, group in by_setting(results):
-        table = 100 * group.pivot_table(index="label", columns="seed", values="map_expected")
-        means = table.to_dict()
-        for seed, measured in means.items():
-            others = table[table[seed].notna()].drop(columns=seed).mean(axis=1).dropna()
-            chosen = str(others.idxmax())
-            gain = measured[chosen] - measured[default]
-            rows.append((data, n_bits, setting_name(data, n_bits), seed, chosen, gain))
-    return pd.DataFrame(rows, columns=["data", "n_bits", "setting", "seed", "chosen", "gain"])
-
-
-def regret_table(found: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:
-    """Spell `regret` and `held_out_gain` out, a setting a row.
-
-    Parameters
-    ----------
-    found, gains : DataFrame
-        What the two return for the same results.
-    """
-    best = [
-        target_label(target, n_bits) for target, n_bits in zip(found["best"], found["n_bits"], strict=True)
-    ]
-    table = difference_table(found.assign(what="best less default"), "what")
-    table.insert(0, "best", best)
-    held_out = [
-        spelled(*mean_interval(gains["gain"][gains["setting"] == setting])) for setting in table.index
-    ]
-    return table.assign(**{"gain, seed held out": held_out})
 
 
 def shape_contrasts(results: pd.DataFrame, default: str = DEFAULT) -> pd.DataFrame:

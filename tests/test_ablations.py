@@ -11,16 +11,12 @@ from scipy import stats
 from sdclib.ablations import (
     DEFAULT,
     beta_grid,
-    default_differences,
-    held_out_gain,
     histogram_distribution,
     left_out_r2,
     mirror_pairs,
     paper_table,
     properties_table,
     rank_relation,
-    regret,
-    regret_table,
     relations,
     shape_contrasts,
     spread_ranges,
@@ -40,6 +36,7 @@ from sdclib.figures.ablations import (
     plot_target_differences,
 )
 from sdclib.tables import summarise
+from sdclib.target_choice import default_differences, held_out_choice, held_out_gain, regret, regret_table
 
 MEANS = {"beta(5, 5)": 0.6, "beta(1, 2)": 0.65, "beta(2, 1)": 0.5, "beta(1, 1)": 0.58, "beta(2, 2)": 0.61}
 PAPER = pd.DataFrame(
@@ -251,6 +248,26 @@ class TestRegret:
         assert shown.loc["tiny, 64 bits"].tolist()[0] == "Beta(1, 2)"
         assert shown.loc["tiny, 64 bits", "best less default"].startswith("+5.0 (")
         assert shown.loc["tiny, 64 bits", "gain, seed held out"].startswith("5.0 ±")
+
+
+class TestHeldOutChoice:
+    def test_the_queries_have_no_part_in_the_choice(self):
+        held_out = table({"beta(5, 5)": 0.5, "beta(1, 2)": 0.53, "beta(2, 2)": 0.51}, data="tiny+holdout")
+        queried = table({"beta(5, 5)": 0.6, "beta(1, 2)": 0.58, "beta(2, 2)": 0.64, "beta(9, 9)": 0.9})
+        found = held_out_choice(pd.concat([held_out, queried, table(data="other")])).set_index("setting")
+        assert found.index.tolist() == ["tiny, 64 bits"]
+        row = found.loc["tiny, 64 bits"]
+        assert row["chosen"] == "beta(1, 2)"
+        assert [row["held_out"], row["mean"], row["best"]] == pytest.approx([3, -2, 4])
+        # Welch's interval of two groups of three, each with a deviation of one point: 4 degrees of freedom.
+        half = stats.t.ppf(0.975, 4) * np.sqrt(2 / 3)
+        assert [row["low"], row["high"]] == pytest.approx([-2 - half, -2 + half])
+
+    def test_the_default_chosen_makes_no_difference(self):
+        held_out = table({"beta(5, 5)": 0.5, "beta(1, 2)": 0.4}, data="tiny+holdout")
+        row = held_out_choice(pd.concat([held_out, table()])).iloc[0]
+        assert row["chosen"] == DEFAULT
+        assert row[["held_out", "mean", "low", "high"]].tolist() == [0, 0, 0, 0]
 
 
 def test_shapes_are_compared_with_what_they_differ_from_in_one_thing():

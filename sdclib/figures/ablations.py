@@ -57,7 +57,7 @@ def plot_target_differences(differences: pd.DataFrame) -> Figure:
     Parameters
     ----------
     differences : DataFrame
-        Points; see `sdclib.ablations.default_differences`. Targets that did not run stay white.
+        Points; see `sdclib.target_choice.default_differences`. Targets that did not run stay white.
     """
     size = 2 + 1.2 * differences.shape[1], 0.29 * len(differences) + 1.1
     figure, axes = plt.subplots(figsize=size, layout="constrained")

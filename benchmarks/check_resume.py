@@ -35,11 +35,11 @@ runs:
 MEASURED = ["id", "data", "method", "n_bits", "seed", "parameters", "top_k", "code_sha256", "data_sha256"]
 
 
-def start(config: Path, results: Path, *options: str) -> subprocess.Popen:
-    """Start the sweep in a process group of its own."""
+def start(config: Path, results: Path, *options: str, folder: Path = PROJECT_ROOT) -> subprocess.Popen:
+    """Start the sweep in a process group of its own; Snakemake's records go into `folder`, see `working_folder`."""
     return subprocess.Popen(
-        [sys.executable, "scripts/sweep.py", str(config), *options],
-        cwd=PROJECT_ROOT,
+        [sys.executable, str(PROJECT_ROOT / "scripts/sweep.py"), str(config), *options],
+        cwd=folder,
         env={**os.environ, "SDC_RESULTS": str(results)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -47,20 +47,36 @@ def start(config: Path, results: Path, *options: str) -> subprocess.Popen:
     )
 
 
+def working_folder(folder: Path) -> Path:
+    """Make a folder that sweeps can be started from, apart from those of the checkout."""
+    folder.mkdir(parents=True)
+    for name in ("notebooks", "workflow"):
+        (folder / name).symlink_to(PROJECT_ROOT / name)
+    return folder
+
+
 def finished(results: Path) -> dict[str, int]:
     """Time of writing of every whole record, in nanoseconds."""
     return {path.parent.name: path.stat().st_mtime_ns for path in results.glob("runs/*/record.json")}
 
 
+def measured(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns of a table of runs that are the same whenever a run is done: no times, commit or machine."""
+    metrics = [
+        name for name in table if name.startswith(("map_", "intersection", "overlap", "bit_", "unique"))
+    ]
+    return table[MEASURED + metrics]
+
+
 def sweep(folder: Path, name: str, kills: int, rng: random.Random) -> tuple[pd.DataFrame, int]:
     """Run one sweep, killed `kills` times; return its table and how many finished runs were run again."""
-    results = folder / name
+    results, work = folder / name, working_folder(folder / f"{name}-work")
     config = folder / f"{name}.yaml"
     config.write_text(CONFIG)
     repeated = 0
     before: dict[str, int] = {}
     for _ in range(kills):
-        process = start(config, results)
+        process = start(config, results, folder=work)
         time.sleep(rng.uniform(15, 45))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -68,7 +84,7 @@ def sweep(folder: Path, name: str, kills: int, rng: random.Random) -> tuple[pd.D
         before = finished(results)
         print(f"{name}: killed with {len(before)} runs finished", flush=True)
     begun = time.perf_counter()
-    code = start(config, results).wait()
+    code = start(config, results, folder=work).wait()
     print(f"{name}: last call took {time.perf_counter() - begun:.0f} s, exit code {code}", flush=True)
     repeated += sum(finished(results).get(key) != value for key, value in before.items())
     return pd.read_csv(results / "resumed.csv", dtype={"id": str}), repeated
@@ -89,11 +105,7 @@ def main() -> None:
         killed, repeated = sweep(folder, "killed", arguments.kills, rng)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    metrics = [
-        name for name in undisturbed if name.startswith(("map_", "intersection", "overlap", "bit_", "unique"))
-    ]
-    columns = MEASURED + metrics
-    same = undisturbed[columns].equals(killed[columns])
+    same = measured(undisturbed).equals(measured(killed))
     print(
         f"{len(undisturbed)} and {len(killed)} rows, equal row for row: {same}; finished runs run again: {repeated}"
     )

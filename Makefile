@@ -4,7 +4,7 @@ BIN := .venv/bin
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 
-.PHONY: help env study results sweep verify-results book notebooks test check format lock bench check-resume check-throughput clean
+.PHONY: help env study results sweep verify-results book notebooks test check format lock bench check-resume check-throughput check-faults check-determinism fuzz mutation coverage clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -68,6 +68,21 @@ check-resume: env  ## Kill a sweep three times and compare its table with an und
 
 check-throughput: env  ## Time a sweep of 24 runs, one failing, with one and with two jobs at a time (minutes, nothing beside it)
 	$(BIN)/python -m benchmarks.check_throughput
+
+check-faults: env  ## Kill extraction, training, sweep and collection 60 times; nothing may be lost or wrong (15 minutes)
+	$(BIN)/python -m benchmarks.check_faults
+
+check-determinism: env  ## Fit every method twice, and on two threads; compare the codes (10 minutes)
+	$(BIN)/python -m benchmarks.check_determinism
+
+fuzz: env  ## The fuzz tests of all readers, long and with other examples each time
+	SDC_FUZZ_EXAMPLES=20000 $(BIN)/python -m pytest tests/test_fuzz_*.py
+
+mutation: env  ## Mutation testing of losses, calibration and metrics; needs mutmut (an hour)
+	$(BIN)/python scripts/mutation.py
+
+coverage: env  ## Coverage of sdclib by lines and branches, with all tests
+	$(BIN)/python -m pytest --cov=sdclib --cov-branch --cov-report=term --cov-fail-under=95
 
 clean:  ## Delete the built book and all run records
 	rm -rf book/_build results/runs .snakemake

@@ -17,18 +17,21 @@ import yaml
 
 from sdclib.experiment import RunSpec, expand_config
 from sdclib.files import write_text
-from sdclib.records import failed_runs, read_record, runs_folder
+from sdclib.provenance import RESULTS
+from sdclib.records import collect_histograms, collect_records, failed_runs, read_record, runs_folder
 from sdclib.tables import method_label
 
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
 LEFT = Path(".snakemake")  # Snakemake's own records, in the working folder
+DRY = {"-n", "--dry-run", "--dryrun"}
 
 
 @contextmanager
-def only_sweep(runs: Path) -> Iterator[None]:
+def only_sweep(runs: Path) -> Iterator[int]:
     """Hold the lock of a folder of run records; wait while another sweep holds it.
 
-    The system lets go of the lock when the process ends in whatever way, so a killed sweep blocks nobody.
+    The system lets go of the lock when this process and those that were handed the lock's file (whose number is
+    given) have ended in whatever way, so a killed sweep blocks nobody.
     """
     runs.mkdir(parents=True, exist_ok=True)
     with (runs / ".lock").open("w") as lock:
@@ -37,7 +40,7 @@ def only_sweep(runs: Path) -> Iterator[None]:
         except BlockingIOError:
             print(f"another sweep is at work on {runs}: waiting for it", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield lock.fileno()
 
 
 def run_folder(spec: RunSpec) -> Path:
@@ -54,19 +57,30 @@ def is_whole(folder: Path) -> bool:
     return True
 
 
-def run_sweep(config: Path, specs: list[RunSpec], options: list[str]) -> int:
-    """Run one configuration by Snakemake; return its exit code. The caller holds the lock."""
-    arguments = ["--configfile", str(config)]
+def run_sweep(config: Path, specs: list[RunSpec], options: list[str], lock: int) -> int:
+    """Run one configuration by Snakemake; return its exit code. The caller holds the lock, and Snakemake with it."""
+
+    def snakemake(*more: str, quiet: bool = False) -> int:
+        command = [*SNAKEMAKE, "--configfile", str(config), *more]
+        return subprocess.run(command, capture_output=quiet, check=False, pass_fds=(lock,)).returncode
+
     # What is left in the working folder is a killed sweep's: a living one would hold `only_sweep`.
     if any(LEFT.glob("locks/*")):
-        subprocess.run([*SNAKEMAKE, "--unlock", *arguments], capture_output=True, check=False)
+        snakemake("--unlock", quiet=True)
     if any(LEFT.glob("incomplete/*")):
         # A run that had written its record whole when its process was killed is not to run again.
         whole = [str(folder / "record.json") for folder in map(run_folder, specs) if is_whole(folder)]
-        subprocess.run(
-            [*SNAKEMAKE, *arguments, "--cleanup-metadata", *whole], capture_output=True, check=False
-        )
-    return subprocess.run([*SNAKEMAKE, "--quiet", "rules", *arguments, *options], check=False).returncode
+        snakemake("--cleanup-metadata", *whole, quiet=True)
+    return snakemake("--quiet", "rules", *options)
+
+
+def collect_tables(table: str, specs: list[RunSpec]) -> None:
+    """Write the tables of a sweep from its records; the caller holds the lock."""
+    tables = {table: collect_records(specs), f"{table}_histograms": collect_histograms(specs)}
+    for name, rows in tables.items():
+        for path in RESULTS.glob(f".{name}.csv.*.tmp"):  # what a killed sweep was just writing
+            path.unlink(missing_ok=True)
+        write_text(RESULTS / f"{name}.csv", rows.to_csv(index=False))
 
 
 def report_failures(specs: list[RunSpec], runs: Path) -> None:
@@ -79,6 +93,11 @@ def report_failures(specs: list[RunSpec], runs: Path) -> None:
             f"- [{spec.id}]({notebook.relative_to(runs)}): {label}, {spec.n_bits} bits, seed {spec.seed}, {spec.data};"
             f" {error}"
         )
+    named = {spec.id for spec, _, _ in failures}
+    others = [s.id for s in specs if s.id not in named and not (runs / s.id / "record.json").is_file()]
+    if others:  # such as one that the system killed for its memory
+        lines += ["", f"{len(others)} more have no record and no error of their own: killed, or not started"]
+        lines += [f"- [{name}]({name}/train.log)" for name in others]
     print("\n".join(["", *lines]))
     print(f"\nnotebooks with their errors: {write_text(runs / 'failures.md', chr(10).join(lines) + chr(10))}")
 
@@ -91,17 +110,24 @@ def main() -> None:
     options = [option for option in options if option != "--"]
     worst = 0
     for config in arguments.configs:
-        specs = expand_config(yaml.safe_load(config.read_text(encoding="utf-8")))
+        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+        table, specs = settings["table"], expand_config(settings)
         try:
             _ = [spec.id for spec in specs]  # finds out whether all data are here
         except (OSError, ValueError, ImportError) as error:
             print(f"{config}: cannot run, as data are missing: {error}", flush=True)
             worst = max(worst, 1)
             continue
-        with only_sweep(runs_folder()):
-            code = run_sweep(config, specs, options)
-        if code:
-            report_failures(specs, runs_folder())
+        try:
+            with only_sweep(runs_folder()) as lock:
+                code = run_sweep(config, specs, options, lock)
+                if not code and not DRY.intersection(options):
+                    collect_tables(table, specs)
+            if code:
+                report_failures(specs, runs_folder())
+        except (OSError, ValueError) as error:
+            print(f"{config}: stopped, older tables in {RESULTS} are kept: {error}", flush=True)
+            code = 1
         worst = max(worst, code)
     sys.exit(worst)
 

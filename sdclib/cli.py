@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,8 @@ def fit(given: argparse.Namespace) -> str:
     if len(train) < len(vectors):
         name += f" (a sample of {len(train)} rows)"
     hasher.fit(check_features(train, name))
-    hasher.save(given.out)
+    with _writing(given.out):
+        hasher.save(given.out)
     return f"{given.out}: {given.method}, {hasher.n_bits} bits, learned from {len(train):,} of {len(vectors):,} vectors"
 
 
@@ -144,10 +146,14 @@ def export(given: argparse.Namespace) -> str:
         model = onnx_model(hasher, opset=opset, packed=given.packed).SerializeToString()
     if given.faiss is not None:
         database = _vectors(given.database, given.key)
-        index = to_faiss(hasher, database, given.faiss, name=str(given.database), progress=not given.quiet)
+        with _writing(given.faiss):
+            index = to_faiss(
+                hasher, database, given.faiss, name=str(given.database), progress=not given.quiet
+            )
         lines.append(f"{given.faiss}: {index.ntotal:,} codes of {hasher.n_bits} bits, bit order little")
     if given.onnx is not None:  # last, so that nothing is written where the database cannot be used
-        write_bytes(given.onnx, model)
+        with _writing(given.onnx):
+            write_bytes(given.onnx, model)
         more = "" if given.packed is None else f" and packed codes ({given.packed})"
         lines.append(
             f"{given.onnx}: from {hasher.n_features_in_} features to {hasher.n_bits} continuous codes{more}"
@@ -175,7 +181,9 @@ def report(given: argparse.Namespace) -> str:
         seed=given.seed,
         progress=not given.quiet,
     )
-    write_text(given.out, report_html(measured))
+    page = report_html(measured)
+    with _writing(given.out):
+        write_text(given.out, page)
     return str(given.out)
 
 
@@ -249,7 +257,20 @@ def _write_arrays(path: Path, arrays: NDArray[Any] | dict[str, NDArray[Any]]) ->
         np.savez(buffer, allow_pickle=False, **arrays)
     else:
         np.save(buffer, arrays, allow_pickle=False)
-    write_bytes(path, buffer.getvalue())
+    with _writing(path):
+        write_bytes(path, buffer.getvalue())
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Name the output that cannot be written, which the system does not say where the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"{path}: cannot be written ({error.strerror or error}); what was there is untouched, so make room or "
+            "choose another place"
+        ) from error
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):

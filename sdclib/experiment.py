@@ -270,30 +270,38 @@ def expand_config(config: Mapping[str, Any]) -> list[RunSpec]:
     ValueError
         If a key is missing or unknown, or a run cannot be.
     """
-    for name in config:
+    for name in _mapping(config, "config"):
         check_name(name, "config", {"table", "data", "n_bits", "seeds", "runs"})
     specs: list[RunSpec] = []
-    for entry in config.get("runs") or []:
-        for name in entry:
+    for entry in _listed(config.get("runs") or []):
+        for name in _mapping(entry, "config: runs"):
             check_name(name, "config: runs", {"method", "parameters", "data", "n_bits", "seeds"})
         settings = {**config, **entry}
         for name in ("method", "data", "seeds"):
             if name not in settings:
                 raise ValueError(f"config: expected a value of {name!r} for the run {dict(entry)}, got none")
-        grid = {name: _listed(value) for name, value in (settings.get("parameters") or {}).items()}
+        parameters = _mapping(settings.get("parameters") or {}, "config: parameters")
+        grid = {name: _listed(value) for name, value in parameters.items()}
         for data, n_bits, seed, *values in itertools.product(
             _listed(settings["data"]),
             _listed(settings.get("n_bits")),
             _listed(settings["seeds"]),
             *grid.values(),
         ):
-            parameters = dict(zip(grid, values, strict=True))
-            spec = RunSpec(data, settings["method"], n_bits, seed, parameters)
+            if not isinstance(data, str):
+                raise ValueError(f"config: expected names of feature sets as 'data', got {data!r}")
+            spec = RunSpec(data, settings["method"], n_bits, seed, dict(zip(grid, values, strict=True)))
             if spec not in specs:
                 specs.append(spec)
     if not specs:
         raise ValueError("config: expected at least one entry under 'runs', got none")
     return specs
+
+
+def _mapping(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name}: expected a mapping, got {type(value).__name__}")
+    return value
 
 
 def _listed(value: Any) -> list[Any]:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from sdclib.checks import check_name
 from sdclib.plain_pickle import read_plain_pickle
+from sdclib.vectors import read_csv
 
 __all__ = ["PROTOCOLS", "read_gnd", "read_solution"]
 
@@ -50,10 +50,7 @@ def read_solution(path: Path | str, *, usage: Sequence[str] = ("Public", "Privat
         check_name(name, "usage", USAGE[:2])
     if not path.is_file():
         raise ValueError(f"{path}: expected GLDv2's retrieval solution, found none")
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, OSError) as error:  # pandas' ParserError and EmptyDataError are ValueErrors
-        raise ValueError(f"{path}: expected a CSV file ({error})") from error
+    table = read_csv(path, dtype=str, keep_default_na=False)
     if list(table.columns) != ["id", "images", "Usage"]:
         raise ValueError(
             f"{path}: expected the columns id,images,Usage, got {','.join(map(str, table.columns))}"
@@ -96,7 +93,8 @@ def read_gnd(path: Path | str) -> dict[str, Any]:
     """
     raw = read_plain_pickle(path)
     if not isinstance(raw, dict) or not {"imlist", "qimlist", "gnd"} <= set(raw):
-        got = sorted(map(str, raw)) if isinstance(raw, dict) else type(raw).__name__
+        names = sorted(key for key in raw if isinstance(key, str)) if isinstance(raw, dict) else []
+        got = names or type(raw).__name__
         raise ValueError(f"{path}: expected a dict with imlist, qimlist and gnd, got {got}")
     for key in ("imlist", "qimlist"):
         names = raw[key]
@@ -128,8 +126,11 @@ def read_gnd(path: Path | str) -> dict[str, Any]:
 
 
 def _indices(values: Any, n: int, where: str) -> NDArray[np.int64]:
-    array = np.asarray(values)
-    if array.size == 0:
+    flat = isinstance(values, np.ndarray) or (
+        isinstance(values, list | tuple) and all(isinstance(value, int | np.integer) for value in values)
+    )
+    array = np.asarray(values) if flat else np.zeros(())
+    if array.shape == (0,):
         return np.zeros(0, dtype=np.int64)
     if array.ndim != 1 or array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= n:
         raise ValueError(f"{where}: expected indices from 0 to {n - 1}")

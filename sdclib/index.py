@@ -227,10 +227,18 @@ class HammingIndex:
         Raises
         ------
         OSError
-            If it cannot be written; an older file is then untouched.
+            If it cannot be written; the message names the file, and an older one is then untouched.
         """
         data = faiss.serialize_index_binary(self._index).tobytes()
-        return write_bytes(path, data + TRAILER.pack(MAGIC, self.n_bits, hashlib.sha256(data).digest()))
+        try:
+            return write_bytes(path, data + TRAILER.pack(MAGIC, self.n_bits, hashlib.sha256(data).digest()))
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"the index cannot be written ({error.strerror or error}); an older file is untouched, so make room "
+                "or choose another place",
+                str(path),
+            ) from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> HammingIndex:
@@ -253,16 +261,39 @@ class HammingIndex:
         _, n_bits, digest = TRAILER.unpack(trailer)
         if hashlib.sha256(data).digest() != digest:
             raise ValueError(f"{path}: damaged, its content does not match its SHA-256")
+        try:
+            index = _deserialize(data)
+        except (RuntimeError, MemoryError) as error:  # of faiss
+            raise ValueError(f"{path}: expected a binary index of faiss ({error})") from error
+        if not any(isinstance(index, types) for types in _TYPES.values()):
+            raise ValueError(f"{path}: expected an index {', '.join(KINDS)}, got {type(index).__name__}")
+        if index.code_size != -(-n_bits // 8):
+            raise ValueError(
+                f"{path}: expected codes of {n_bits} bits in {-(-n_bits // 8)} bytes, got {index.code_size}"
+            )
         loaded = cls.__new__(cls)
-        loaded._set(faiss.deserialize_index_binary(np.frombuffer(data, dtype=np.uint8)), n_bits)
+        loaded._set(index, n_bits)
         return loaded
 
 
-_TYPES = {
-    "flat": faiss.IndexBinaryFlat,
-    "ivf": faiss.IndexBinaryIVF,
-    "hnsw": faiss.IndexBinaryHNSW,
+_TYPES: dict[str, tuple[type, ...]] = {
+    "flat": (faiss.IndexBinaryFlat,),
+    "ivf": (faiss.IndexBinaryIVF,),
+    "hnsw": (faiss.IndexBinaryHNSW,),
 }
+
+
+def _deserialize(data: bytes) -> Any:
+    """Let faiss read an index, without memory for more than the bytes can hold, where it has such a limit."""
+    array = np.frombuffer(data, dtype=np.uint8)
+    if not hasattr(faiss, "set_deserialization_vector_byte_limit"):
+        return faiss.deserialize_index_binary(array)
+    limit = faiss.get_deserialization_vector_byte_limit()
+    faiss.set_deserialization_vector_byte_limit(len(data))
+    try:
+        return faiss.deserialize_index_binary(array)
+    finally:
+        faiss.set_deserialization_vector_byte_limit(limit)
 
 
 def _empty_index(

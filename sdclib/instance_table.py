@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sdclib.checks import check_int
@@ -72,10 +73,10 @@ def variant_table(n_train: int) -> pd.DataFrame:
             "batch": settings.batch_size,
             "hidden layers": settings.n_hidden_layers,
             "quantization weight": settings.quantization_weight,
-            "weight decay": f"{settings.weight_decay:g}",
+            "weight decay": np.format_float_positional(settings.weight_decay),
             "rate falls after": f"{settings.step_epoch / settings.epochs:.0%}",
         }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
 
 
 def with_variants(results: pd.DataFrame) -> pd.DataFrame:

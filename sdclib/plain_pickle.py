@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import pickletools
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 __all__ = ["read_plain_pickle"]
 
 DTYPES = {f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)} | {"f2", "f4", "f8", "b1"}
+MOST_ITEMS = 10_000_000  # what a pickle may hold, things it holds several times counted as often
+MOST_DEPTH = 100  # of containers in containers
+OPERATIONS = {operation.code.encode("latin1"): operation for operation in pickletools.opcodes}
 
 
 def read_plain_pickle(path: Path | str) -> Any:
@@ -21,7 +25,7 @@ def read_plain_pickle(path: Path | str) -> Any:
 
     A pickle is a program: the standard reader calls what it names. This one looks nothing up. The names by which
     NumPy's arrays and scalars are pickled, by Python 2 or 3, stand for small parts of this module; every other name
-    is refused before anything is called.
+    is refused before anything is called. So is a small file that would take all memory or time, or nests too deeply.
 
     Parameters
     ----------
@@ -43,8 +47,9 @@ def read_plain_pickle(path: Path | str) -> Any:
     except OSError as error:
         raise ValueError(f"{path}: expected a pickle, cannot read it ({error})") from error
     try:
+        _check_size(data)
         value = _Reader(io.BytesIO(data), encoding="latin1").load()
-        return _plain(value)
+        return _plain(value, {})
     except _RefusedError as error:
         raise ValueError(f"{path}: refused, {error}") from error
     except RecursionError as error:
@@ -57,6 +62,55 @@ def read_plain_pickle(path: Path | str) -> Any:
 
 class _RefusedError(Exception):
     """Something that is no plain data."""
+
+
+def _check_size(data: bytes) -> None:
+    """Refuse what would harm the reader before any name is looked up.
+
+    Python's reader gives every thing the number that the pickle says, and memory up to that number. It hashes keys:
+    a tuple nested deeply ends the process, and one held twice by one that is held twice, and so on, never ends.
+    """
+    file = io.BytesIO(data)
+    stack: list[list[int] | None] = []  # items and depth of every thing; None is a mark
+    memo: dict[int, list[int] | None] = {}
+    total = 0
+    while operation := OPERATIONS.get(file.read(1)):
+        name, before, after = operation.name, list(operation.stack_before), operation.stack_after
+        argument: Any = None
+        if name == "STRING":  # the standard parser takes ASCII alone
+            file.readline()
+        elif operation.arg is not None:
+            argument = operation.arg.reader(file)  # checks that all the bytes it announces are there
+        if name == "STOP":
+            return
+        if name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            number = len(memo) if argument is None else argument
+            if number > len(data):
+                raise _RefusedError(f"expected at most {len(data)} numbered things, got number {number}")
+            memo[number] = stack[-1]
+        elif name in ("GET", "BINGET", "LONG_BINGET", "DUP"):
+            stack.append(stack[-1] if name == "DUP" else memo[argument])
+            total += (stack[-1] or [0])[0]
+        elif name == "MARK":
+            stack.append(None)
+        elif name == "POP":
+            stack.pop()
+        else:
+            parts: list[Any] = []
+            if pickletools.markobject in before:
+                while (part := stack.pop()) is not None:
+                    parts.append(part)
+                del before[before.index(pickletools.markobject) :]
+            parts += [stack.pop() for _ in before]
+            whole = parts.pop() if before and before[0] in after else [1, 0]  # a container that is added to
+            whole[0] += sum(part[0] for part in parts)
+            whole[1] = max([whole[1], *(part[1] + 1 for part in parts)])
+            stack += [whole] * len(after)
+            total += 1
+            if whole[1] > MOST_DEPTH:
+                raise _RefusedError("nested too deeply")
+        if total > MOST_ITEMS:
+            raise _RefusedError(f"expected at most {MOST_ITEMS} items, each counted as often as it is held")
 
 
 class _Reader(pickle.Unpickler):
@@ -89,9 +143,10 @@ class _DType:
     __slots__ = ("code", "order")
 
     def __init__(self, code: Any) -> None:
-        self.code, self.order = str(code), "<"
-        if self.code not in DTYPES:
-            raise _RefusedError(f"expected arrays of plain numbers, got dtype {self.code[:20]}")
+        if not isinstance(code, str) or code not in DTYPES:
+            got = code[:20] if isinstance(code, str) else type(code).__name__
+            raise _RefusedError(f"expected arrays of plain numbers, got dtype {got}")
+        self.code, self.order = code, "<"
 
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, tuple) or len(state) < 5 or state[1] not in ("<", ">", "|", "="):
@@ -160,7 +215,8 @@ class _Encode(_StandIn):
 
     def __call__(self, text: Any, encoding: Any = None) -> bytes:
         if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-            raise _RefusedError(f"expected bytes written as latin1 text, got {encoding!r}")
+            got = repr(encoding[:20]) if isinstance(encoding, str) else type(encoding).__name__
+            raise _RefusedError(f"expected bytes written as latin1 text, got {got}")
         return text.encode("latin1")
 
 
@@ -211,16 +267,23 @@ def _build(data: Any, dtype: Any, shape: Any, order: Any) -> NDArray[Any]:
     return native.reshape(shape, order=order)
 
 
-def _plain(value: Any) -> Any:
-    """Put arrays in the place of their stand-ins; containers are made anew, so one that holds itself is refused."""
+def _plain(value: Any, done: dict[int, Any]) -> Any:
+    """Put arrays in the place of their stand-ins; containers are made anew, so one that holds itself is refused.
+
+    `done` has by `id` what is made, so that a thing that is held several times is made once.
+    """
+    if id(value) in done:
+        return done[id(value)]
+    made = value
     if isinstance(value, _Array):
         if value.value is None:
             raise _RefusedError("expected an array with its values")
-        return value.value
-    if isinstance(value, dict):
-        return {_plain(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return type(value)(_plain(item) for item in value)
-    if value is None or isinstance(value, bool | int | float | complex | str | bytes | bytearray):
-        return value
-    raise _RefusedError(f"expected plain data, got {type(value).__name__}")
+        made = value.value
+    elif isinstance(value, dict):
+        made = {_plain(key, done): _plain(item, done) for key, item in value.items()}
+    elif isinstance(value, list | tuple | set | frozenset):
+        made = type(value)(_plain(item, done) for item in value)
+    elif value is not None and not isinstance(value, bool | int | float | complex | str | bytes | bytearray):
+        raise _RefusedError(f"expected plain data, got {type(value).__name__}")
+    done[id(value)] = made
+    return made

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import fcntl
 import io
 import json
 import os
-from collections.abc import Callable, Iterable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from sdclib.codes import pack_codes, unpack_codes
 from sdclib.experiment import Experiment, RunSpec, run_id
 from sdclib.files import file_sha256, read_json, write_bytes, write_json, write_text
 from sdclib.provenance import RESULTS, git_commit, machine, peak_memory_mb, versions
+from sdclib.vectors import read_csv
 
 __all__ = [
     "collect_histograms",
@@ -33,6 +38,16 @@ FORMAT_VERSION = 1
 # Columns of `collect_records` that stand before and after those of `collect_measures`.
 RUN = ["id", "data", "method", "n_bits", "seed", "parameters", "top_k"]
 ORIGIN = ["commit", "code_sha256", "data_sha256", "machine"]
+FILES = {"histogram.csv", "history.csv", "codes.npz"}  # beside `record.json`
+# What `record.json` holds, whatever the method.
+ENTRIES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(["id", "data", "method", "finished", "code_sha256", "data_sha256"], (str,)),
+    **dict.fromkeys(["seed", "top_k"], (int,)),
+    **dict.fromkeys(["fit_seconds", "encode_seconds", "evaluate_seconds", "peak_memory_mb"], (int, float)),
+    **dict.fromkeys(["parameters", "metrics", "versions", "machine", "files"], (dict,)),
+    "n_bits": (int, type(None)),
+    "commit": (str, type(None)),
+}
 
 
 def runs_folder() -> Path:
@@ -41,10 +56,12 @@ def runs_folder() -> Path:
 
 
 def write_record(experiment: Experiment, runs: str | os.PathLike[str] | None = None) -> Path:
-    """Write the record of a run.
+    """Write the record of a run, at once.
 
     ``histogram.csv``, ``history.csv`` (if the method trains) and ``codes.npz`` (packed, if it makes codes) come
-    first; ``record.json`` comes last and holds their SHA-256, so a record without it is not whole.
+    with ``record.json``, which holds their SHA-256: a record without it is not whole. All are written into a folder
+    beside their place and then renamed, ``record.json`` last, by one writer at a time: an earlier record stays as it
+    is until the new one lies on disk, and files of two writers never mix.
 
     Parameters
     ----------
@@ -56,9 +73,52 @@ def write_record(experiment: Experiment, runs: str | os.PathLike[str] | None = N
     -------
     pathlib.Path
         The record's folder, named by the run's id.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, say because the disk is full; the message names the folder, and an earlier record is
+        then untouched.
     """
-    identity = run_id(experiment.determinants)
-    folder = Path(runs_folder() if runs is None else runs) / identity
+    folder = Path(runs_folder() if runs is None else runs) / run_id(experiment.determinants)
+    try:
+        with _only_writer(folder):
+            stage = Path(tempfile.mkdtemp(prefix=".record.", suffix=".tmp", dir=folder))
+            try:
+                _write_files(experiment, stage)
+                record = folder / "record.json"
+                record.unlink(missing_ok=True)
+                for path in sorted(stage.iterdir(), key=lambda path: path.name == record.name):
+                    os.replace(path, folder / path.name)
+            finally:
+                shutil.rmtree(stage, ignore_errors=True)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"the run record cannot be written ({error.strerror or error}); an earlier one is untouched, so make room "
+            "or choose another folder, and run again",
+            str(folder),
+        ) from error
+    return folder
+
+
+@contextlib.contextmanager
+def _only_writer(folder: Path) -> Iterator[None]:
+    """Hold a record's lock, which ends with its process, and clear away what a killed writer left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            for path in folder.glob(".record.*.tmp"):
+                shutil.rmtree(path, ignore_errors=True)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _write_files(experiment: Experiment, folder: Path) -> None:
+    """Write the files of a record into a folder."""
     written = [write_text(folder / "histogram.csv", experiment.histogram.to_csv(index=False))]
     if experiment.history is not None:
         written.append(write_text(folder / "history.csv", experiment.history.to_csv(index=False)))
@@ -72,7 +132,7 @@ def write_record(experiment: Experiment, runs: str | os.PathLike[str] | None = N
         folder / "record.json",
         {
             "format_version": FORMAT_VERSION,
-            "id": identity,
+            "id": run_id(experiment.determinants),
             **experiment.determinants,
             "top_k": experiment.top_k,
             "metrics": experiment.metrics,
@@ -87,7 +147,6 @@ def write_record(experiment: Experiment, runs: str | os.PathLike[str] | None = N
             "files": {path.name: file_sha256(path) for path in written},
         },
     )
-    return folder
 
 
 def read_record(folder: str | os.PathLike[str]) -> dict[str, Any]:
@@ -98,7 +157,7 @@ def read_record(folder: str | os.PathLike[str]) -> dict[str, Any]:
     FileNotFoundError
         If there is no `record.json` (a run that was cut), or a file it names is gone.
     ValueError
-        If a file is damaged; the message names it.
+        If a file is damaged or not as described; the message names it.
     """
     folder = Path(folder)
     record = read_json(folder / "record.json")
@@ -106,17 +165,35 @@ def read_record(folder: str | os.PathLike[str]) -> dict[str, Any]:
         raise ValueError(
             f"{folder / 'record.json'}: expected a run record of format_version {FORMAT_VERSION}"
         )
+    for name, kinds in ENTRIES.items():
+        if name not in record or not isinstance(record[name], kinds):
+            expected = " or ".join(kind.__name__ for kind in kinds)
+            got = type(record[name]).__name__ if name in record else "nothing"
+            raise ValueError(f"{folder / 'record.json'}: expected {expected} as {name!r}, got {got}")
+    if not set(record["files"]) <= FILES:
+        raise ValueError(
+            f"{folder / 'record.json'}: expected no files but {', '.join(sorted(FILES))}, got "
+            f"{', '.join(sorted(set(record['files']) - FILES))}"
+        )
     for name, digest in record["files"].items():
         if file_sha256(folder / name) != digest:
-            raise ValueError(f"{folder / name}: damaged, its SHA-256 is not the one in record.json")
+            raise ValueError(
+                f"{folder / name}: damaged, its SHA-256 is not the one in record.json; delete the folder and run again"
+            )
     return record
 
 
 def read_codes(folder: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Read query and database codes of a record, shapes (n, n_bits), uint8 in {0, 1}; errors as `read_record`."""
-    n_bits = read_record(folder)["n_bits"]
-    with np.load(Path(folder) / "codes.npz", allow_pickle=False) as arrays:
-        return unpack_codes(arrays["query"], n_bits), unpack_codes(arrays["database"], n_bits)
+    record, path = read_record(folder), Path(folder) / "codes.npz"
+    if path.name not in record["files"]:
+        raise FileNotFoundError(f"{folder}: the record of a {record['method']} run has no codes")
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            query, database = (unpack_codes(arrays[name], record["n_bits"]) for name in ("query", "database"))
+    except Exception as error:  # zipfile and NumPy fail in many ways
+        raise ValueError(f"{path}: expected packed codes of {record['n_bits']} bits ({error})") from error
+    return query, database
 
 
 def collect_records(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | None = None) -> pd.DataFrame:
@@ -193,8 +270,14 @@ def collect_histograms(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | 
     runs = Path(runs_folder() if runs is None else runs)
     tables = []
     for spec in specs:
-        read_record(runs / spec.id)
-        table = pd.read_csv(runs / spec.id / "histogram.csv")
+        path = runs / spec.id / "histogram.csv"
+        if path.name not in read_record(path.parent)["files"]:
+            raise FileNotFoundError(f"{path.parent}: the record has no histogram")
+        table = read_csv(path)
+        if list(table.columns) != ["similarity", "positive", "negative"]:
+            raise ValueError(
+                f"{path}: expected the columns similarity,positive,negative, got {','.join(table.columns)}"
+            )
         table.insert(0, "id", spec.id)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
@@ -215,12 +298,11 @@ def failed_runs(
             continue
         try:
             outputs = [output for cell in read_json(notebook)["cells"] for output in cell.get("outputs", [])]
-        except ValueError:  # cut while it was written
+            errors = [f"{o['ename']}: {o['evalue']}" for o in outputs if o.get("output_type") == "error"]
+        except (ValueError, KeyError, TypeError, AttributeError):  # cut while it was written, or no notebook
             continue
-        for output in outputs:
-            if output.get("output_type") == "error":
-                failures.append((spec, f"{output['ename']}: {output['evalue']}", notebook))
-                break
+        if errors:
+            failures.append((spec, errors[0], notebook))
     return failures
 
 

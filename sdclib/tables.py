@@ -17,6 +17,7 @@ from scipy import stats
 
 from sdclib.methods import METHODS
 from sdclib.presets import PRESETS
+from sdclib.vectors import read_csv
 
 __all__ = [
     "METHOD_LABELS",
@@ -93,16 +94,21 @@ def read_results(path: str | os.PathLike[str]) -> pd.DataFrame:
         If it is not such a table; the message names it.
     """
     path = Path(path)
-    table = pd.read_csv(path, dtype={"id": str})  # hexadecimal digits, never a number
+    table = read_csv(path, dtype={"id": str})  # hexadecimal digits, never a number
     missing = {"id", "data", "method", "n_bits", "seed", "parameters"} - set(table.columns)
     if missing:
         raise ValueError(f"{path}: expected the columns of a table of runs, {sorted(missing)} missing")
-    table["n_bits"] = table["n_bits"].astype("Int64")
-    labels = [
-        method_label(method, json.loads(parameters))
-        for method, parameters in zip(table["method"], table["parameters"], strict=True)
-    ]
-    table.insert(3, "label", labels)
+    try:
+        table["n_bits"] = table["n_bits"].astype("Int64")
+        labels = [
+            method_label(method, json.loads(parameters))
+            for method, parameters in zip(table["method"], table["parameters"], strict=True)
+        ]
+        table.insert(3, "label", labels)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"{path}: expected whole numbers or nothing as n_bits, and parameters as a JSON object ({error})"
+        ) from error
     return table
 
 

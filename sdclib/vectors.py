@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import zipfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-__all__ = ["VectorFile", "arrays_sha256", "encode_labels", "load_npy", "read_vectors"]
+__all__ = ["VectorFile", "arrays_sha256", "encode_labels", "load_npy", "read_csv", "read_vectors"]
 
 VECTOR_KEYS = ("features", "embeddings", "embedding", "vectors", "vector")
 LABEL_KEYS = ("labels", "label")
@@ -87,15 +86,15 @@ def read_vectors(path: Path | str, *, key: str | None = None) -> VectorFile:
             f"{path}: expected numbers of shape (n, d), got {values.dtype} of shape {values.shape}"
         )
     labels = next((arrays[name] for name in LABEL_KEYS if name in arrays), None)
-    ids = next((arrays[name].tolist() for name in ID_KEYS if name in arrays), None)
+    ids = next((arrays[name] for name in ID_KEYS if name in arrays), None)
     listing = path.with_name(f"{path.stem}_ids.txt")
     if ids is None and listing.is_file():
-        ids = listing.read_text(encoding="utf-8").split("\n")
-        ids = [name.strip() for name in ids if name.strip()]
-    for what, found in (("labels", labels), ("ids", ids)):
-        if found is not None and len(found) != len(values):
-            raise ValueError(f"{path}: expected {len(values)} {what}, as many as vectors, got {len(found)}")
-    names = None if ids is None else tuple(map(str, ids))
+        ids = np.array(_read_listing(listing), dtype=object)
+    for what, found, dimensions in (("labels", labels, (1, 2)), ("ids", ids, (1,))):
+        if found is not None and (found.ndim not in dimensions or len(found) != len(values)):
+            got = len(found) if found.ndim in dimensions else f"shape {found.shape}"
+            raise ValueError(f"{path}: expected {len(values)} {what}, as many as vectors, got {got}")
+    names = None if ids is None else tuple(map(str, ids.tolist()))
     if names is not None and len(set(names)) != len(names):
         raise ValueError(f"{path}: expected every id once, got {len(names) - len(set(names))} again")
     rows = [None if path.suffix in tables else arrays.get(name) for name in ROW_KEYS]
@@ -122,15 +121,18 @@ def encode_labels(labels: ArrayLike, name: str, *, n: int) -> NDArray[np.integer
     ValueError
         If labels are of another kind, missing (None or NaN), or not `n`.
     """
-    array = np.asarray(labels)
+    try:
+        array = np.asarray(labels)
+    except ValueError as error:  # lists of several lengths
+        raise ValueError(f"{name}: expected shape ({n},) or ({n}, n_labels) ({error})") from error
     if array.dtype == object and array.ndim == 1 and array.size and isinstance(array[0], np.ndarray | list):
         if len({len(row) if isinstance(row, np.ndarray | list) else -1 for row in array}) != 1:
             raise ValueError(f"{name}: expected 0/1 vectors of one length, got several")
         array = np.array([np.asarray(row) for row in array])
-    if len(array) != n or array.ndim not in (1, 2):
+    if array.ndim not in (1, 2) or len(array) != n:
         raise ValueError(f"{name}: expected shape ({n},) or ({n}, n_labels), got {array.shape}")
     if array.ndim == 2:
-        if not np.isin(array, (0, 1)).all():
+        if array.dtype.kind not in "biuf" or not np.isin(array, (0, 1)).all():
             raise ValueError(f"{name}: expected 0/1 vectors, got other values")
         return array.astype(np.uint8)
     if array.dtype.kind in "iub":
@@ -159,9 +161,54 @@ def load_npy(path: Path) -> NDArray[Any]:
         If it is missing, damaged or a pickle; the message names it.
     """
     try:
-        return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
+        with np.errstate(over="raise"):  # of a shape beyond all numbers
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (
+        Exception
+    ) as error:  # NumPy raises many kinds: ValueError, SyntaxError, TokenError, MemoryError, ...
         raise ValueError(f"{path}: missing or damaged .npy ({error})") from error
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise ValueError(f"{path}: expected an .npy, got a file of several arrays; is it an .npz?")
+    return array
+
+
+def read_csv(path: Path, **options: Any) -> pd.DataFrame:
+    """Read a table by `pandas.read_csv`, but not one whose lines are longer than its first.
+
+    pandas would take what comes first in them for names of the rows, and so every column for another.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    **options
+        As pandas has them.
+
+    Returns
+    -------
+    DataFrame
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no such table; the message names it.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(path, **{"index_col": False, **options})
+    except pd.errors.ParserWarning as error:
+        raise ValueError(
+            f"{path}: expected as many fields in every line as in the first, got more"
+        ) from error
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:  # pandas' errors are among them
+        raise ValueError(
+            f"{path}: damaged .csv, expected a CSV file with a line of names ({error})"
+        ) from error
 
 
 def _read_arrays(path: Path) -> Mapping[str, NDArray[Any]]:
@@ -170,15 +217,24 @@ def _read_arrays(path: Path) -> Mapping[str, NDArray[Any]]:
     if path.suffix == ".safetensors":
         try:
             return dict(load_file(path))
-        except (SafetensorError, KeyError, TypeError) as error:
+        except Exception as error:  # SafetensorError, KeyError, TypeError, ...
             raise ValueError(
                 f"{path}: damaged .safetensors, or numbers that NumPy does not have ({error})"
             ) from error
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            members = {name: archive[name] for name in archive.files}
+    except Exception as error:  # zipfile and NumPy raise many kinds: BadZipFile, zlib.error, MemoryError, ...
         raise ValueError(f"{path}: damaged .npz, or with pickles ({error})") from error
+    return {name: member for name, member in members.items() if isinstance(member, np.ndarray)}
+
+
+def _read_listing(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except ValueError as error:
+        raise ValueError(f"{path}: expected a text file with one id a line ({error})") from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _read_parquet(path: Path, key: str | None) -> Mapping[str, NDArray[Any]]:
@@ -186,7 +242,7 @@ def _read_parquet(path: Path, key: str | None) -> Mapping[str, NDArray[Any]]:
         raise ImportError(f"{path}: reading .parquet needs the package pyarrow: pip install pyarrow")
     try:
         table = pd.read_parquet(path, engine="pyarrow")
-    except (OSError, ValueError) as error:  # pyarrow's errors are among them
+    except Exception as error:  # pyarrow's errors are of many kinds
         raise ValueError(f"{path}: damaged .parquet ({error})") from error
     columns = {str(name): table[name].to_numpy() for name in table.columns}
     special = {*LABEL_KEYS, *ID_KEYS}
@@ -199,7 +255,10 @@ def _read_parquet(path: Path, key: str | None) -> Mapping[str, NDArray[Any]]:
                 raise ValueError(
                     f"{path}: expected vectors of one length in column {name!r}, got {lengths[:3]}"
                 )
-            arrays[name] = np.array([np.asarray(row) for row in column])
+            try:
+                arrays[name] = np.array([np.asarray(row) for row in column])
+            except ValueError as error:  # lists within the lists, of several lengths
+                raise ValueError(f"{path}: expected vectors in column {name!r} ({error})") from error
         elif name in special or name == key:
             arrays[name] = column
     components = [name for name, c in columns.items() if name not in special and c.dtype.kind == "f"]
@@ -213,10 +272,9 @@ def _read_csv(path: Path, key: str | None) -> Mapping[str, NDArray[Any]]:
         raise ValueError(
             f"key: expected none for {path}, where all columns of numbers are one array, got {key!r}"
         )
-    try:
-        table = pd.read_csv(path, dtype={name: str for name in ID_KEYS})
-    except (OSError, ValueError) as error:  # pandas' errors are among them
-        raise ValueError(f"{path}: damaged .csv ({error})") from error
+    table = read_csv(path, dtype={name: str for name in ID_KEYS})
+    for name in set(ID_KEYS) & set(table.columns):  # also those that look like missing numbers, such as "NA"
+        table[name] = read_csv(path, usecols=[name], dtype=str, na_filter=False, index_col=None)[name]
     names = [str(name) for name in table.columns]
     if all(_is_number(name) for name in names):
         raise ValueError(f"{path}: expected names of the columns in the first line, got numbers")

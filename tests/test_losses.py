@@ -6,10 +6,24 @@ from hypothesis import strategies as st
 
 from sdclib.calibration import Beta, target_quantiles
 from sdclib.losses import calibration_loss, half_pairs, nt_xent_loss, pair_similarities, quantization_loss
+from sdclib.losses.bernoulli_kl import bernoulli_kl_loss
+from sdclib.losses.code_alignment import code_alignment_loss
+from sdclib.losses.coding_rate import coding_rate
+from sdclib.losses.cosine_classification import cosine_classification_loss
+from sdclib.losses.labelled_calibration import labelled_calibration_loss
+from sdclib.losses.pair_labels import pair_label_loss
+from sdclib.losses.pair_similarity import pair_similarity_loss
 from sdclib.losses.pairs import count_pairs_of
+from sdclib.losses.ranking import ranking_loss
+from sdclib.losses.sorted_nce import sorted_nce_loss
+from sdclib.losses.weighted_contrastive import image_weights, mutual_attention, weighted_contrastive_loss
 from tests.reference import reference_calibration_loss
 
 BETAS = [(5, 5), (0.2, 0.2), (1, 1), (10, 10), (2, 7)]
+
+
+def cosine(rows, i, j):
+    return float(rows[i] @ rows[j] / np.linalg.norm(rows[i]) / np.linalg.norm(rows[j]))
 
 
 @settings(max_examples=150, deadline=None)
@@ -118,13 +132,12 @@ def test_all_pairs_by_a_loop():
     rng = np.random.default_rng(0)
     codes, features = rng.standard_normal((9, 8)), rng.standard_normal((9, 5)) + 1
 
-    def cosine(x, i, j):
-        return x[i] @ x[j] / np.linalg.norm(x[i]) / np.linalg.norm(x[j])
-
     pairs = [(i, j) for i in range(9) for j in range(i + 1, 9)]
     assert count_pairs_of(9, "all") == len(pairs)
     expected = [cosine(codes, i, j) for i, j in pairs]
-    torch.testing.assert_close(pair_similarities(torch.tensor(codes), "all"), torch.tensor(expected))
+    torch.testing.assert_close(
+        pair_similarities(torch.tensor(codes), "all"), torch.tensor(expected, dtype=torch.float64)
+    )
     targets = target_quantiles(Beta(5, 5), len(pairs))
     ordered = [
         s for _, s in sorted((cosine(features, *pair), s) for pair, s in zip(pairs, expected, strict=True))
@@ -135,3 +148,135 @@ def test_all_pairs_by_a_loop():
         pair_similarities(torch.tensor(codes), "some")
     with pytest.raises(ValueError, match="batch: expected at least two rows"):
         pair_similarities(torch.zeros(1, 3), "all")
+
+
+def pair_of_views(seed=0, n=6, size=5):
+    rng = np.random.default_rng(seed)
+    return tuple(torch.tensor(rng.standard_normal((n, size))) for _ in range(2))
+
+
+def tokens_of_views(seed=0):
+    rng = np.random.default_rng(seed)
+    return tuple(torch.tensor(rng.standard_normal((3, 4, 5))) for _ in range(2))
+
+
+CLASS_TARGETS = torch.tensor([[1, -1, 1, 1, -1], [-1, 1, 1, -1, -1], [1, 1, -1, -1, 1]])
+LABELS = torch.tensor([0, 1, 0, 1, 1, 0])  # of three classes, the last does not occur
+DEFAULTS = [
+    (bernoulli_kl_loss, pair_of_views(), {}),
+    (calibration_loss, (*pair_of_views(), torch.tensor([-0.5, 0.0, 0.5]).double()), {"pairs": "half"}),
+    (code_alignment_loss, pair_of_views(), {}),
+    (coding_rate, pair_of_views()[:1], {"distortion": 0.05}),
+    (cosine_classification_loss, (pair_of_views()[0], LABELS, CLASS_TARGETS), {"scale": 8, "margin": 0.2}),
+    (image_weights, tokens_of_views(), {"temperature": 0.2}),
+    (nt_xent_loss, pair_of_views(), {"temperature": 0.3}),
+    (pair_label_loss, (pair_of_views()[0], torch.eye(6)), {}),
+    (pair_similarities, pair_of_views()[:1], {"pairs": "half"}),
+    (pair_similarity_loss, pair_of_views(), {}),
+    (quantization_loss, pair_of_views()[:1], {}),
+    (ranking_loss, pair_of_views(), {"temperature": 0.1}),
+    (
+        sorted_nce_loss,
+        (torch.eye(6).double(), *pair_of_views()),
+        {"n_positives": 2, "temperature": 0.1, "sort_temperature": 1 / 64},
+    ),
+    (
+        weighted_contrastive_loss,
+        (*pair_of_views(), torch.rand(6, 6, generator=torch.Generator().manual_seed(0)).double()),
+        {"temperature": 0.3},
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("loss", "arguments", "defaults"), DEFAULTS, ids=lambda case: getattr(case, "__name__", "")
+)
+def test_defaults_and_types(loss, arguments, defaults):
+    value = loss(*arguments)
+    torch.testing.assert_close(value, loss(*arguments, **defaults), rtol=0, atol=0)
+    assert value.dtype == torch.float64
+    single = [a.float() if a.is_floating_point() else a for a in arguments]
+    assert loss(*single).dtype == torch.float32
+    torch.testing.assert_close(loss(*single), value.float(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("type_of_codes", [torch.float32, torch.float64])
+@pytest.mark.parametrize("type_of_labels", [torch.uint8, torch.bool, torch.float64])
+def test_classification_is_in_the_type_of_the_codes(type_of_codes, type_of_labels):
+    codes = pair_of_views()[0].to(type_of_codes)
+    vectors = torch.nn.functional.one_hot(LABELS, 3)
+    expected = cosine_classification_loss(codes, LABELS, CLASS_TARGETS.to(type_of_codes))
+    loss = cosine_classification_loss(codes, vectors.to(type_of_labels), CLASS_TARGETS.double())
+    assert loss.dtype == type_of_codes
+    torch.testing.assert_close(loss, expected)
+
+
+def test_pairs_of_equal_similarity_stay_in_the_order_of_the_batch():
+    rng = np.random.default_rng(0)
+    n_pairs = 300
+    codes = torch.tensor(rng.standard_normal((2 * n_pairs, 3)))
+    targets = torch.as_tensor(target_quantiles(Beta(), n_pairs))
+    features = torch.eye(4).double()[:2].repeat(n_pairs, 1)  # rows i and n_pairs + i are alike: a cosine of 1
+    in_order = np.abs([cosine(codes, i, n_pairs + i) for i in range(n_pairs)] - targets.numpy()).mean()
+    assert calibration_loss(codes, features, targets).item() == pytest.approx(in_order)
+
+    positive = torch.as_tensor(rng.integers(0, 2, n_pairs) == 1)
+    order = sorted(range(n_pairs), key=lambda i: bool(positive[i]))
+    similarities = np.array([cosine(codes, i, n_pairs + i) for i in order])
+    labelled = labelled_calibration_loss(codes, features, positive, targets)
+    assert labelled.item() == pytest.approx(np.abs(similarities - targets.numpy()).mean())
+
+
+def test_rows_of_length_zero_do_not_spread_nan():
+    codes = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
+    assert quantization_loss(codes).item() == pytest.approx(1 - (0 + 7 / 5) / 2 / np.sqrt(2), abs=1e-6)
+    tiny = torch.tensor([[1e-7, 0.0]])  # short, yet not zero
+    assert quantization_loss(tiny).item() == pytest.approx(1 - 1 / np.sqrt(2), abs=1e-6)
+
+
+def test_ranking_of_two_pairs_is_the_cost_of_their_order():
+    codes = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]).double()  # s = 0.6 and 0
+    features = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [1.0, 0.0]]).double()  # t = -1 and 1
+    assert ranking_loss(codes, features, 0.5).item() == pytest.approx(0.5 * np.log(1 + np.exp(0.6 / 0.5)))
+
+
+@pytest.mark.parametrize("loss", [ranking_loss, pair_similarity_loss])
+def test_no_gradient_reaches_features_that_want_one(loss):
+    codes, features = (rows.requires_grad_() for rows in pair_of_views())
+    loss(codes, features).backward()
+    assert features.grad is None
+    assert codes.grad.abs().sum() > 0
+
+
+def test_messages_say_what_came():
+    four, five = torch.ones(4, 2), torch.ones(5, 2)
+    rows = r"^features: expected as many rows as {} \(4\), got 5$"
+    with pytest.raises(ValueError, match=rows.format("continuous_codes")):
+        calibration_loss(four, five, torch.zeros(2))
+    with pytest.raises(ValueError, match=rows.format("continuous_codes")):
+        labelled_calibration_loss(four, five, torch.ones(2), torch.zeros(2))
+    with pytest.raises(ValueError, match=rows.format("continuous_codes")):
+        ranking_loss(four, five)
+    with pytest.raises(ValueError, match=rows.format("codes")):
+        pair_similarity_loss(four, five)
+    with pytest.raises(ValueError, match=r"^targets: expected shape \(2,\), got \(3,\)$"):
+        calibration_loss(four, four, torch.zeros(3))
+    for pairs in ("half", "all"):
+        with pytest.raises(ValueError, match=r"^batch: expected at least two rows to make a pair, got 1$"):
+            pair_similarities(torch.ones(1, 3), pairs)
+        assert pair_similarities(torch.ones(2, 3), pairs).tolist() == pytest.approx([1])
+    with pytest.raises(ValueError, match=r"^pairs: expected one of all, half, got 'none'$"):
+        count_pairs_of(4, "none")
+    counts = [count_pairs_of(2), count_pairs_of(5), count_pairs_of(5, "all")]
+    assert counts == [1, 2, 10]
+    assert all(isinstance(count, int) for count in counts)
+    message = r"^second: expected the shape of first, \(4, 2\), got \(5, 2\)$"
+    for loss in (bernoulli_kl_loss, code_alignment_loss, nt_xent_loss, mutual_attention):
+        with pytest.raises(ValueError, match=message):
+            loss(four, five)
+    with pytest.raises(ValueError, match=message):
+        weighted_contrastive_loss(four, five, torch.eye(4))
+    with pytest.raises(ValueError, match=message):
+        sorted_nce_loss(torch.eye(4), four, five)
+    with pytest.raises(ValueError, match=r"^distortion: expected a number > 0, got 0$"):
+        coding_rate(four, 0)

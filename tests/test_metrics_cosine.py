@@ -13,7 +13,7 @@ from sdclib.metrics import (
     mean_average_precision,
     pair_histograms,
 )
-from tests.test_metrics_oracle import DENOMINATORS, slow_average_precision
+from tests.test_metrics_oracle import DENOMINATORS, check_progress, slow_average_precision
 
 
 def random_case(seed=0, n_query=12, n_database=150):
@@ -144,3 +144,102 @@ def test_clear_errors_of_options():
         cosine_mean_average_precision(*case, empty="drop")
     with pytest.raises(ValueError, match="n_bins: expected a whole number >= 1, got 0"):
         cosine_pair_histograms(*case, n_bins=0)
+
+
+def test_progress(monkeypatch):
+    case = random_case()
+    monkeypatch.setattr(cosine_module, "ROW_BLOCK", 700)
+    for function in (cosine_mean_average_precision, cosine_pair_histograms):
+        check_progress(cosine_module, monkeypatch, 12 * 150, lambda function=function: function(*case))
+
+
+@pytest.mark.parametrize("denominator", DENOMINATORS)
+def test_junk_that_leaves_fewer_than_top_k(denominator):
+    query, database = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0], [1.0, 1.0], [1.0, 0.0], [-1.0, 0.0]])
+    # Ranked: item 1 (a hit), item 0, item 3 (a hit); item 2, nearest of all, is junk.
+    value = cosine_mean_average_precision(
+        query, database, [[1, 3]], junk=[[2]], top_k=4, denominator=denominator
+    )
+    divisor = {"relevant": 2, "retrieved": 2, "R": 4}[denominator]
+    assert value == pytest.approx((1 + 2 / 3) / divisor, abs=1e-15)
+    assert type(value) is float
+
+
+def test_junk_of_each_query_is_its_own(monkeypatch):
+    query, database, (query_ids, database_ids) = random_case(2)
+    rng = np.random.default_rng(0)
+    junk = [rng.choice(150, size=n, replace=False) for n in range(0, 144, 12)]
+    alone = []
+    for i in range(12):
+        kept = np.setdiff1d(np.arange(150), junk[i])
+        case = query[i : i + 1], database[kept], (query_ids[i : i + 1], database_ids[kept])
+        alone.append((cosine_mean_average_precision(*case), cosine_pair_histograms(*case)))
+    case = query, database, (query_ids, database_ids)
+    monkeypatch.setattr(cosine_module, "ROW_BLOCK", 700)  # four queries at a time
+    together = cosine_mean_average_precision(*case, junk=junk, per_query=True)
+    np.testing.assert_allclose(together, [value for value, _ in alone], atol=1e-15)
+    histograms = cosine_pair_histograms(*case, junk=junk)
+    assert len(histograms.values) == 200
+    assert (histograms.positive.dtype, histograms.negative.dtype) == (np.int64, np.int64)
+    np.testing.assert_array_equal(histograms.positive, sum(h.positive for _, h in alone))
+    np.testing.assert_array_equal(histograms.negative, sum(h.negative for _, h in alone))
+
+
+def test_every_bin_holds_its_lower_edge_and_the_last_one_1_too():
+    angles = np.arccos(
+        [-1, -0.75, -0.5, -0.25, 0.25, 0.75, 1]
+    )  # with cosines well inside bins but for -1 and 1
+    database = np.column_stack([np.cos(angles), np.sin(angles)])
+    relevant = [np.array([0, 2, 6])]
+    got = cosine_pair_histograms(np.array([[2.0, 0.0]]), database, relevant, n_bins=3)
+    np.testing.assert_allclose(got.values, [-2 / 3, 0, 2 / 3], atol=1e-15)
+    np.testing.assert_array_equal(got.positive, [2, 0, 1])
+    np.testing.assert_array_equal(got.negative, [1, 2, 1])
+    assert got.values.dtype == np.float64
+    one = cosine_pair_histograms(np.array([[2.0, 0.0]]), database, relevant, n_bins=1)
+    assert (one.values.tolist(), one.positive.tolist(), one.negative.tolist()) == ([0], [3], [4])
+
+
+def test_defaults_and_integer_features():
+    query, database, relevant = random_case(4)
+    value = cosine_mean_average_precision(query, database, relevant)
+    spelled = cosine_mean_average_precision(
+        query.astype(int), database.astype(int), relevant, top_k=150, denominator="relevant", empty="zero"
+    )
+    assert value == spelled
+    query_ids = relevant[0].copy()
+    query_ids[0] = 9
+    with pytest.raises(ValueError, match=r"^relevant: expected an answer.*got 1 empty, first is query 0$"):
+        cosine_mean_average_precision(query, database, (query_ids, relevant[1]), empty="error")
+
+
+def test_databases_of_more_columns_than_a_block_of_pairs():
+    n_database = (1 << 17) + 2
+    database = np.tile(np.float32([[-1, 0]]), (n_database, 1))
+    database[[1, n_database - 1]] = [[1, 0.1], [1, 0]]  # the last item is the nearest
+    value = cosine_mean_average_precision(np.float32([[1, 0]]), database, [[n_database - 1]], top_k=2)
+    assert value == 1
+    got = cosine_pair_histograms(np.float32([[1, 0]]), database, [[n_database - 1]], n_bins=2)
+    assert (got.positive.tolist(), got.negative.tolist()) == ([0, 1], [n_database - 2, 1])
+
+
+def test_features_are_left_as_they_were():
+    query, database, relevant = random_case()
+    before = query.copy(), database.copy()
+    cosine_mean_average_precision(query, database, relevant, junk=[[3]] * 12)
+    cosine_pair_histograms(query, database, relevant, junk=[[3]] * 12)
+    np.testing.assert_array_equal(query, before[0])
+    np.testing.assert_array_equal(database, before[1])
+
+
+def test_names_of_arguments_in_messages():
+    query, database, relevant = random_case()
+    for options, message in (
+        ({"denominator": "hits"}, "denominator: expected one of R, relevant, retrieved, got 'hits'"),
+        ({"empty": "drop"}, "empty: expected one of error, skip, zero, got 'drop'"),
+        ({"top_k": 0}, "top_k: expected a whole number >= 1, got 0"),
+    ):
+        with pytest.raises(ValueError, match=f"^{message}$"):
+            cosine_mean_average_precision(query, database, relevant, **options)
+    with pytest.raises(ValueError, match=r"^query: expected a 2D array"):
+        cosine_pair_histograms(query[0], database, relevant)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from sdclib.codes import pack_codes
 from sdclib.metrics import PairCounts, count_pairs, mean_average_precision
-from sdclib.metrics import ties as ties_module
 from tests.test_metrics_oracle import (
     DENOMINATORS,
     distances_of,
@@ -236,77 +232,6 @@ class TestEmptyQueries:
             )
 
 
-@pytest.mark.parametrize("ties", TIES)
-def test_queries_with_tie_groups_of_other_sizes_do_not_touch_each_other(ties):
-    # The second query may have 2 hits among its last places, the first only 1; 2 would lower its ratio further.
-    every, relevant = np.array([[1, 9, 4], [1, 9, 4]]), np.array([[1, 0, 1], [1, 0, 2]])
-    options = {"top_k": 12, "ties": ties, "denominator": "retrieved", "per_query": True}
-    together = mean_average_precision(PairCounts(every, relevant, n_database=14), **options)
-    alone = [
-        mean_average_precision(PairCounts(every[i : i + 1], relevant[i : i + 1], n_database=14), **options)[0]
-        for i in range(2)
-    ]
-    np.testing.assert_allclose(together, alone, atol=1e-14)
-    if ties == "pessimistic":
-        assert together[0] == pytest.approx((1 + 2 / 12) / 2, abs=1e-14)
-
-
-@pytest.mark.parametrize("before", [0, 1000, 1_000_000])
-@pytest.mark.parametrize("taken", [1, 7, 400])
-def test_closed_form_is_accurate_deep_in_the_ranking(before, taken):
-    items, relevant, hits_before = 400, 37, before // 3
-    counts = PairCounts(
-        np.array([[before, items, 5]]), np.array([[hits_before, relevant, 0]]), n_database=before + items + 5
-    )
-    top_k = before + taken
-    whole, divided = ties_module.cut_groups(counts, top_k)
-    group = (
-        divided
-        if taken < items
-        else whole.__class__(
-            *(np.array([v]) for v in (items, relevant, taken)),
-            whole.items_before[:, 1],
-            whole.hits_before[:, 1],
-        )
-    )
-    harmonic = ties_module.harmonic_numbers(top_k)
-    places = range(1, taken + 1)
-    expected = math.fsum(
-        relevant / items * (hits_before + 1 + (t - 1) * (relevant - 1) / (items - 1)) / (before + t)
-        for t in places
-    )
-    got = float(ties_module.PRECISION_SUMS["expected"](group, harmonic)[0])
-    assert got == pytest.approx(expected, rel=1e-11)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(2, 3000), st.data())
-def test_hypergeometric_equals_exact_binomials(items, data):
-    relevant = data.draw(st.integers(0, items))
-    taken = data.draw(st.integers(1, items - 1))
-    group = ties_module.TieGroups(*(np.array([v]) for v in (items, relevant, taken, 0, 0)))
-    ((rows, hits, probabilities),) = ties_module.divided_hits(group)
-    exact = [
-        math.comb(relevant, j) * math.comb(items - relevant, taken - j) / math.comb(items, taken)
-        for j in map(int, hits[0])
-    ]
-    np.testing.assert_array_equal(rows, [0])
-    np.testing.assert_allclose(probabilities[0], exact, rtol=1e-10, atol=1e-300)
-    assert sum(exact) == pytest.approx(1, abs=1e-12)
-
-
-def test_hypergeometric_chunks_cover_every_query_once(monkeypatch):
-    query, database, relevant = random_case(4)
-    whole = mean_average_precision(
-        query, database, relevant, top_k=60, denominator="retrieved", per_query=True
-    )
-    monkeypatch.setattr(ties_module, "CHUNK", 25)
-    chunked = mean_average_precision(
-        query, database, relevant, top_k=60, denominator="retrieved", per_query=True
-    )
-    np.testing.assert_allclose(chunked, whole, rtol=1e-13)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -355,3 +280,37 @@ def test_counts_hold_no_order_and_stand_alone():
         mean_average_precision(counts, top_k=301)
     with pytest.raises(ValueError, match="all, relevant: expected one shape"):
         PairCounts(counts.all, counts.relevant[:, 1:], 300)
+
+
+@pytest.mark.parametrize("ties", [*TIES, "index"])
+@pytest.mark.parametrize("denominator", DENOMINATORS)
+def test_packed_codes_with_junk_equal_a_database_without_it(ties, denominator):
+    query, database, (query_ids, database_ids) = random_case(6)
+    junk = np.arange(1, 200, 2)
+    kept = np.setdiff1d(np.arange(300), junk)
+    options = {"top_k": 40, "ties": ties, "denominator": denominator}
+    value = mean_average_precision(
+        pack_codes(query),
+        pack_codes(database),
+        (query_ids, database_ids),
+        n_bits=12,
+        junk=[junk] * 20,
+        **options,
+    )
+    without = mean_average_precision(query, database[kept], (query_ids, database_ids[kept]), **options)
+    assert value == pytest.approx(without, abs=1e-14)
+    assert type(value) is float
+
+
+def test_defaults_are_exact_ties_all_relevant_items_and_zero_for_an_empty_query():
+    query, database, (query_ids, database_ids) = random_case(8)
+    query_ids[4] = 99
+    case = query, database, (query_ids, database_ids)
+    spelled = mean_average_precision(
+        *case, top_k=300, ties="expected", denominator="relevant", empty="zero", per_query=True
+    )
+    assert mean_average_precision(*case) == pytest.approx(spelled.mean(), abs=1e-15)
+    np.testing.assert_array_equal(mean_average_precision(*case, per_query=True), spelled)
+    assert spelled[4] == 0
+    assert spelled.shape == (20,)
+    assert spelled.dtype == np.float64

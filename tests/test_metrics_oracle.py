@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -32,6 +33,39 @@ def tie_orders(distances: np.ndarray) -> Iterator[list[int]]:
 
 def distances_of(query_codes, database_codes):
     return (np.asarray(query_codes)[:, None] != np.asarray(database_codes)[None]).sum(axis=2)
+
+
+class FakeBar:
+    """Stands in for tqdm: keeps how it was made and what it was told."""
+
+    made: ClassVar[list[FakeBar]] = []
+
+    def __init__(self, **options):
+        self.options, self.updates = options, []
+        FakeBar.made.append(self)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        return None
+
+    def update(self, n):
+        self.updates.append(n)
+
+
+def check_progress(module, monkeypatch, work, call):
+    """Check that `call` shows a bar over `work` pairs in `module` if, and only if, the work is long."""
+    monkeypatch.setattr(module, "tqdm", FakeBar)
+    monkeypatch.setattr(FakeBar, "made", [])
+    for limit, hidden in ((work - 1, False), (work, False), (work + 1, True)):
+        monkeypatch.setattr(module, "LONG_WORK", limit)
+        call()
+        bar = FakeBar.made.pop()
+        shown_as = {"unit": "pair", "unit_scale": True, "leave": False, "mininterval": 1}
+        assert bar.options == {"total": work, "disable": hidden, **shown_as}
+        assert sum(bar.updates) == work
+        assert len(bar.updates) > 1
 
 
 @st.composite

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from sdclib.codes import pack_codes
 from sdclib.metrics import (
     PairCounts,
     count_pairs,
@@ -132,9 +133,9 @@ def test_policies_for_queries_without_relevant_items():
 @pytest.mark.parametrize("ties", ["expected", "index"])
 def test_clear_errors_at_k(metric, ties):
     case = random_case()
-    with pytest.raises(ValueError, match="k: expected at most the 200 items of the database, got 201"):
+    with pytest.raises(ValueError, match=r"^k: expected at most the 200 items of the database, got 201"):
         metric(*case, k=201, ties=ties)
-    with pytest.raises(ValueError, match="k: expected a whole number >= 1, got 0"):
+    with pytest.raises(ValueError, match=r"^k: expected a whole number >= 1, got 0"):
         metric(*case, k=0, ties=ties)
     with pytest.raises(ValueError, match="ties: expected one of"):
         metric(*case, k=1, ties="random")
@@ -151,3 +152,111 @@ def test_clear_errors_by_radius():
     for metric in (precision_within_radius, precision_by_radius, precision_recall_curve):
         with pytest.raises(ValueError, match="empty: expected one of"):
             metric(*case, empty="drop")
+
+
+def case_with_junk():
+    """Codes, ground truth and junk of a case; then the same with every query's junk taken out, as lists."""
+    query, database, relevant = random_case()
+    junk = np.arange(3, 90, 2)
+    kept = np.setdiff1d(np.arange(len(database)), junk)
+    return (
+        (query, database, relevant),
+        [junk] * len(query),
+        (query, database[kept], (relevant[0], relevant[1][kept])),
+    )
+
+
+METRICS = [
+    (precision_at_k, {"k": 7}),
+    (precision_at_k, {"k": 7, "ties": "index"}),
+    (precision_at_k, {"k": 7, "ties": "optimistic"}),
+    (recall_at_k, {"k": 7}),
+    (recall_at_k, {"k": 7, "ties": "index"}),
+    (hit_rate_at_k, {"k": 2}),
+    (hit_rate_at_k, {"k": 2, "ties": "index"}),
+    (precision_within_radius, {"radius": 3}),
+    (precision_within_radius, {}),
+    (precision_by_radius, {}),
+    (lambda *case, **options: precision_recall_curve(*case, **options).precision, {}),
+    (lambda *case, **options: precision_recall_curve(*case, **options).recall, {}),
+]
+
+
+@pytest.mark.parametrize(("metric", "options"), METRICS)
+def test_packed_codes_and_junk(metric, options):
+    case, junk, without = case_with_junk()
+    query, database, relevant = case
+    value = metric(*case, **options)
+    assert 0 < np.mean(value) < 1
+    packed = metric(pack_codes(query), pack_codes(database), relevant, n_bits=10, **options)
+    np.testing.assert_array_equal(packed, value)
+    cleaned = metric(*case, junk=junk, **options)
+    np.testing.assert_allclose(cleaned, metric(*without, **options), atol=1e-14)
+    assert not np.array_equal(cleaned, value)
+    with pytest.raises(ValueError, match="unused bits beyond n_bits = 9"):
+        metric(pack_codes(query), pack_codes(database), relevant, n_bits=9, **options)
+
+
+@pytest.mark.parametrize(("metric", "options"), METRICS[:10])
+def test_values_of_queries_and_their_mean(metric, options):
+    case = random_case()
+    each = metric(*case, per_query=True, **options)
+    assert each.shape[0] == 15
+    assert each.dtype == np.float64
+    mean = metric(*case, **options)
+    np.testing.assert_allclose(mean, each.mean(axis=0), atol=1e-15)
+    if metric is not precision_by_radius:
+        assert type(mean) is float
+
+
+def test_within_radius_under_every_policy():
+    # Query 0: nothing within radius 1. Query 1: 2 items, one relevant. Query 2: nothing is relevant at all.
+    counts = PairCounts(
+        np.array([[0, 0, 3], [1, 1, 1], [1, 0, 2]]), np.array([[0, 0, 1], [0, 1, 1], [0, 0, 0]]), n_database=3
+    )
+    assert precision_within_radius(counts, radius=1) == pytest.approx(0.5 / 3, abs=1e-15)
+    assert precision_within_radius(counts, radius=1, empty="skip") == 0.5
+    values = precision_within_radius(counts, radius=1, empty="skip", per_query=True)
+    np.testing.assert_array_equal(values, [np.nan, 0.5, np.nan])
+    with pytest.raises(ValueError, match=r"^relevant: expected an answer.*got 2 empty, first is query 0$"):
+        precision_within_radius(counts, radius=1, empty="error")
+    assert precision_within_radius(counts, radius=0) == 0
+    assert precision_within_radius(counts, radius=2) == precision_within_radius(counts)
+    np.testing.assert_allclose(
+        precision_by_radius(counts, empty="skip", per_query=True),
+        [[np.nan, np.nan, 1 / 3], [0, 1 / 2, 2 / 3], [np.nan] * 3],
+    )
+    np.testing.assert_allclose(precision_by_radius(counts, empty="skip"), [0, 1 / 2, 1 / 2])
+    message = (
+        r"^relevant: expected an answer for every query and radius \(empty='error'\), "
+        r"got 5 empty, first is query 0 at radius 0$"
+    )
+    with pytest.raises(ValueError, match=message):
+        precision_by_radius(counts, empty="error")
+
+
+def test_curve_with_an_error_policy_where_every_query_has_an_answer():
+    counts = PairCounts(np.array([[0, 2], [1, 1]]), np.array([[0, 1], [1, 0]]), n_database=2)
+    curve = precision_recall_curve(counts, empty="error")
+    np.testing.assert_array_equal(curve.precision, [0.5, 0.5])  # nothing within radius 0 of query 0: counts 0
+    np.testing.assert_array_equal(curve.recall, [0.5, 1])
+
+
+def test_deepest_cut_and_largest_radius():
+    query, database, relevant = random_case()
+    share = np.mean([(relevant[1] == label).mean() for label in relevant[0]])
+    for ties in ("expected", "optimistic", "pessimistic", "index"):
+        assert precision_at_k(query, database, relevant, k=200, ties=ties) == pytest.approx(share, abs=1e-14)
+        assert recall_at_k(query, database, relevant, k=200, ties=ties) == pytest.approx(1, abs=1e-14)
+        assert hit_rate_at_k(query, database, relevant, k=200, ties=ties) == 1
+    assert precision_within_radius(query, database, relevant, radius=10) == pytest.approx(share, abs=1e-14)
+    assert precision_within_radius(query, database, relevant, radius=0) >= 0
+
+
+@pytest.mark.parametrize("metric", AT_K)
+@pytest.mark.parametrize("ties", ["optimistic", "pessimistic"])
+def test_bounds_of_a_query_without_relevant_items(metric, ties):
+    counts = PairCounts(np.array([[2, 2], [2, 2]]), np.array([[1, 1], [0, 0]]), n_database=4)
+    values = metric(counts, k=1, ties=ties, empty="skip", per_query=True)
+    assert values[0] == {"optimistic": {recall_at_k: 0.5}.get(metric, 1), "pessimistic": 0}[ties]
+    assert np.isnan(values[1])

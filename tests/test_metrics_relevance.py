@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sdclib.metrics import count_pairs, mean_average_precision, precision_at_k
 from sdclib.metrics import counting as counting_module
 from sdclib.metrics import order as order_module
-from sdclib.metrics.relevance import blocks, check_relevance
-from tests.test_metrics_oracle import distances_of
+from sdclib.metrics.relevance import IndexLists, blocks, check_relevance
+from tests.test_metrics_oracle import check_progress, distances_of
 
 N_QUERY, N_DATABASE, N_BITS = 9, 120, 11
 
@@ -123,6 +123,23 @@ def test_junk_that_leaves_fewer_than_top_k(ties):
     assert value == pytest.approx(1 / 3, abs=1e-15)  # one item is ranked, a hit; R is still 3
 
 
+@pytest.mark.parametrize("ties", ["expected", "index"])
+def test_junk_is_in_no_place_of_the_ranking(ties):
+    # By distance: two junk items at 0, one at 1, a hit and a miss at 2; the hit comes first by index.
+    database = np.array([[1, 1], [0, 0], [1, 1], [0, 1], [0, 0]])
+    value = mean_average_precision(np.array([[0, 0]]), database, [[0]], junk=[[1, 3, 4]], ties=ties)
+    assert value == pytest.approx({"expected": 3 / 4, "index": 1}[ties], abs=1e-15)
+
+
+def test_value_of_a_ranking_without_hits():
+    hits = np.zeros(3, dtype=bool)
+    for denominator in ("relevant", "retrieved", "R"):
+        options = {"top_k": 3, "denominator": denominator}
+        assert order_module.average_precision_of_hits(hits, n_relevant=0, **options) == (0, True)
+        reached = order_module.average_precision_of_hits(hits, n_relevant=2, **options)
+        assert reached == (0, denominator == "retrieved")
+
+
 @pytest.mark.parametrize("kind", ["ids", "labels", "lists"])
 def test_index_order_in_blocks_of_queries(kind, monkeypatch):
     query, database = random_codes()
@@ -222,3 +239,116 @@ def test_progress_bar_only_for_long_work(capsys, monkeypatch):
     monkeypatch.setattr(counting_module, "LONG_WORK", 10)
     count_pairs(query, database, ids)
     assert "pair" in capsys.readouterr().err
+
+
+def test_progress_counts_every_pair(monkeypatch):
+    query, database = random_codes()
+    monkeypatch.setattr(counting_module, "blocks", lambda n, m: blocks(n, m, max_columns=50, size=100))
+    check_progress(
+        counting_module, monkeypatch, N_QUERY * N_DATABASE, lambda: count_pairs(query, database, ids)
+    )
+
+
+@pytest.mark.parametrize("kind", ["ids", "many ids", "labels", "lists"])
+def test_relevance_of_blocks_and_of_items(kind):
+    relevant, matrix = ground_truth(kind, seed=1)
+    rng = np.random.default_rng(2)
+    is_junk = (
+        (rng.integers(0, 3, matrix.shape) == 0) & ~matrix
+        if kind == "lists"
+        else rng.random(matrix.shape) < 0.3
+    )
+    junk = [rng.permutation(np.flatnonzero(row)) for row in is_junk]
+    for lists in (None, junk):
+        relevance = check_relevance(relevant, n_query=N_QUERY, n_database=N_DATABASE, junk=lists)
+        assert (relevance.n_query, relevance.n_database) == (N_QUERY, N_DATABASE)
+        for rows, columns in (
+            (slice(0, 9), slice(0, 120)),
+            (slice(3, 5), slice(17, 90)),
+            (slice(8, 9), slice(119, 120)),
+        ):
+            hits, junk_mask = relevance.block(rows, columns)
+            assert hits.dtype == np.bool_
+            if lists is None:
+                assert junk_mask is None
+                np.testing.assert_array_equal(hits, matrix[rows, columns])
+            else:
+                np.testing.assert_array_equal(junk_mask, is_junk[rows, columns])
+                np.testing.assert_array_equal(hits, (matrix & ~is_junk)[rows, columns])
+        for i in range(N_QUERY):
+            items = rng.permutation(np.flatnonzero(~is_junk[i]))
+            np.testing.assert_array_equal(relevance.of(i, items), matrix[i, items])
+        left = matrix if lists is None else matrix & ~is_junk
+        np.testing.assert_array_equal(relevance.n_relevant(), left.sum(axis=1))
+        ranked = np.full(N_QUERY, N_DATABASE) if lists is None else (~is_junk).sum(axis=1)
+        np.testing.assert_array_equal(relevance.n_ranked(), ranked)
+        for numbers in (relevance.n_relevant(), relevance.n_ranked()):
+            assert numbers.dtype == np.int64
+
+
+def test_numbers_of_relevant_items_are_summed_over_blocks():
+    n_database = (1 << 17) + 3  # more columns than a block holds
+    database = np.zeros(n_database, dtype=int)
+    database[[0, 5, n_database - 2, n_database - 1]] = 7
+    relevance = check_relevance((np.array([7, 8]), database), n_query=2, n_database=n_database)
+    assert relevance.n_relevant().tolist() == [4, 0]
+
+
+@pytest.mark.parametrize("ties", ["expected", "index"])
+def test_databases_of_more_columns_than_a_block(ties):
+    n_database = (1 << 17) + 2
+    database = np.ones((n_database, 3), dtype=np.uint8)
+    database[[1, n_database - 1]] = [[0, 1, 0], [0, 0, 0]]  # the last item is the nearest
+    query, relevant = np.zeros((2, 3), dtype=np.uint8), [[n_database - 1], [1]]
+    value = mean_average_precision(query, database, relevant, top_k=2, ties=ties, per_query=True)
+    assert value.tolist() == [1, 0.5]
+
+
+def test_shared_labels_by_tens():
+    # Many labels a row, so that sizes, distances and shared labels are all different numbers.
+    rng = np.random.default_rng(0)
+    query, database = rng.integers(0, 2, (N_QUERY, 300)), rng.integers(0, 2, (N_DATABASE, 300))
+    query[0], database[0] = 1, 1
+    query[1], database[1] = 0, 0
+    database[2] = 1 - query[2]  # the rest of a set shares nothing with it
+    relevance = check_relevance((query, database), n_query=N_QUERY, n_database=N_DATABASE)
+    np.testing.assert_array_equal(
+        relevance.block(slice(0, N_QUERY), slice(0, N_DATABASE))[0], query @ database.T > 0
+    )
+
+
+@pytest.mark.parametrize("n_ids", [3, 254, 255, 256, 300])
+def test_any_number_of_ids(n_ids):
+    query, database = np.arange(n_ids)[:, None] * 10, np.arange(n_ids)[::-1] * 10
+    relevance = check_relevance((query[:, 0], database), n_query=n_ids, n_database=n_ids)
+    mask = relevance.block(slice(0, n_ids), slice(0, n_ids))[0]
+    np.testing.assert_array_equal(mask, query == database)
+
+
+def test_lists_of_any_whole_number_type_and_order():
+    lists = [np.array([7, 0, 3], dtype=np.uint8), [], (5,), np.zeros((0, 4)), range(2)]
+    relevance = check_relevance(lists, n_query=5, n_database=8, junk=([1], [], [], [], []))
+    matrix = np.zeros((5, 8), dtype=bool)
+    for i, indices in enumerate(([0, 3, 7], [], [5], [], [0, 1])):
+        matrix[i, indices] = True
+    np.testing.assert_array_equal(relevance.block(slice(0, 5), slice(0, 8))[0], matrix)
+    assert relevance.n_relevant().tolist() == [3, 0, 1, 0, 2]
+    assert relevance.n_ranked().tolist() == [7, 8, 8, 8, 8]
+    stored = relevance.lists
+    assert isinstance(stored, IndexLists)
+    assert (stored.values.dtype, stored.offsets.dtype) == (np.int64, np.int64)
+    assert stored.values.tolist() == [0, 3, 7, 5, 0, 1]
+    assert stored.offsets.tolist() == [0, 3, 3, 4, 4, 6]
+
+
+def test_default_blocks_are_bounded():
+    assert list(blocks(3, 5)) == [(slice(0, 3), slice(0, 5))]
+    rows, columns = next(iter(blocks(10**6, 10**6)))
+    assert (rows, columns) == (slice(0, 2**19 // 2**17), slice(0, 2**17))
+    rows, columns = next(iter(blocks(10**6, 10, size=5)))
+    assert (rows, columns) == (slice(0, 1), slice(0, 10))
+
+
+def test_first_and_last_item_may_be_listed():
+    relevance = check_relevance([[119, 0], *no_lists[1:]], n_query=N_QUERY, n_database=N_DATABASE)
+    assert np.flatnonzero(relevance.block(slice(0, 1), slice(0, 120))[0]).tolist() == [0, 119]

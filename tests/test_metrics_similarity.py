@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from sdclib.codes import pack_codes
 from sdclib.metrics import (
     PairHistograms,
     count_pairs,
@@ -96,3 +99,43 @@ def test_junk_is_in_neither_histogram():
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="values, positive, negative: expected one shape"):
         PairHistograms(np.zeros(3), np.zeros(3, dtype=int), np.zeros(2, dtype=int))
+
+
+def test_packed_codes_and_junk(case):
+    query, database, (query_ids, database_ids) = case
+    junk = np.arange(0, 200, 3)
+    kept = np.setdiff1d(np.arange(200), junk)
+    got = pair_histograms(
+        pack_codes(query), pack_codes(database), case[2], n_bits=14, junk=[junk] * len(query)
+    )
+    expected = pair_histograms(query, database[kept], (query_ids, database_ids[kept]))
+    np.testing.assert_array_equal(got.positive, expected.positive)
+    np.testing.assert_array_equal(got.negative, expected.negative)
+    np.testing.assert_allclose(got.values, [-1 + step / 7 for step in range(15)], atol=1e-15)
+
+
+def test_statistics_are_plain_numbers_by_hand():
+    got = histograms([0, 3, 1], [6, 2, 0])  # similarities -1, 0, 1
+    figures = mean_and_std(got)
+    assert figures.positive_mean == pytest.approx(1 / 4)
+    assert figures.positive_std == pytest.approx(np.std([0, 0, 0, 1]))
+    assert figures.negative_mean == pytest.approx(-6 / 8)
+    assert figures.negative_std == pytest.approx(np.std([-1] * 6 + [0] * 2))
+    assert figures.all_mean == pytest.approx(-5 / 12)
+    assert figures.all_std == pytest.approx(np.std([-1] * 6 + [0] * 5 + [1]))
+    for value in (intersection(got), overlap_auc(got), *vars(figures).values()):
+        assert type(value) is float
+
+
+@pytest.mark.parametrize(
+    "shapes", [((3,), (3,), (2,)), ((3,), (2,), (3,)), ((2,), (3,), (3,)), ((2, 1),) * 3, ((),) * 3]
+)
+def test_messages_say_what_came(shapes):
+    message = "values, positive, negative: expected one shape (n_bins,), got {}, {}, {}".format(*shapes)
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        PairHistograms(*(np.zeros(shape, dtype=int) for shape in shapes))
+    message = (
+        "histograms: expected at least one positive and one negative pair, got 0 positive and 3 negative"
+    )
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        intersection(histograms([0, 0], [1, 2]))

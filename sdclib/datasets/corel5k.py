@@ -33,8 +33,11 @@ def read_labels(path: Path) -> tuple[list[str], list[str], NDArray[np.uint8], tu
     """
     if not path.is_file():
         raise ValueError(f"{path}: expected a file with the columns path, split, labels, found none")
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path}: expected a CSV file ({error})") from error
     for number, row in enumerate(rows, start=2):
         if (
             row.get("split") not in ("train", "test")

@@ -22,6 +22,7 @@ CLASSES = (
 )
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # of Debian's package dataset-fashion-mnist
 PARTS = ("train", "t10k")
+SHAPES: dict[str, tuple[int, ...]] = {"images-idx3": (28, 28), "labels-idx1": ()}  # of an image, of a label
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
@@ -42,10 +43,13 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     if len(data) < 4 or data[:3] != b"\0\0\x08":
         raise ValueError(f"{path}: expected an IDX file of bytes, got one that starts with {data[:4].hex()}")
     start = 4 + 4 * data[3]
-    shape = tuple(int(size) for size in np.frombuffer(data[4:start], dtype=">u4"))
+    shape = tuple(int.from_bytes(data[i : i + 4]) for i in range(4, start, 4))
     if len(data) - start != math.prod(shape):
         raise ValueError(f"{path}: damaged file, expected {shape} bytes, got {len(data) - start}")
-    return np.frombuffer(data, dtype=np.uint8, offset=start).reshape(shape)
+    try:
+        return np.frombuffer(memoryview(data)[start:], dtype=np.uint8).reshape(shape)
+    except ValueError as error:  # more dimensions than NumPy has, or sizes beside a 0 that are too large
+        raise ValueError(f"{path}: damaged file, no array has the shape {shape} ({error})") from error
 
 
 def find(root: Path, download: bool) -> Found:
@@ -68,15 +72,20 @@ def find(root: Path, download: bool) -> Found:
 
         folder = folders[1]
         try_download(lambda: FashionMNIST(root, download=True), root, "train-images-idx3-ubyte.gz and others")
-    arrays: dict[str, list[NDArray[np.uint8]]] = {"images-idx3": [], "labels-idx1": []}
+    arrays: dict[str, list[NDArray[np.uint8]]] = {kind: [] for kind in SHAPES}
     for kind, parts in arrays.items():
         for part in PARTS:
             path = _file(folder, f"{part}-{kind}-ubyte")
             if path is None:
                 raise ValueError(f"{folder}: expected a file {part}-{kind}-ubyte.gz, found none")
-            parts.append(read_idx(path))
+            array = read_idx(path)
+            if array.ndim == 0 or array.shape[1:] != SHAPES[kind]:
+                raise ValueError(
+                    f"{path}: expected images of 28 x 28 or labels of them, got shape {array.shape}"
+                )
+            parts.append(array)
     images, labels = (np.concatenate(parts) for parts in arrays.values())
-    if images.ndim != 3 or images.shape[1:] != (28, 28) or labels.shape != (len(images),):
+    if len(images) != len(labels):
         raise ValueError(
             f"{folder}: expected images of 28 x 28 and as many labels, got {images.shape}, {labels.shape}"
         )

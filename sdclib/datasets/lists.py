@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,8 +75,9 @@ def _vector(fields: Sequence[str], n_labels: int, where: str) -> list[int]:
 
 def _class_id(fields: Sequence[str], n_labels: int, where: str) -> int:
     if len(fields) == 1:
-        if not fields[0].isascii() or not fields[0].isdigit() or int(fields[0]) >= n_labels:
-            raise ValueError(f"{where}: expected a class id from 0 to {n_labels - 1}, got {fields[0]!r}")
+        digits = fields[0].isascii() and fields[0].isdigit() and len(fields[0]) < 10
+        if not digits or int(fields[0]) >= n_labels:
+            raise ValueError(f"{where}: expected a class id from 0 to {n_labels - 1}, got {fields[0][:20]!r}")
         return int(fields[0])
     vector = _vector(fields, n_labels, where)
     if sum(vector) != 1:
@@ -147,7 +149,7 @@ class ListedSet:
                     raise ValueError(
                         f"{list_folder / files[role]}: expected the same labels of {path} as in the other lists"
                     )
-        absent = [path for path in label_of if not (folder / path).is_file()]
+        absent = [path for path in label_of if not os.path.isfile(folder / path)]
         if len(absent) == len(label_of) or (absent and missing == "error"):
             raise ValueError(
                 f"{folder}: expected the {len(label_of)} images of the lists in {list_folder}, but {len(absent)} are "

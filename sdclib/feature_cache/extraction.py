@@ -28,6 +28,7 @@ from sdclib.feature_cache.layout import (
     feature_folder,
     missing_shards,
     read_manifest,
+    shard_file,
 )
 from sdclib.files import write_bytes, write_json
 from sdclib.progress import tqdm
@@ -180,7 +181,7 @@ def _extract_shards(
                 bar.update(len(batch))
             data = _npy_bytes(features)
             entry: dict[str, Any] = {
-                "file": f"shard-{shard:05d}.npy",
+                "file": shard_file(shard),
                 "sha256": hashlib.sha256(data).hexdigest(),
                 "skipped": skipped,
             }

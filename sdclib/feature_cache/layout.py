@@ -16,6 +16,7 @@ from PIL import Image
 
 from sdclib.backbones import cache_dir
 from sdclib.files import file_sha256, read_json
+from sdclib.vectors import load_npy
 
 __all__ = [
     "VERSION",
@@ -29,6 +30,7 @@ __all__ = [
     "find_cached",
     "missing_shards",
     "read_manifest",
+    "shard_file",
 ]
 
 VERSION = 1  # of the layout and of what the key is made of
@@ -150,11 +152,12 @@ class CachedFeatures:
                 f"indices: expected images with features, got {len(missing)} that were skipped as broken, first is "
                 f"image {missing[0]} ({skipped[missing[0]]})"
             )
-        features = np.empty((len(numbers), self.n_features), dtype=np.float32)
         shards = numbers // self.manifest["shard_size"]
-        for shard in np.unique(shards).tolist():
+        parts = {shard: self._shard(shard) for shard in np.unique(shards).tolist()}
+        features = np.empty((len(numbers), self.n_features), dtype=np.float32)
+        for shard, rows in parts.items():
             here = shards == shard
-            features[here] = self._shard(shard)[numbers[here] - shard * self.manifest["shard_size"]]
+            features[here] = rows[numbers[here] - shard * self.manifest["shard_size"]]
         return features
 
     def verify(self) -> None:
@@ -173,7 +176,7 @@ class CachedFeatures:
         if shard not in self._shards:
             entry = self.manifest["shards"][shard]
             path = check_shard(self.folder, entry)
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            array = load_npy(path)
             size = self.manifest["shard_size"]
             expected = (min(size, self.n_images - shard * size), self.n_features)
             if array.shape != expected or array.dtype != np.float32:
@@ -268,19 +271,18 @@ def read_manifest(folder: Path, key: str) -> dict[str, Any] | None:
         return None
     manifest = read_json(path)
     try:
+        numbers = [manifest[name] for name in ("n_images", "n_features", "shard_size", "batch_size")]
         good = (
             manifest["version"] == VERSION
             and manifest["key"] == key
+            and all(type(number) is int and number >= 1 for number in numbers)
+            and isinstance(manifest["shards"], list)
             and len(manifest["shards"]) == -(-manifest["n_images"] // manifest["shard_size"])
-            and manifest["batch_size"] >= 1
-            and manifest["n_features"] >= 1
             and all(
-                entry is None
-                or (str(entry["file"]) and str(entry["sha256"]) and entry["skipped"] is not None)
-                for entry in manifest["shards"]
+                entry is None or _is_shard(entry, shard) for shard, entry in enumerate(manifest["shards"])
             )
         )
-    except (KeyError, TypeError, ZeroDivisionError) as error:
+    except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: damaged manifest, missing or wrong entry {error}") from error
     if not good:
         raise ValueError(
@@ -288,6 +290,21 @@ def read_manifest(folder: Path, key: str) -> dict[str, Any] | None:
             f"{manifest['key']}; delete the folder to extract the features again"
         )
     return dict(manifest)
+
+
+def shard_file(shard: int) -> str:
+    """Name of a shard's file."""
+    return f"shard-{shard:05d}.npy"
+
+
+def _is_shard(entry: Any, shard: int) -> bool:
+    """Whether the manifest's entry of a shard is as described in `CachedFeatures`."""
+    return (
+        entry["file"] == shard_file(shard)
+        and isinstance(entry["sha256"], str)
+        and isinstance(entry["skipped"], list)
+        and all(type(image["image"]) is int and isinstance(image["error"], str) for image in entry["skipped"])
+    )
 
 
 def missing_shards(folder: Path, manifest: dict[str, Any]) -> list[int]:

@@ -40,7 +40,7 @@ def plot_beta_grids(grids: Mapping[str, pd.DataFrame]) -> Figure:
         By the panel's title; see `sdclib.ablations.beta_grid`.
     """
     figure, axes = plt.subplots(
-        1, len(grids), figsize=(3.4 * len(grids), 3.3), squeeze=False, layout="constrained"
+        1, len(grids), figsize=(3 * len(grids), 3), squeeze=False, layout="constrained"
     )
     for panel, (title, grid) in zip(axes.flat, grids.items(), strict=True):
         shown = grid.iloc[::-1]
@@ -59,7 +59,7 @@ def plot_target_differences(differences: pd.DataFrame) -> Figure:
     differences : DataFrame
         Points; see `sdclib.target_choice.default_differences`. Targets that did not run stay white.
     """
-    size = 2 + 1.2 * differences.shape[1], 0.29 * len(differences) + 1.1
+    size = 1.8 + 0.95 * differences.shape[1], 0.29 * len(differences) + 1.1
     figure, axes = plt.subplots(figsize=size, layout="constrained")
     limit = float(np.nanmax(np.abs(differences.to_numpy(dtype=float))))
     shown = differences.set_axis(
@@ -129,7 +129,7 @@ def plot_properties(
     """
     n_rows = -(-len(names) // 2)
     figure, grid = plt.subplots(
-        n_rows, 2, figsize=(7, 2.6 * n_rows + 0.3), squeeze=False, sharey=True, layout="constrained"
+        n_rows, 2, figsize=(6.2, 2.4 * n_rows + 0.3), squeeze=False, sharey=True, layout="constrained"
     )
     for axes, (name, mark) in zip(grid.flat, names.items(), strict=False):
         axes.plot(
@@ -156,7 +156,7 @@ def plot_reached(table: pd.DataFrame) -> Figure:
         Index: targets; mean and std of the target, all_mean and all_std of query-database pairs of codes, in percent.
     """
     shown = table.assign(all_mean=table["all_mean"] / 100, all_std=table["all_std"] / 100)
-    figure, grid = plt.subplots(1, 2, figsize=(7, 3.3), layout="constrained")
+    figure, grid = plt.subplots(1, 2, figsize=(6.2, 3.1), layout="constrained")
     for axes, wanted, reached in zip(grid, ("mean", "std"), ("all_mean", "all_std"), strict=True):
         _points(axes, shown, wanted, reached)
         ends = [min(shown[wanted].min(), shown[reached].min()), shown[[wanted, reached]].max(axis=None)]

@@ -14,7 +14,7 @@ from sdclib.images import ImageSet
 __all__ = ["plot_gallery", "plot_images"]
 
 
-def plot_images(images: ImageSet, numbers: Sequence[int], n_columns: int = 10) -> Figure:
+def plot_images(images: ImageSet, numbers: Sequence[int], n_columns: int = 7) -> Figure:
     """Grid of images with their labels.
 
     Parameters
@@ -26,13 +26,13 @@ def plot_images(images: ImageSet, numbers: Sequence[int], n_columns: int = 10) -
     """
     n_rows = -(-len(numbers) // n_columns)
     figure, grid = plt.subplots(
-        n_rows, n_columns, figsize=(0.95 * n_columns, 1.15 * n_rows), squeeze=False, layout="constrained"
+        n_rows, n_columns, figsize=(0.85 * n_columns, 1.1 * n_rows), squeeze=False, layout="constrained"
     )
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, number in zip(grid.flat, numbers, strict=False):
         axes.imshow(images.read(int(number)))
-        axes.set_title(_label_text(images, int(number)), fontsize="small")
+        axes.set_title(_label_text(images, int(number)), fontsize=_title_size(images))
     return figure
 
 
@@ -49,7 +49,7 @@ def plot_gallery(images: ImageSet, neighbours: Mapping[int, Sequence[int]]) -> F
     figure, grid = plt.subplots(
         len(neighbours),
         n_columns,
-        figsize=(0.95 * n_columns, 1.2 * len(neighbours)),
+        figsize=(0.85 * n_columns, 1.1 * len(neighbours)),
         squeeze=False,
         layout="constrained",
     )
@@ -62,7 +62,7 @@ def plot_gallery(images: ImageSet, neighbours: Mapping[int, Sequence[int]]) -> F
                 good = _share_a_label(images, query, int(number))
                 color = POSITIVE_COLOR if good else NEGATIVE_COLOR
                 text = f"{'✓' if good else '✗'} {_label_text(images, int(number))}"
-            axes.set_title(text, fontsize="x-small", color=color)
+            axes.set_title(text, fontsize=_title_size(images), color=color)
             for spine in axes.spines.values():
                 spine.set(color=color, linewidth=2.5)
     return figure
@@ -73,6 +73,11 @@ def _label_text(images: ImageSet, number: int) -> str:
     names = [images.class_names[int(label)]] if label.ndim == 0 else np.array(images.class_names)[label > 0]
     text = ", ".join(names)
     return text if len(text) <= 14 else f"{text[:13]}…"
+
+
+def _title_size(images: ImageSet) -> str:
+    """Font size at which the longest label fits over its image."""
+    return "medium" if max(map(len, images.class_names)) <= 6 else "x-small"
 
 
 def _share_a_label(images: ImageSet, first: int, second: int) -> bool:

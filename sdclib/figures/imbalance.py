@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sdclib.figures.style import MARKERS, legend_beside, method_colors
+from sdclib.figures.style import MARKERS, method_colors
 
 __all__ = ["plot_by_ratio", "plot_class_sizes", "plot_contrasts"]
 
@@ -22,7 +22,7 @@ def plot_class_sizes(sizes: pd.DataFrame) -> Figure:
     sizes : DataFrame
         Index: names of the classes in their order; one column a set, named as the legend is to name it.
     """
-    figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
     for i, name in enumerate(sizes):
         axes.plot(
             range(len(sizes)),
@@ -35,7 +35,7 @@ def plot_class_sizes(sizes: pd.DataFrame) -> Figure:
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xticks(range(len(sizes)), sizes.index, rotation=30, ha="right")
     axes.set(xlabel="class", ylabel="training rows of the class")
-    legend_beside(axes)
+    axes.legend(frameon=False, fontsize="small", loc="lower left")  # long tails leave that corner free
     sns.despine(figure)
     return figure
 
@@ -52,7 +52,7 @@ def plot_by_ratio(
     metric : str
     ylabel : str
     """
-    figure, grid = plt.subplots(1, 2, figsize=(7, 4.4), sharey=True, sharex=True, layout="constrained")
+    figure, grid = plt.subplots(1, 2, figsize=(6.4, 4.6), sharey=True, sharex=True, layout="constrained")
     ratios = sorted(summary["ratio"].unique())
     for axes, control, title in zip(
         grid, (False, True), ("long tail", "control: equal classes"), strict=True
@@ -101,7 +101,7 @@ def plot_contrasts(contrasts: pd.DataFrame, xlabel: str) -> Figure:
     figure, grid = plt.subplots(
         1,
         len(groups),
-        figsize=(min(7.2, 2.6 * len(groups) + 2), 0.3 * len(labels) + 1.2),
+        figsize=(min(6.6, 2.4 * len(groups) + 2), 0.3 * len(labels) + 1.2),
         squeeze=False,
         sharex=True,
         sharey=True,

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from sdclib.figures.style import MARKERS, POSITIVE_COLOR, bits_axis, legend_beside, method_colors
+from sdclib.figures.style import MARKERS, POSITIVE_COLOR, bits_axis, legend_below, method_colors
 
 __all__ = ["plot_by_bits", "plot_curves", "plot_history", "plot_intersections", "plot_tie_bounds"]
 
@@ -26,11 +27,13 @@ def plot_history(history: pd.DataFrame) -> Figure:
     """
     terms = [name for name in history if name not in ("epoch", "learning_rate", "seconds")]
     figure, grid = plt.subplots(
-        1, len(terms), figsize=(2.9 * len(terms), 2.7), squeeze=False, layout="constrained"
+        1, len(terms), figsize=(0.3 + 2 * len(terms), 2.4), squeeze=False, layout="constrained"
     )
     for axes, term in zip(grid.flat, terms, strict=True):
         axes.plot(history["epoch"], history[term], color=POSITIVE_COLOR)
         axes.set(xlabel="epoch", title=str(term).replace("_", " "))
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(4))
     grid.flat[0].set_ylabel("mean over batches")
     sns.despine(figure)
     return figure
@@ -45,9 +48,13 @@ def plot_intersections(summary: pd.DataFrame) -> Figure:
         label, n_bits, map_expected, intersection and their half intervals in percent, see `sdclib.tables.summarise`.
     """
     lengths = sorted(summary["n_bits"].dropna().unique())
-    size = 4 * len(lengths) + 2.5, max(3.4, 0.2 * summary["label"].nunique())
     figure, grid = plt.subplots(
-        1, len(lengths), figsize=size, squeeze=False, sharey=True, layout="constrained"
+        1,
+        len(lengths),
+        figsize=(max(5.5, 3 * len(lengths)), 3.2),
+        squeeze=False,
+        sharey=True,
+        layout="constrained",
     )
     colors = method_colors(list(summary["label"]))
     markers = dict(zip(summary["label"].unique(), itertools.cycle(MARKERS), strict=False))
@@ -63,10 +70,9 @@ def plot_intersections(summary: pd.DataFrame) -> Figure:
                 linestyle="",
                 label=row["label"],
             )
-        axes.set(title=f"{n_bits} bits")
-    figure.supxlabel("intersection of positive and negative pairs (%)", fontsize="medium")
+        axes.set(title=f"{n_bits} bits", xlabel="intersection (%)")
     grid.flat[0].set_ylabel("expected mAP@R (%)")
-    legend_beside(grid.flat[-1])
+    legend_below(grid.flat[-1])
     sns.despine(figure)
     return figure
 
@@ -83,7 +89,7 @@ def plot_by_bits(
     metric : str
     ylabel : str
     """
-    figure, axes = plt.subplots(figsize=(7.5, 5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6, 4.2), layout="constrained")
     codes = summary[summary["n_bits"].notna()]
     colors = method_colors(list(summary["label"]))
     last = codes[codes["n_bits"] == codes["n_bits"].max()].sort_values(metric, ascending=False)
@@ -104,7 +110,7 @@ def plot_by_bits(
         axes.axhline(row[metric], color="black", linewidth=1, linestyle=style, label=row["label"])
     bits_axis(axes, codes["n_bits"])
     axes.set_ylabel(ylabel)
-    legend_beside(axes, "x-small")
+    legend_below(axes)
     sns.despine(figure)
     return figure
 
@@ -123,7 +129,7 @@ def plot_curves(
     log : bool
         Whether x is a count on a logarithmic axis rather than a share.
     """
-    figure, axes = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6, 4.2), layout="constrained")
     colors = method_colors(list(curves))
     for i, (label, table) in enumerate(curves.items()):
         axes.plot(
@@ -140,7 +146,7 @@ def plot_curves(
     if log:
         axes.set_xscale("log")
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    legend_beside(axes, "x-small")
+    legend_below(axes)
     sns.despine(figure)
     return figure
 
@@ -155,7 +161,7 @@ def plot_tie_bounds(results: pd.DataFrame) -> Figure:
     """
     table = results.sort_values(["n_bits", "map_expected"])
     colors = method_colors(list(table["label"]))
-    figure, axes = plt.subplots(figsize=(6.5, 0.32 * len(table) + 0.8), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6, 0.3 * len(table) + 0.8), layout="constrained")
     for height, row in enumerate(table.to_dict("records")):
         bounds = 100 * row["map_pessimistic"], 100 * row["map_optimistic"]
         axes.plot(bounds, (height, height), color=colors[row["label"]], linewidth=3, alpha=0.5)

@@ -10,7 +10,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sdclib.figures.style import MARKERS, bits_axis, legend_beside, method_colors
+from sdclib.figures.style import MARKERS, bits_axis, legend_below, method_colors
 
 __all__ = ["plot_recall_by_bits", "plot_recall_by_memory", "plot_recall_by_time"]
 
@@ -30,7 +30,7 @@ def plot_recall_by_bits(recall: pd.DataFrame, k: int) -> Figure:
         label, n_bits, depth (candidates that float vectors re-score; 0: none), recall in [0, 1].
     k : int
     """
-    figure, axes = plt.subplots(figsize=(6.5, 4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6, 3.8), layout="constrained")
     labels = list(dict.fromkeys(recall["label"]))
     colors = method_colors(labels)
     depths = sorted(recall["depth"].unique())
@@ -61,7 +61,7 @@ def plot_recall_by_bits(recall: pd.DataFrame, k: int) -> Figure:
     ]
     bits_axis(axes, recall["n_bits"])
     axes.set(ylabel=f"recall@{k} of float neighbours (%)", ylim=(0, 102))
-    legend_beside(axes, handles=[*methods, *lines])
+    legend_below(axes, handles=[*methods, *lines])
     sns.despine(figure)
     return figure
 
@@ -77,7 +77,7 @@ def plot_recall_by_time(table: pd.DataFrame, k: int) -> Figure:
     """
     codes = table[table["n_bits"].notna()]
     sets, lengths = list(codes["set"].unique()), sorted(codes["n_bits"].unique())
-    size = 4.2 * len(lengths) + 1.8, 3 * len(sets) + 0.4
+    size = 3.1 * len(lengths), 2.5 * len(sets)
     figure, grid = plt.subplots(
         len(sets), len(lengths), figsize=size, squeeze=False, sharex="row", sharey=True, layout="constrained"
     )
@@ -91,17 +91,17 @@ def plot_recall_by_time(table: pd.DataFrame, k: int) -> Figure:
                 axes.plot(rows["ms"], 100 * rows["recall"], color=colors[label], **INDEX_STYLES[index])
             axes.plot(floats["ms"], 100 * floats["recall"], color="black", marker="*", markersize=11)
             axes.set_xscale("log")
-            axes.set(title=f"{name}, {chosen['n_database'].iloc[0]:,} items, {n_bits} bits", ylim=(0, 104))
+            axes.set(title=f"{name}, {n_bits} bits", ylim=(0, 104))
         grid[i][0].set_ylabel(f"recall@{k} (%)")
     for axes in grid[-1]:
         axes.set_xlabel("time a query (ms)")
-    legend_beside(grid[0][-1], handles=_legend(colors))
+    legend_below(grid[0][-1], 3, handles=_legend(colors))
     sns.despine(figure)
     return figure
 
 
 def plot_recall_by_memory(table: pd.DataFrame, k: int) -> Figure:
-    """Best recall@k of float neighbours that an index of some size reaches: a row a set, a column an order.
+    """Best recall@k of float neighbours that an index of some size reaches: a column a set, a row an order.
 
     Parameters
     ----------
@@ -111,14 +111,14 @@ def plot_recall_by_memory(table: pd.DataFrame, k: int) -> Figure:
     """
     codes = table[table["n_bits"].notna()]
     sets, orders = list(codes["set"].unique()), sorted(codes["rescored"].unique())
-    size = 2.9 * len(orders) + 1.8, 2.8 * len(sets) + 0.4
+    size = 3.1 * len(sets), 2 * len(orders)
     figure, grid = plt.subplots(
-        len(sets), len(orders), figsize=size, squeeze=False, sharex=True, sharey=True, layout="constrained"
+        len(orders), len(sets), figsize=size, squeeze=False, sharex=True, sharey=True, layout="constrained"
     )
     colors = method_colors(list(table["label"]))
-    for i, name in enumerate(sets):
+    for column, name in zip(grid.T, sets, strict=True):
         floats = table[(table["set"] == name) & table["n_bits"].isna()]
-        for axes, rescored in zip(grid[i], orders, strict=True):
+        for axes, rescored in zip(column, orders, strict=True):
             chosen = codes[(codes["set"] == name) & (codes["rescored"] == rescored)]
             best = chosen.sort_values("recall").drop_duplicates(["label", "n_bits", "index"], keep="last")
             for (label, index), rows in best.groupby(["label", "index"], sort=False):
@@ -131,9 +131,11 @@ def plot_recall_by_memory(table: pd.DataFrame, k: int) -> Figure:
             order = f"{rescored} re-scored" if rescored else "Hamming alone"
             axes.set_title(f"{name}, {order}", fontsize="medium")
             axes.set_ylim(0, 106)
-        grid[i][0].set_ylabel(f"recall@{k} (%)")
-    figure.supxlabel("index size (bytes an item)", fontsize="medium")
-    legend_beside(grid[0][-1], handles=_legend(colors))
+    for axes in grid[:, 0]:
+        axes.set_ylabel(f"recall@{k} (%)")
+    for axes in grid[-1]:
+        axes.set_xlabel("index size (bytes an item)")
+    legend_below(grid[0][-1], 3, handles=_legend(colors))
     sns.despine(figure)
     return figure
 

@@ -10,11 +10,11 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike
 
 from sdclib.calibration import CalibrationDistribution
-from sdclib.figures.style import MARKERS, NEGATIVE_COLOR, POSITIVE_COLOR, legend_beside, method_colors
+from sdclib.figures.style import MARKERS, NEGATIVE_COLOR, POSITIVE_COLOR, legend_below, method_colors
 
 __all__ = [
     "plot_alignment",
@@ -48,21 +48,31 @@ def plot_pair_histogram(histogram: pd.DataFrame, axes: Axes, title: str = "") ->
     axes.fill_between(
         similarity, np.minimum(positive, negative), step="mid", color="0.6", alpha=0.5, label="intersection"
     )
-    axes.set(xlabel="cosine similarity", ylabel="share of pairs", xlim=(-1, 1), ylim=(0, None), title=title)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axes.set(
+        xlabel="cosine similarity", ylabel="share of pairs (%)", xlim=(-1, 1), ylim=(0, None), title=title
+    )
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}"))
 
 
 def plot_pair_histograms(histograms: Mapping[str, pd.DataFrame], n_columns: int = 2) -> Figure:
     """Small multiples of `plot_pair_histogram`, one panel a title."""
     n_rows = -(-len(histograms) // n_columns)
     figure, grid = plt.subplots(
-        n_rows, n_columns, figsize=(4 * n_columns, 2.6 * n_rows), squeeze=False, layout="constrained"
+        n_rows,
+        n_columns,
+        figsize=(max(4.2, 3 * n_columns), 2.3 * n_rows),
+        squeeze=False,
+        layout="constrained",
     )
-    for axes, (title, histogram) in zip(grid.flat, histograms.items(), strict=False):
+    for i, (axes, (title, histogram)) in enumerate(zip(grid.flat, histograms.items(), strict=False)):
         plot_pair_histogram(histogram, axes, title)
+        if i + n_columns < len(histograms):
+            axes.set_xlabel("")
+        if i % n_columns:
+            axes.set_ylabel("")
     for axes in grid.flat[len(histograms) :]:
         axes.remove()
-    grid.flat[0].legend(frameon=False, fontsize="small", loc="upper left")
+    legend_below(grid.flat[0], 3)
     sns.despine(figure)
     return figure
 
@@ -101,13 +111,13 @@ def plot_alignment(
     order = np.argsort(feature_similarities, kind="stable")
     t, s, c = (np.asarray(x) for x in (feature_similarities, code_similarities, targets))
     rank = np.arange(1, len(order) + 1)
-    figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
     axes.vlines(rank, s[order], c, color="0.6", linewidth=2, label="what the loss adds up")
     axes.plot(rank, t[order], color="black", marker=".", linewidth=1, label="features, t")
     axes.plot(rank, c, color=POSITIVE_COLOR, marker="_", markersize=12, linestyle="", label="targets, C")
     axes.plot(rank, s[order], color=NEGATIVE_COLOR, marker="o", linestyle="", label="codes, s")
     axes.set(xlabel="pair, in ascending order of t", ylabel="cosine similarity", ylim=(-1.05, 1.05))
-    legend_beside(axes)
+    legend_below(axes, 4)
     sns.despine(figure)
     return figure
 
@@ -124,22 +134,27 @@ def plot_stages(
     calibration : CalibrationDistribution
     n_bins : int
     """
+    n_columns = min(3, len(stages))
+    n_rows = -(-len(stages) // n_columns)
     figure, grid = plt.subplots(
-        1,
-        len(stages),
-        figsize=(2.3 * len(stages), 2.6),
+        n_rows,
+        n_columns,
+        figsize=(2 * n_columns, 2.1 * n_rows + 0.2),
         squeeze=False,
         sharey=True,
         layout="constrained",
     )
     wanted = calibration.quantile((np.arange(20_000) + 0.5) / 20_000)
     bins = np.linspace(-1, 1, n_bins)
-    for axes, (title, similarities) in zip(grid.flat, stages.items(), strict=True):
+    for axes, (title, similarities) in zip(grid.flat, stages.items(), strict=False):
         axes.hist(similarities, bins=bins, density=True, color=NEGATIVE_COLOR, alpha=0.7)
         axes.hist(wanted, bins=bins, density=True, histtype="step", color=POSITIVE_COLOR, linewidth=1.5)
-        axes.set(title=title, xlim=(-1, 1))
-        axes.set_xlabel("cosine similarity")
-    grid.flat[0].set_ylabel("density")
+        axes.set(title=title, xlim=(-1, 1), xticks=(-1, 0, 1))
+    for axes in grid.flat[len(stages) :]:
+        axes.remove()
+    for axes in grid[:, 0]:
+        axes.set_ylabel("density")
+    figure.supxlabel("cosine similarity", fontsize="medium")
     sns.despine(figure)
     return figure
 
@@ -154,7 +169,7 @@ def plot_bias(table: pd.DataFrame, first: str, second: str) -> Figure:
     first, second : str
         Labels of the two methods.
     """
-    figure, (above, below) = plt.subplots(2, 1, figsize=(5.6, 6), sharex=True, layout="constrained")
+    figure, (above, below) = plt.subplots(2, 1, figsize=(5.6, 5.6), sharex=True, layout="constrained")
     x = table["negative_mean"].to_numpy()
     colors = method_colors(["Float cosine", first, second])
     beside = 0.0022  # on the horizontal axis, so that points do not cover each other

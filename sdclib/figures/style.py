@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 __all__ = [
     "MARKERS",
@@ -13,7 +14,7 @@ __all__ = [
     "NEGATIVE_COLOR",
     "POSITIVE_COLOR",
     "bits_axis",
-    "legend_beside",
+    "legend_below",
     "method_colors",
 ]
 
@@ -59,6 +60,15 @@ def bits_axis(axes: Axes, lengths: Iterable[int]) -> None:
     axes.set_xlabel("code length (bits)")
 
 
-def legend_beside(axes: Axes, fontsize: str = "small", **more: Any) -> None:
-    """Put the legend of the axes to the right of them; `more` goes to `Axes.legend`."""
-    axes.legend(frameon=False, fontsize=fontsize, loc="upper left", bbox_to_anchor=(1, 1), **more)
+def legend_below(axes: Axes, ncols: int = 2, **more: Any) -> None:
+    """Put the legend of the axes below their figure and give it room; `more` goes to `Figure.legend`.
+
+    Below rather than beside: a figure is scaled to the width of the page, and a narrow one keeps its text legible.
+    """
+    figure = axes.get_figure(root=True)
+    assert isinstance(figure, Figure)
+    if "handles" not in more:
+        more["handles"], more["labels"] = axes.get_legend_handles_labels()
+    figure.legend(loc="outside lower center", ncols=ncols, frameon=False, fontsize="small", **more)
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + 0.2 * -(-len(more["handles"]) // ncols) + 0.1)

@@ -30,7 +30,7 @@ def plot_pair_targets(targets: PairTargets, n_bins: int = 60) -> Figure:
     names = ("cosine", "standardised", "mapped")
     bins = np.linspace(-1, 1, n_bins + 1)
     figure, grid = plt.subplots(
-        1, len(names), figsize=(2.3 * len(names), 2.6), sharey=True, layout="constrained"
+        1, len(names), figsize=(2.1 * len(names), 2.6), sharey=True, layout="constrained"
     )
     for axes, name in zip(grid.flat, names, strict=True):
         values = getattr(targets, name)
@@ -48,7 +48,7 @@ def plot_pair_targets(targets: PairTargets, n_bins: int = 60) -> Figure:
                 linestyle="-" if label.startswith("pos") else "--",
                 label=label,
             )
-        axes.set_xlim(-1, 1)
+        axes.set(xlim=(-1, 1), xticks=(-1, 0, 1))
         axes.set_title(TARGET_NAMES[name], fontsize="medium")
     figure.supxlabel("target (cosine similarity)", fontsize="medium")
     grid.flat[0].set_ylabel("density")
@@ -87,7 +87,7 @@ def plot_settings(
     figure, grid = plt.subplots(
         n_lines,
         n_columns,
-        figsize=(1.6 + 2.6 * n_columns, (0.25 * len(order) + 0.75) * n_lines + 0.3),
+        figsize=(1.6 + 2.4 * n_columns, (0.25 * len(order) + 0.85) * n_lines + 0.3),
         squeeze=False,
         sharey=True,
         layout="constrained",

@@ -1,0 +1,210 @@
+"""Run records, tables of results and sweep configurations: values or errors that name the file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdclib.experiment import Experiment, RunSpec, expand_config
+from sdclib.records import (
+    collect_histograms,
+    collect_records,
+    failed_runs,
+    read_codes,
+    read_record,
+    write_record,
+)
+from sdclib.tables import read_results
+from tests.fuzzing import JSON, attacks, changed, damaged, fuzzed, lay_out, npy, npz, outcome, write
+
+ERRORS = (ValueError, FileNotFoundError)
+CODES = {"query": np.eye(2, 8, dtype=np.uint8), "database": np.eye(5, 8, dtype=np.uint8)}
+
+
+class Spec:
+    """Stands for a `RunSpec` with a known id."""
+
+    id = "run"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Files of a record that the library wrote, and what its `record.json` says."""
+    experiment = Experiment(
+        spec=RunSpec("tiny", "lsh", 8),
+        determinants={
+            **{"data": "tiny", "data_sha256": "0" * 64, "method": "lsh", "n_bits": 8, "seed": 0},
+            **{"parameters": {}, "code_sha256": "1" * 64},
+        },
+        top_k=3,
+        metrics={"map_expected": 0.5},
+        histogram=pd.DataFrame({"similarity": [-1.0, 1.0], "positive": [1, 2], "negative": [3, 0]}),
+        history=None,
+        query_codes=CODES["query"],
+        database_codes=CODES["database"],
+        fit_seconds=0.1,
+        encode_seconds=0.1,
+        evaluate_seconds=0.1,
+    )
+    folder = write_record(experiment, tmp_path_factory.mktemp("runs"))
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    return files, json.loads(files["record.json"])
+
+
+def use(folder: Path) -> None:
+    """Read a record in every way."""
+    record = outcome(lambda: read_record(folder), folder, ERRORS)
+    assert record is None or set(record["files"]) <= {path.name for path in folder.iterdir()}
+    codes = outcome(lambda: read_codes(folder), folder, ERRORS)
+    if codes is not None:
+        assert all(array.shape[1] == record["n_bits"] and set(np.unique(array)) <= {0, 1} for array in codes)
+    specs: Any = [Spec()]
+    for collect in (collect_records, collect_histograms):
+        table = outcome(lambda collect=collect: collect(specs, folder.parent), folder, ERRORS)
+        assert table is None or {"id"} <= set(table.columns)
+
+
+def test_a_whole_record_is_read(tmp_path: Path, whole: Any) -> None:
+    folder = lay_out(tmp_path / "run", whole[0])
+    assert read_record(folder) == whole[1]
+    for array, name in zip(read_codes(folder), CODES, strict=True):
+        np.testing.assert_array_equal(array, CODES[name])
+    use(folder)
+
+
+@fuzzed
+@given(st.data())
+def test_damaged_records(tmp_path: Path, whole: Any, data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(sorted(whole[0])))
+    content = data.draw(damaged(whole[0][name]) | st.binary(max_size=40))
+    use(lay_out(tmp_path / "run", {**whole[0], name: content}))
+
+
+@fuzzed
+@given(st.data())
+def test_records_that_say_something_else(tmp_path: Path, whole: Any, data: st.DataObject) -> None:
+    record = data.draw(changed(whole[1]) | JSON)
+    use(lay_out(tmp_path / "run", {**whole[0], "record.json": json.dumps(record).encode()}))
+
+
+OTHER_CODES = [
+    npz({"query": CODES["query"]}),
+    npz({name: array[0] for name, array in CODES.items()}),
+    npy(np.eye(2)),
+]
+OTHER_HISTOGRAMS = [b"", b"a,b\n1,2,3\n", b"\xff\xfe", b'"']
+
+
+@fuzzed
+@given(st.data())
+def test_records_whose_files_are_others_with_their_hash(
+    tmp_path: Path, whole: Any, data: st.DataObject
+) -> None:
+    name = data.draw(st.sampled_from(["codes.npz", "histogram.csv"]))
+    other = st.sampled_from(OTHER_CODES if name == "codes.npz" else OTHER_HISTOGRAMS)
+    content = data.draw(damaged(whole[0][name]) | st.binary(max_size=40) | other)
+    files = dict(whole[1]["files"])
+    files[name] = hashlib.sha256(content).hexdigest()
+    if data.draw(st.booleans()):
+        del files[name]
+    record = {**whole[1], "files": files}
+    use(lay_out(tmp_path / "run", {**whole[0], name: content, "record.json": json.dumps(record).encode()}))
+
+
+ERROR = {"output_type": "error", "ename": "ValueError", "evalue": "no"}
+NOTEBOOK = {"cells": [{"cell_type": "code", "outputs": [ERROR]}], "metadata": {}}
+
+
+@fuzzed
+@given(st.data())
+def test_any_executed_notebook(tmp_path: Path, data: st.DataObject) -> None:
+    cell = st.fixed_dictionaries({}, optional={"outputs": st.lists(changed(ERROR) | JSON, max_size=2) | JSON})
+    notebook = changed(NOTEBOOK) | st.fixed_dictionaries({"cells": st.lists(cell | JSON, max_size=2)}) | JSON
+    folder = lay_out(tmp_path / "run", {"train.ipynb": json.dumps(data.draw(notebook)).encode()})
+    specs: Any = [Spec()]
+    failures = outcome(lambda: failed_runs(specs, folder.parent), "nothing: there is no error to raise", ())
+    assert len(failures) <= 1
+
+
+TABLE = (
+    b'id,data,method,n_bits,seed,parameters,map_expected\n0012,tiny,sdc,8,0,"{""preset"": ""paper""}",0.5\n'
+    b"0013,tiny,cosine,,0,{},0.75\n"
+)
+FIELDS = st.sampled_from(
+    ["", "x", "8", "1.5", "{}", "[]", '"{""preset"": []}"', "null", '"{""a"": NaN}"', "[" * 5000]
+)
+
+
+@fuzzed
+@given(
+    st.binary(max_size=60)
+    | damaged(TABLE)
+    | st.lists(FIELDS, min_size=6, max_size=8).map(lambda fields: TABLE + ",".join(fields).encode())
+)
+def test_any_table_of_results(tmp_path: Path, content: bytes) -> None:
+    path = write(tmp_path / "table.csv", content)
+    table = outcome(lambda: read_results(path), path)
+    assert table is None or {"id", "label", "n_bits"} <= set(table.columns)
+
+
+CONFIG = {
+    "table": "some",
+    "data": ["tiny"],
+    "n_bits": [8, 16],
+    "seeds": [0, 1],
+    "runs": [{"method": "lsh"}, {"method": "sdc", "parameters": {"preset": "paper", "epochs": [1, 2]}}],
+}
+RUN = st.fixed_dictionaries(
+    {"method": st.sampled_from(["lsh", "sdc", "cosine", "none"]) | JSON},
+    optional={
+        "parameters": st.dictionaries(st.sampled_from(["preset", "epochs", "center"]), JSON, max_size=2)
+        | JSON,
+        **{name: JSON for name in ("data", "n_bits", "seeds", "other")},
+    },
+)
+
+
+@fuzzed
+@given(changed(CONFIG) | st.lists(RUN | JSON, max_size=2).map(lambda runs: {**CONFIG, "runs": runs}) | JSON)
+def test_any_configuration(config: Any) -> None:
+    specs = outcome(lambda: expand_config(config), "")
+    assert specs is None or all(isinstance(spec, RunSpec) and isinstance(spec.data, str) for spec in specs)
+
+
+@fuzzed
+@given(damaged(yaml.safe_dump(CONFIG).encode()) | st.binary(max_size=30))
+def test_any_configuration_file(content: bytes) -> None:
+    try:
+        config = yaml.safe_load(content)
+    except (yaml.YAMLError, ValueError):  # what PyYAML says of files that are no YAML
+        return
+    outcome(lambda: expand_config(config), "")
+
+
+def test_attacks_are_refused(tmp_path: Path, whole: Any) -> None:
+    marker = tmp_path / "owned"
+    for attack in attacks(marker):
+        objects = np.empty((2, 1), dtype=object)
+        objects[:] = [[attack]] * 2
+        for content in (pickle.dumps(attack), npz({"query": objects, "database": objects})):
+            files = {**whole[1]["files"], "codes.npz": hashlib.sha256(content).hexdigest()}
+            record = json.dumps({**whole[1], "files": files}).encode()
+            folder = lay_out(tmp_path / "run", {**whole[0], "codes.npz": content, "record.json": record})
+            with pytest.raises(ValueError, match=r"codes\.npz"):
+                read_codes(folder)
+        path = write(tmp_path / "table.csv", pickle.dumps(attack))
+        with pytest.raises(ValueError, match=r"table\.csv"):
+            read_results(path)
+    with pytest.raises(yaml.YAMLError):
+        yaml.safe_load(f"!!python/object/apply:os.mkdir ['{marker}']")
+    assert not marker.exists()

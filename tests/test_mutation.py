@@ -1,0 +1,55 @@
+"""The recorded mutation run: enough mutants killed, and a reason for each that was not."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from scripts.mutation import LEAST_KILLED, MUTANT, REASONS
+from sdclib.files import read_json
+from sdclib.provenance import PROJECT_ROOT
+
+RECORD = PROJECT_ROOT / "results" / "mutation.json"
+
+
+@pytest.fixture(scope="module")
+def record():
+    return read_json(RECORD)
+
+
+def test_counts_agree_and_enough_are_killed(record):
+    total = record["total"]
+    for status in set(total):
+        assert total[status] == sum(counts.get(status, 0) for counts in record["modules"].values())
+    assert record["killed_share"] == pytest.approx(total["killed"] / sum(total.values()), abs=1e-4)
+    assert record["killed_share"] >= LEAST_KILLED
+    assert sum(total.values()) - total["killed"] - total.get("timeout", 0) == len(record["survivors"])
+
+
+def test_every_module_was_mutated(record):
+    modules = {"sdclib.calibration"}
+    for package in ("losses", "metrics"):
+        paths = (PROJECT_ROOT / "sdclib" / package).glob("*.py")
+        modules |= {f"sdclib.{package}.{path.stem}" for path in paths if path.stem != "__init__"}
+    assert set(record["modules"]) == modules
+
+
+def test_every_survivor_has_a_reason_and_every_reason_a_survivor(record):
+    without = [m for m in record["survivors"] if not m["reason"]]
+    assert without == []
+    entries = tomllib.loads(REASONS.read_text(encoding="utf-8"))["survivor"]
+    listed = {(entry["where"], mutant) for entry in entries for mutant in entry["mutants"]}
+    assert listed == {(f"{m['module']}.{m['function']}", m["after"]) for m in record["survivors"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "cls", "function"),
+    [
+        ("sdclib.metrics.ranking.x__hits_at_k__mutmut_49", "sdclib.metrics.ranking", None, "_hits_at_k"),
+        ("sdclib.calibration.xǁBetaǁ__str____mutmut_1", "sdclib.calibration", "Beta", "__str__"),
+    ],
+)
+def test_names_of_mutants(name, module, cls, function):
+    match = MUTANT.fullmatch(name)
+    assert (match["module"], match["cls"], match["function"]) == (module, cls, function)

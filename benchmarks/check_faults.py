@@ -76,6 +76,7 @@ class Work:
     share: float  # of all kills
     moments: tuple[float, float]  # when it is killed, as a share of the time that it takes undisturbed
     orphaned = 0.0  # share of the kills that hit the command alone: what it has started goes on
+    repeats = False  # whether work that is done is done again
 
     def prepare(self, place: Path) -> None:
         """Make what the work finds when it begins."""
@@ -144,7 +145,7 @@ class Extraction(Work):
 class Training(Work):
     """One run by papermill alone, which does it again where its record is whole."""
 
-    share, moments = 0.2, (0.4, 1.1)
+    share, moments, repeats = 0.2, (0.4, 1.1), True
 
     def start(self, place: Path) -> subprocess.Popen:
         parameters = {**TRAINED, "data": RUN["data"], "n_bits": RUN["n_bits"], "runs": str(place / "runs")}
@@ -305,6 +306,10 @@ class Trial:
                 self._note(f"exit code {process.returncode} without a kill")
             self.in_a_write += not ended and not temporary(place) <= before
             kept = self._look(place, kept, complete=ended)
+            if not (ended or self.work.repeats) and self.work.pieces(place) == self.reference:
+                self._wait(place)
+                kept = self._look(place, kept, complete=True)
+                ended = True
             print(
                 f"{self.name}: {self.kills} of {kills} kills, {len(kept)} pieces whole",
                 file=sys.stderr,

@@ -33,6 +33,7 @@ COPIED = {
 }
 REASONS = PROJECT_ROOT / "tests" / "mutation_survivors.toml"
 LEAST_KILLED = 0.9
+DETECTED = ("killed", "timeout", "segfault")
 MUTANT = re.compile(r"(?P<module>[\w.]+)\.(?:x_|xǁ(?P<cls>\w+)ǁ)(?P<function>\w+?)__mutmut_\d+")
 
 
@@ -73,7 +74,7 @@ def statuses(work: Path) -> dict[str, str]:
 
 def undetected(status: dict[str, str]) -> list[str]:
     """Names of the mutants that no test noticed."""
-    return sorted(name for name in status if status[name] not in ("killed", "timeout"))
+    return sorted(name for name in status if status[name] not in DETECTED)
 
 
 def describe(name: str, work: Path) -> dict[str, Any]:

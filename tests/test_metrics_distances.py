@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sdclib.codes import pack_codes
+from sdclib.metrics import distances as distances_module
 from sdclib.metrics.distances import BACKENDS, check_code_pair, check_packed, hamming_block, pad_bytes
 from sdclib.metrics.order import nearest
 from tests.test_metrics_oracle import distances_of
@@ -25,6 +26,16 @@ def test_distances(backend, n_bits):
     np.testing.assert_array_equal(got, distances_of(query, database))
     again = check_code_pair(pack_codes(query), pack_codes(database), n_bits)
     np.testing.assert_array_equal(again[1], packed[1])
+
+
+def test_each_backend_is_the_one_it_is_called(monkeypatch):
+    query, database, _ = check_code_pair([[0, 1]], [[1, 1]], None)
+    monkeypatch.setattr(distances_module, "_blas_block", lambda *blocks: "blas")
+    monkeypatch.setattr(distances_module, "_numpy_block", lambda *blocks: "numpy")
+    assert hamming_block(query, database, backend="blas") == "blas"
+    assert hamming_block(query, database, backend="numpy") == "numpy"
+    for distances in (hamming_block(query, database, backend="faiss"), hamming_block(query, database)):
+        assert distances.tolist() == [[1]]
 
 
 def test_unknown_backend():

@@ -165,3 +165,13 @@ def test_best_and_worst_orders_are_each_querys_own(ties, values):
     counts = PairCounts(np.array([[3, 4], [3, 4]]), np.array([[0, 1], [0, 2]]), n_database=7)
     options = {"top_k": 5, "ties": ties, "denominator": "retrieved", "per_query": True}
     np.testing.assert_allclose(mean_average_precision(counts, **options), values, atol=1e-15)
+
+
+def test_hypergeometric_of_large_groups_neither_overflows_nor_vanishes():
+    group = ties_module.TieGroups(*(np.array([v]) for v in (6000, 3000, 3000, 0, 0)))
+    ((_, hits, probabilities),) = ties_module.divided_hits(group)
+    np.testing.assert_array_equal(hits[0], np.arange(3001))
+    middle = slice(1400, 1601)  # C(6000, 3000) has 1804 digits; whole numbers of any size do not mind
+    exact = [math.comb(3000, j) ** 2 / math.comb(6000, 3000) for j in range(1400, 1601)]
+    np.testing.assert_allclose(probabilities[0, middle], exact, rtol=1e-9)
+    assert probabilities.sum() == pytest.approx(1, abs=1e-12)

@@ -78,7 +78,7 @@ check-determinism: env  ## Fit every method twice, and on two threads; compare t
 fuzz: env  ## The fuzz tests of all readers, long and with other examples each time
 	SDC_FUZZ_EXAMPLES=20000 $(BIN)/python -m pytest tests/test_fuzz_*.py
 
-mutation: env  ## Mutation testing of losses, calibration and metrics; needs mutmut (an hour)
+mutation: env  ## Mutation testing of losses, calibration and metrics (ten minutes on two cores)
 	$(BIN)/python scripts/mutation.py
 
 coverage: env  ## Coverage of sdclib by lines and branches, with all tests

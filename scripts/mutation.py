@@ -17,6 +17,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -101,10 +102,12 @@ def add_reasons(survivors: list[dict[str, Any]]) -> None:
         mutant["reason"] = fitting[0]["reason"] if fitting else None
 
 
-def seconds_of_tests(work: Path) -> float:
-    """Seconds that the tests of all mutants took together."""
-    durations = (read_json(path)["durations_by_key"] for path in (work / "mutants").rglob("*.py.meta"))
-    return sum(sum(by_key.values()) for by_key in durations)
+def add_seconds(work: Path, seconds: float) -> float:
+    """Add to the seconds that the run took so far, return them all; a run that was killed has not added its own."""
+    path = work / "seconds.json"
+    total = seconds + (read_json(path) if path.is_file() else 0)
+    write_json(path, total)
+    return total
 
 
 def main() -> None:
@@ -117,6 +120,7 @@ def main() -> None:
     )
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="mutants tested at a time")
     options = parser.parse_args()
+    start = time.monotonic()
     copy_tree(options.work)
     drop_damaged(options.work)
     processes = ("--max-children", str(options.processes))
@@ -138,7 +142,7 @@ def main() -> None:
         "modules": modules,
         "total": total,
         "killed_share": round(share, 4),
-        "seconds": round(seconds_of_tests(options.work)),
+        "seconds": round(add_seconds(options.work, time.monotonic() - start)),
         "survivors": survivors,
         "commit": git_commit(),
         "machine": machine(),

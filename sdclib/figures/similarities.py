@@ -51,6 +51,7 @@ def plot_pair_histogram(histogram: pd.DataFrame, axes: Axes, title: str = "") ->
     axes.set(
         xlabel="cosine similarity", ylabel="share of pairs (%)", xlim=(-1, 1), ylim=(0, None), title=title
     )
+    axes.set_xticks([-1, -0.5, 0, 0.5, 1])
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}"))
 
 

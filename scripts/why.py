@@ -23,15 +23,13 @@ from sdclib.files import write_text
 from sdclib.progress import tqdm
 from sdclib.provenance import RESULTS, code_sha256, git_commit, machine, versions
 from sdclib.variants import measure, trained_by
+from sdclib.vectors import read_csv
 from sdclib.why import TEXT
 
 DATA = ("cifar10-embedded",)
 SETTINGS: dict[str, Any] = {"preset": "release", "batch_size": 256, "learning_rate": 4e-4}
-EPOCHS, FALL, WINDOW = (
-    100,
-    80,
-    20,
-)  # of a training; when its rate falls; epochs that are measured before and after
+# Of a training; when its rate falls; epochs that are measured before and after that.
+EPOCHS, FALL, WINDOW = 100, 80, 20
 # What is changed: study, variant, and arguments of `sdclib.variants.trained_by`; all else is that of the base.
 VARIANTS: list[tuple[str, str, dict[str, Any]]] = [
     ("base", "base", {"keep_from": FALL - WINDOW + 1}),
@@ -78,7 +76,7 @@ def read(path: Path, code: str, data_sha256: dict[str, str]) -> pd.DataFrame:
     """Rows of a table that this code made from this data; none where there is no table."""
     if not path.is_file():
         return pd.DataFrame(columns=[*KEY, "code_sha256", "data_sha256"])
-    table = pd.read_csv(path, dtype=TEXT)
+    table = read_csv(path, dtype=TEXT)
     stale = table["data"].map(data_sha256).fillna(table["data_sha256"]) != table["data_sha256"]
     return table[(table["code_sha256"] == code) & ~stale]
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
+from numpy.typing import NDArray
 
 from sdclib.ablations import DEFAULT, target_label
+from sdclib.catalogue import HOLDOUT
 from sdclib.contributions import by_setting, difference_table, setting_name
 from sdclib.imbalance import contrast
 from sdclib.tables import mean_interval, spelled
 
 __all__ = ["default_differences", "held_out_choice", "held_out_gain", "regret", "regret_table"]
 
-HELD_OUT = "+holdout"  # after the name of data whose queries are a tenth of the training images
+Values = Mapping[str, NDArray]  # percent by target, one value a seed
 
 
 def default_differences(summary: pd.DataFrame, default: str = DEFAULT) -> pd.DataFrame:
@@ -60,11 +64,21 @@ def regret(results: pd.DataFrame, default: str = DEFAULT) -> pd.DataFrame:
     """
     rows = []
     for data, n_bits, group in by_setting(results):
-        values = {t: 100 * g["map_expected"].to_numpy() for t, g in group.groupby("label", sort=False)}
+        values = _by_target(group)
         best = max(values, key=lambda target: values[target].mean())
-        interval = (0.0, 0.0, 0.0) if best == default else contrast([values[best], values[default]], [1, -1])
-        rows.append((data, n_bits, setting_name(data, n_bits), len(values), best, *interval))
+        lead = _lead(values, best, default)
+        rows.append((data, n_bits, setting_name(data, n_bits), len(values), best, *lead))
     return pd.DataFrame(rows, columns=["data", "n_bits", "setting", "targets", "best", "mean", "low", "high"])
+
+
+def _by_target(group: pd.DataFrame) -> Values:
+    """Group expected mAP of a setting's runs by target, in percent."""
+    return {str(t): 100 * g["map_expected"].to_numpy() for t, g in group.groupby("label", sort=False)}
+
+
+def _lead(values: Values, target: str, default: str) -> tuple[float, float, float]:
+    """Mean lead of a target over the default and its Welch's 95 % interval; zeros for the default itself."""
+    return (0.0, 0.0, 0.0) if target == default else contrast([values[target], values[default]], [1, -1])
 
 
 def held_out_gain(results: pd.DataFrame, default: str = DEFAULT) -> pd.DataFrame:
@@ -115,28 +129,16 @@ def held_out_choice(results: pd.DataFrame, default: str = DEFAULT) -> pd.DataFra
         chosen), best (mean lead of the candidate that is best on the queries).
     """
     rows = []
-    for data, n_bits, held_out in by_setting(results[results["data"].str.endswith(HELD_OUT)]):
-        data = data.removesuffix(HELD_OUT)
-        queried = results[(results["data"] == data) & (results["n_bits"] == n_bits)]
-        values = {t: 100 * g["map_expected"].to_numpy() for t, g in queried.groupby("label", sort=False)}
+    for data, n_bits, held_out in by_setting(results[results["data"].str.endswith(HOLDOUT)]):
+        data = data.removesuffix(HOLDOUT)
+        values = _by_target(results[(results["data"] == data) & (results["n_bits"] == n_bits)])
         means = 100 * held_out.groupby("label", sort=False)["map_expected"].mean()
         means = means[means.index.isin(list(values))]
         chosen = str(means.idxmax())
-        interval = (
-            (0.0, 0.0, 0.0) if chosen == default else contrast([values[chosen], values[default]], [1, -1])
-        )
+        held_out_lead = means[chosen] - means[default]
+        lead = _lead(values, chosen, default)
         best = max(values[target].mean() for target in means.index) - values[default].mean()
-        rows.append(
-            (
-                data,
-                n_bits,
-                setting_name(data, n_bits),
-                chosen,
-                means[chosen] - means[default],
-                *interval,
-                best,
-            )
-        )
+        rows.append((data, n_bits, setting_name(data, n_bits), chosen, held_out_lead, *lead, best))
     return pd.DataFrame(
         rows, columns=["data", "n_bits", "setting", "chosen", "held_out", "mean", "low", "high", "best"]
     )

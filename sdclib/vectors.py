@@ -163,9 +163,7 @@ def load_npy(path: Path) -> NDArray[Any]:
     try:
         with np.errstate(over="raise"):  # of a shape beyond all numbers
             array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (
-        Exception
-    ) as error:  # NumPy raises many kinds: ValueError, SyntaxError, TokenError, MemoryError, ...
+    except Exception as error:  # NumPy raises many kinds: SyntaxError, TokenError, MemoryError, ...
         raise ValueError(f"{path}: missing or damaged .npy ({error})") from error
     if not isinstance(array, np.ndarray):
         array.close()

@@ -15,6 +15,7 @@ from sdclib.calibration import parse_calibration, target_quantiles
 from sdclib.contributions import compared, set_name
 from sdclib.tables import mean_interval, method_label, spelled, summarise
 from sdclib.variants import coarsened
+from sdclib.vectors import read_csv
 
 __all__ = [
     "BASE",
@@ -33,11 +34,8 @@ __all__ = [
 ]
 
 BASE = "base"
-TEXT: dict[str, type] = {
-    "variant": str,
-    "code_sha256": str,
-    "data_sha256": str,
-}  # even where all of it is digits
+# Columns that are text even where all of it is digits.
+TEXT: dict[str, type] = {"variant": str, "code_sha256": str, "data_sha256": str}
 
 
 def _sdc(**parameters: Any) -> str:
@@ -158,7 +156,7 @@ def read_variants(path: str | os.PathLike[str]) -> pd.DataFrame:
     ValueError
         If columns are missing.
     """
-    table = pd.read_csv(path, dtype=TEXT)
+    table = read_csv(Path(path), dtype=TEXT)
     if missing := {"data", "study", "variant", "seed", "map_expected"} - set(table.columns):
         raise ValueError(
             f"{Path(path)}: expected the columns of a table of variants, {sorted(missing)} missing"

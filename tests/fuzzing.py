@@ -20,9 +20,8 @@ import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-MOST_MEMORY = (
-    1 << 33
-)  # bytes of address space beyond what the process has; allocators take some GB in advance
+# Bytes of address space beyond what the process has; allocators take some GB in advance.
+MOST_MEMORY = 1 << 33
 MOST_TOUCHED = 200_000  # KB of it that may be written to
 MOST_SECONDS = 20
 

@@ -8,11 +8,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sdclib.figures.style import MARKERS, NEGATIVE_COLOR, POSITIVE_COLOR
 
-__all__ = ["plot_cost", "plot_effects", "plot_epochs", "plot_ladders"]
+__all__ = ["draw_epochs", "plot_cost", "plot_effects", "plot_epochs", "plot_ladders"]
 
 SERIES_COLORS = (POSITIVE_COLOR, NEGATIVE_COLOR, "#009E73", "#CC79A7")
 MAP_LABEL = "expected mAP@R (%)"
@@ -159,20 +160,35 @@ def plot_epochs(table: pd.DataFrame, fall: int, ylabel: str = MAP_LABEL) -> Figu
     """
     figure, grid = plt.subplots(1, 2, figsize=(6.6, 3.2), layout="constrained")
     for axes, rows in zip(grid, (table, table.loc[0.9 * fall :]), strict=True):
-        for i, seed in enumerate(rows):
-            axes.plot(
-                rows.index,
-                rows[seed],
-                color=SERIES_COLORS[i % len(SERIES_COLORS)],
-                marker=MARKERS[i % len(MARKERS)],
-                markersize=4,
-                linewidth=1,
-                label=f"seed {seed}",
-            )
-        axes.axvline(fall + 0.5, color="0.5", linewidth=1, linestyle=":")
-        axes.grid(axis="y", color="0.9", linewidth=0.8)
-        axes.set_xlabel("epoch")
+        draw_epochs(axes, rows, fall, markersize=4)
     grid[0].set_ylabel(ylabel)
     grid[0].legend(frameon=False, fontsize="small")
     sns.despine(figure)
     return figure
+
+
+def draw_epochs(axes: Axes, table: pd.DataFrame, fall: int, markersize: float) -> None:
+    """Draw one metric by epoch, a line a seed, and a dotted line after the epoch when the learning rate may fall.
+
+    Parameters
+    ----------
+    axes : Axes
+    table : DataFrame
+        Index epochs, a seed a column, percent.
+    fall : int
+    markersize : float
+        Points.
+    """
+    for i, seed in enumerate(table):
+        axes.plot(
+            table.index,
+            table[seed],
+            color=SERIES_COLORS[i % len(SERIES_COLORS)],
+            marker=MARKERS[i % len(MARKERS)],
+            markersize=markersize,
+            linewidth=1,
+            label=f"seed {seed}",
+        )
+    axes.axvline(fall + 0.5, color="0.5", linewidth=1, linestyle=":")
+    axes.grid(axis="y", color="0.9", linewidth=0.8)
+    axes.set_xlabel("epoch")

@@ -9,8 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from sdclib.figures.effects import MAP_LABEL, SERIES_COLORS
-from sdclib.figures.style import MARKERS
+from sdclib.figures.effects import MAP_LABEL, draw_epochs
 
 __all__ = ["plot_last_epochs"]
 
@@ -30,20 +29,8 @@ def plot_last_epochs(tables: Mapping[str, pd.DataFrame], fall: int, ylabel: str 
         1, len(tables), figsize=(6.6, 3.2), sharey=True, squeeze=False, layout="constrained"
     )
     for axes, (title, table) in zip(grid[0], tables.items(), strict=True):
-        for i, seed in enumerate(table):
-            axes.plot(
-                table.index,
-                table[seed],
-                color=SERIES_COLORS[i % len(SERIES_COLORS)],
-                marker=MARKERS[i % len(MARKERS)],
-                markersize=3,
-                linewidth=1,
-                label=f"seed {seed}",
-            )
-        axes.axvline(fall + 0.5, color="0.5", linewidth=1, linestyle=":")
-        axes.grid(axis="y", color="0.9", linewidth=0.8)
+        draw_epochs(axes, table, fall, markersize=3)
         axes.set_title(title, fontsize="medium")
-        axes.set_xlabel("epoch")
     grid[0][0].set_ylabel(ylabel)
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import yaml
 
+from sdclib.analysis.class_precision import collect_classes
 from sdclib.experiment import expand_config
 from sdclib.files import write_text
-from sdclib.imbalance import collect_classes
 from sdclib.provenance import RESULTS
 
 

@@ -18,13 +18,13 @@ from typing import Any
 import pandas as pd
 
 from sdclib import load_features
+from sdclib.analysis.why import TEXT
 from sdclib.features import FeatureSet
 from sdclib.files import write_text
 from sdclib.progress import tqdm
 from sdclib.provenance import RESULTS, code_sha256, git_commit, machine, versions
 from sdclib.variants import measure, trained_by
 from sdclib.vectors import read_csv
-from sdclib.why import TEXT
 
 DATA = ("cifar10-embedded",)
 SETTINGS: dict[str, Any] = {"preset": "release", "batch_size": 256, "learning_rate": 4e-4}

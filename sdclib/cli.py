@@ -71,7 +71,7 @@ def fit(given: argparse.Namespace) -> str:
     hasher.fit(check_features(train, name))
     with _writing(given.out):
         hasher.save(given.out)
-    return f"{given.out}: {given.method}, {hasher.n_bits} bits, learned from {len(train):,} of {len(vectors):,} vectors"
+    return f"{given.out}: {hasher.method}, {hasher.n_bits} bits, learned from {len(train):,} of {len(vectors):,} vectors"
 
 
 def encode_vectors(given: argparse.Namespace) -> str:

@@ -8,15 +8,21 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from sdclib.ablations import (
+from sdclib.analysis.statistics import left_out_r2, rank_relation
+from sdclib.analysis.target_choice import (
+    default_differences,
+    held_out_choice,
+    held_out_gain,
+    regret,
+    regret_table,
+)
+from sdclib.analysis.targets import (
     DEFAULT,
     beta_grid,
     histogram_distribution,
-    left_out_r2,
     mirror_pairs,
     paper_table,
     properties_table,
-    rank_relation,
     relations,
     shape_contrasts,
     spread_ranges,
@@ -36,7 +42,6 @@ from sdclib.figures.ablations import (
     plot_target_differences,
 )
 from sdclib.tables import summarise
-from sdclib.target_choice import default_differences, held_out_choice, held_out_gain, regret, regret_table
 
 MEANS = {"beta(5, 5)": 0.6, "beta(1, 2)": 0.65, "beta(2, 1)": 0.5, "beta(1, 1)": 0.58, "beta(2, 2)": 0.61}
 PAPER = pd.DataFrame(

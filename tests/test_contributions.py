@@ -10,32 +10,36 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from sdclib.calibration import Beta
-from sdclib.contributions import (
-    STEPS,
-    PairTargets,
+from sdclib.analysis.comparisons import (
     compared,
-    contributions,
     difference_table,
     differences,
-    learns_from_labels,
     listed,
+    reads_otherwise,
+    said,
+    set_name,
+    setting_name,
+    standing,
+    tally,
+    verdict,
+)
+from sdclib.analysis.contributions import (
+    STEPS,
+    contributions,
+    seen_less_unseen,
+    short_label,
+    spread_or_distribution,
+    with_targets,
+)
+from sdclib.analysis.pair_targets import (
+    PairTargets,
+    learns_from_labels,
     mean_targets,
     pair_targets,
     positive_share,
-    reads_otherwise,
-    said,
-    seen_less_unseen,
-    set_name,
-    setting_name,
-    short_label,
-    spread_or_distribution,
-    standing,
-    tally,
     training_share,
-    verdict,
-    with_targets,
 )
+from sdclib.calibration import Beta
 from sdclib.figures import plot_pair_targets, plot_settings
 from sdclib.unseen import leave_out_training
 

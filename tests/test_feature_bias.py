@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from sdclib.feature_bias import (
+from sdclib.analysis.feature_bias import (
     at_the_ends,
     bias_table,
     by_verdict,

@@ -18,9 +18,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from sdclib.experiment import expand_config, run_experiment
-from sdclib.imbalance import contrast
-from sdclib.instance_table import (
+from sdclib.analysis.instance_table import (
     STEPS,
     VARIANTS,
     step_differences,
@@ -28,6 +26,8 @@ from sdclib.instance_table import (
     variant_table,
     with_variants,
 )
+from sdclib.analysis.statistics import contrast
+from sdclib.experiment import expand_config, run_experiment
 from sdclib.instances import load_instance_set
 from sdclib.presets import PRESETS
 from sdclib.provenance import PROJECT_ROOT

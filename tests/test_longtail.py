@@ -15,21 +15,14 @@ from scipy import stats
 
 from scripts import by_class_size
 from sdclib import load_features
-from sdclib.calibration import parse_calibration
-from sdclib.evaluation import evaluate_codes
-from sdclib.experiment import RunSpec, expand_config, run_experiment
-from sdclib.features import FeatureSet
-from sdclib.figures.imbalance import plot_by_ratio, plot_class_sizes, plot_contrasts
-from sdclib.imbalance import (
+from sdclib.analysis.class_precision import class_precision, collect_classes, unseen_precision
+from sdclib.analysis.imbalance import (
     add_ratios,
     against,
     balanced,
     by_ratio,
     by_size,
     calibration_label,
-    class_precision,
-    collect_classes,
-    contrast,
     contrast_rows,
     in_order,
     mean_by_size,
@@ -38,8 +31,13 @@ from sdclib.imbalance import (
     size_contrasts,
     tail_contrasts,
     tail_name,
-    unseen_precision,
 )
+from sdclib.analysis.statistics import contrast
+from sdclib.calibration import parse_calibration
+from sdclib.evaluation import evaluate_codes
+from sdclib.experiment import RunSpec, expand_config, run_experiment
+from sdclib.features import FeatureSet
+from sdclib.figures.imbalance import plot_by_ratio, plot_class_sizes, plot_contrasts
 from sdclib.longtail import class_sizes, long_tail, longtail_sizes, parse_longtail, positive_share
 from sdclib.records import write_record
 from sdclib.tables import by_sign

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from sdclib import load_features
+from sdclib.analysis.ranking_curves import at_k, collect_curves, pooled_precision_recall
 from sdclib.experiment import RunSpec, run_experiment
-from sdclib.ranking_curves import at_k, collect_curves, pooled_precision_recall
 from sdclib.records import write_record
 
 

@@ -8,31 +8,24 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from sdclib.contributions import brief
-from sdclib.figures.effects import plot_cost, plot_effects, plot_epochs, plot_ladders
-from sdclib.tables import method_label
-from sdclib.training_effects import (
-    best_less_last,
-    by_epoch,
+from sdclib.analysis.comparisons import brief
+from sdclib.analysis.epochs import best_less_last, by_epoch, epoch_noise, fall_gain, first_within
+from sdclib.analysis.statistics import detectable, deviation_factors, holm, seeds_needed
+from sdclib.analysis.training_effects import (
     change_name,
     costs,
-    detectable,
-    deviation_factors,
     differing_settings,
     effect_table,
     effects,
-    epoch_noise,
-    fall_gain,
-    first_within,
-    holm,
     ladder,
     per_doubling,
     seed_noise,
-    seeds_needed,
     short_names,
     verdict_on,
     with_settings,
 )
+from sdclib.figures.effects import plot_cost, plot_effects, plot_epochs, plot_ladders
+from sdclib.tables import method_label
 
 QUICK = {"batch_size": 256, "learning_rate": 4e-4}
 BASES = {"release": "SDC (release)", "quick": "SDC (release, batch_size=256, learning_rate=0.0004)"}

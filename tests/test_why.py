@@ -13,11 +13,7 @@ from torch import nn
 
 from scripts import why as script
 from sdclib import SDCHasher
-from sdclib.evaluation import evaluate_codes
-from sdclib.figures.why import plot_last_epochs
-from sdclib.tables import method_label
-from sdclib.variants import VariantHasher, bit_use, coarsened, measure, sight, trained_by
-from sdclib.why import (
+from sdclib.analysis.why import (
     PARTS,
     Part,
     averaging,
@@ -30,6 +26,10 @@ from sdclib.why import (
     less_base,
     read_variants,
 )
+from sdclib.evaluation import evaluate_codes
+from sdclib.figures.why import plot_last_epochs
+from sdclib.tables import method_label
+from sdclib.variants import VariantHasher, bit_use, coarsened, measure, sight, trained_by
 
 SETTINGS = {"preset": "release", "batch_size": 32, "epochs": 4, "learning_rate": 1e-3, "random_state": 3}
 

@@ -10,7 +10,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from sdclib.contributions import TARGET_NAMES, PairTargets
+from sdclib.analysis.contributions import TARGET_NAMES
+from sdclib.analysis.pair_targets import PairTargets
 from sdclib.figures.style import MARKERS, NEGATIVE_COLOR, POSITIVE_COLOR, method_colors
 
 __all__ = ["plot_pair_targets", "plot_settings"]

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 import torch
 
+from sdclib.analysis.comparisons import compared, set_name
 from sdclib.calibration import parse_calibration, target_quantiles
-from sdclib.contributions import compared, set_name
 from sdclib.tables import mean_interval, method_label, spelled, summarise
 from sdclib.variants import coarsened
 from sdclib.vectors import read_csv
@@ -111,8 +111,8 @@ def from_tables(
     Returns
     -------
     DataFrame
-        part, change and the columns of `sdclib.contributions.compared`: mean, low, high in points with Welch's 95 %
-        interval over seeds.
+        part, change and the columns of `sdclib.analysis.comparisons.compared`: mean, low, high in points with Welch's
+        95 % interval over seeds.
 
     Raises
     ------
@@ -179,8 +179,9 @@ def less_base(variants: pd.DataFrame, study: str, metric: str = "map_expected") 
     Returns
     -------
     DataFrame
-        variant, the columns of `sdclib.contributions.compared`, and paired_low, paired_high: 95 % interval of the
-        mean difference between runs of one seed, which start from the same weights with the rows in the same order.
+        variant, the columns of `sdclib.analysis.comparisons.compared`, and paired_low, paired_high: 95 %
+        interval of the mean difference between runs of one seed, which start from the same weights with the rows in
+        the same order.
 
     Raises
     ------
@@ -240,7 +241,7 @@ def coarse_spread(calibration: str, n_pairs: int, n_quantiles: int) -> float:
 
 
 def by_epoch(epochs: pd.DataFrame, data: str, variant: str, averaged: int = 1) -> pd.DataFrame:
-    """Lay expected mAP out by epoch and seed, as `sdclib.training_effects` takes it.
+    """Lay expected mAP out by epoch and seed, as `sdclib.analysis.training_effects` takes it.
 
     Parameters
     ----------

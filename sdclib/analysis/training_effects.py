@@ -8,32 +8,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
 from scipy import stats
-from scipy.optimize import brentq
 
-from sdclib.contributions import brief
+from sdclib.analysis.comparisons import brief
+from sdclib.analysis.statistics import holm
 from sdclib.presets import SDCSettings, preset_table, settings_from_preset
 from sdclib.tables import by_sign, difference, mean_interval
 
 __all__ = [
-    "best_less_last",
-    "by_epoch",
     "change_name",
     "costs",
-    "detectable",
-    "deviation_factors",
     "differing_settings",
     "effect_table",
     "effects",
-    "epoch_noise",
-    "fall_gain",
-    "first_within",
-    "holm",
     "ladder",
     "per_doubling",
     "seed_noise",
-    "seeds_needed",
     "short_names",
     "verdict_on",
     "with_settings",
@@ -190,24 +180,6 @@ def _tests(results: pd.DataFrame, first: str, second: str, metric: str) -> dict[
     return found | {"paired_low": low, "paired_high": high}
 
 
-def holm(p: ArrayLike) -> NDArray[np.float64]:
-    """Adjust p values by Holm's step-down rule: those below 0.05 hold together with a chance of error of 5 % in all.
-
-    Parameters
-    ----------
-    p : array-like, shape (n_tests,)
-
-    References
-    ----------
-    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6, 1979.
-    """
-    values = np.asarray(p, dtype=float)
-    order = values.argsort()
-    adjusted = np.empty_like(values)
-    adjusted[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)).clip(max=1)
-    return adjusted
-
-
 def verdict_on(row: Mapping[str, Any] | pd.Series) -> str:
     """Say by its interval what a change does: "raises", "lowers", or "unclear" where the interval holds 0."""
     return by_sign(row, "raises", "lowers", "unclear")
@@ -261,72 +233,6 @@ def seed_noise(results: pd.DataFrame, metric: str = "map_expected") -> tuple[flo
         raise ValueError("results: expected a label with at least two runs, got one run a label")
     squares = ((results[metric] - grouped.transform("mean")) ** 2).sum()
     return float(100 * np.sqrt(squares / freedom)), freedom
-
-
-def deviation_factors(n_seeds: int) -> tuple[float, float]:
-    """Least and largest ratio of the true to the estimated standard deviation, with 95 % confidence.
-
-    Parameters
-    ----------
-    n_seeds : int
-        At least 2 values, from a normal distribution.
-    """
-    freedom = n_seeds - 1
-    low, high = np.sqrt(freedom / stats.chi2.ppf((0.975, 0.025), freedom))
-    return float(low), float(high)
-
-
-def _power(effect: float, n_seeds: int, level: float) -> float:
-    """Chance that a t-test of two settings with `n_seeds` each finds a difference of `effect` deviations."""
-    freedom = 2 * n_seeds - 2
-    critical = stats.t.ppf(1 - level / 2, freedom)
-    shifted = stats.nct(freedom, effect * np.sqrt(n_seeds / 2))
-    return float(shifted.sf(critical) + shifted.cdf(-critical))
-
-
-def detectable(deviation: float, n_seeds: int, level: float = 0.05, power: float = 0.8) -> float:
-    """Difference between two settings that a t-test finds with chance `power`, in the unit of `deviation`.
-
-    Parameters
-    ----------
-    deviation : float
-        Standard deviation over seeds, the same in both settings.
-    n_seeds : int
-        Of each setting, at least 2.
-    level : float
-        Chance to find a difference where there is none.
-    power : float
-        Above `level`, below 1.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two seeds.
-    """
-    if n_seeds < 2:
-        raise ValueError(f"n_seeds: expected at least 2, got {n_seeds}")
-    most = 1.0
-    while _power(most, n_seeds, level) < power:
-        most *= 1.5
-    return deviation * float(brentq(lambda effect: _power(effect, n_seeds, level) - power, 1e-6, most))
-
-
-def seeds_needed(points: float, deviation: float, level: float = 0.05, power: float = 0.8) -> int:
-    """Seeds of each of two settings with which a t-test finds a difference of `points` with chance `power`.
-
-    See `detectable`.
-
-    Raises
-    ------
-    ValueError
-        If `points` or `deviation` is not above zero.
-    """
-    if not (points > 0 and deviation > 0):
-        raise ValueError(f"points, deviation: expected numbers above 0, got {points!r}, {deviation!r}")
-    n_seeds = 2
-    while _power(points / deviation, n_seeds, level) < power:
-        n_seeds += 1
-    return n_seeds
 
 
 def ladder(
@@ -428,89 +334,3 @@ def costs(results: pd.DataFrame, metric: str = "map_expected") -> pd.DataFrame:
     table["best_for_its_time"] = table[metric] > table[metric].cummax().shift(fill_value=-np.inf)
     table.index.name = "label"
     return table
-
-
-def by_epoch(results: pd.DataFrame, metric: str = "map_expected") -> pd.DataFrame:
-    """Trainings that were looked at after several epochs: the metric by epoch and seed.
-
-    Parameters
-    ----------
-    results : DataFrame
-        See `with_settings`; the runs differ in epochs and seed alone.
-
-    Returns
-    -------
-    DataFrame
-        Index epochs, a seed a column; percent.
-
-    Raises
-    ------
-    ValueError
-        If other settings differ too, or a seed lacks an epoch.
-    """
-    others = [name for name in SETTINGS if name != "epochs"]
-    if differ := [name for name in others if results[name].nunique() > 1]:
-        raise ValueError(
-            f"results: expected runs that differ in epochs alone, got several {', '.join(differ)}"
-        )
-    table = 100 * results.pivot_table(index="epochs", columns="seed", values=metric)
-    if table.isna().any(axis=None):
-        raise ValueError("results: expected the same epochs of every seed, got some without")
-    return table.sort_index()
-
-
-def _window(table: pd.DataFrame, epochs: tuple[int, int]) -> pd.DataFrame:
-    found = table.loc[epochs[0] : epochs[1]]
-    if len(found) < 2:
-        raise ValueError(
-            f"epochs: expected at least two epochs from {epochs[0]} to {epochs[1]}, got {len(found)}"
-        )
-    return found
-
-
-def epoch_noise(table: pd.DataFrame, epochs: tuple[int, int]) -> float:
-    """Pool the standard deviation of a training over some of its epochs over seeds, in points.
-
-    Parameters
-    ----------
-    table : DataFrame
-        See `by_epoch`.
-    epochs : (first, last)
-        At least two epochs of the table lie there.
-
-    Raises
-    ------
-    ValueError
-        If fewer do.
-    """
-    return float(np.sqrt(_window(table, epochs).var(ddof=1).mean()))
-
-
-def fall_gain(
-    table: pd.DataFrame, before: tuple[int, int], after: tuple[int, int]
-) -> tuple[float, float, float]:
-    """Mean over later epochs less that over earlier ones, in points, with the 95 % interval over seeds.
-
-    Parameters
-    ----------
-    table : DataFrame
-        See `by_epoch`.
-    before, after : (first, last)
-
-    Returns
-    -------
-    mean, low, high : float
-    """
-    mean, half = mean_interval(_window(table, after).mean() - _window(table, before).mean())
-    return mean, mean - half, mean + half
-
-
-def best_less_last(table: pd.DataFrame) -> pd.Series:
-    """Best epoch of each seed less its last one, in points: never below 0; see `by_epoch`."""
-    return table.max() - table.iloc[-1]
-
-
-def first_within(table: pd.DataFrame, points: float) -> int:
-    """First epoch from which on the mean over seeds stays within `points` of that of the last; see `by_epoch`."""
-    near = (table.mean(axis=1) - table.mean(axis=1).iloc[-1]).abs() <= points
-    return int(near[::-1].cumprod()[::-1].idxmax())

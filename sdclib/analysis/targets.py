@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from sdclib.analysis.comparisons import compared, setting_name
+from sdclib.analysis.statistics import left_out_r2, rank_relation
 from sdclib.calibration import (
     Beta,
     Binomial,
@@ -19,7 +20,6 @@ from sdclib.calibration import (
     parse_calibration,
     target_quantiles,
 )
-from sdclib.contributions import compared, setting_name
 from sdclib.presets import EMPIRICAL, PRESETS
 from sdclib.tables import spelled
 
@@ -28,11 +28,9 @@ __all__ = [
     "PROPERTIES",
     "beta_grid",
     "histogram_distribution",
-    "left_out_r2",
     "mirror_pairs",
     "paper_table",
     "properties_table",
-    "rank_relation",
     "relations",
     "shape_contrasts",
     "spread_ranges",
@@ -204,90 +202,6 @@ def mirror_pairs(targets: Iterable[str]) -> list[tuple[str, str]]:
     return [(betas[a, b], betas[b, a]) for a, b in sorted(betas) if a < b and (b, a) in betas]
 
 
-def rank_relation(
-    x: ArrayLike, y: ArrayLike, n_samples: int = 10_000, seed: int = 0
-) -> tuple[float, float, float, float]:
-    """Spearman's rank correlation with a bootstrap interval and a permutation test.
-
-    Parameters
-    ----------
-    x, y : array-like, shapes (n,), n >= 4
-        One pair of values a target.
-    n_samples : int
-        Bootstrap samples (targets drawn with replacement), and permutations of `y`.
-    seed : int
-
-    Returns
-    -------
-    rho, low, high, p : float
-        Correlation, ends of the 95 % percentile interval, and the two-sided p-value; NaN where `x` or `y` is constant.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ or hold fewer than four values.
-    """
-    first, second = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    if first.shape != second.shape or first.ndim != 1 or len(first) < 4:
-        raise ValueError(
-            f"x, y: expected shapes (n,) alike with n >= 4, got {first.shape} and {second.shape}"
-        )
-    rho = float(_rank_correlation(first[None], second[None])[0])
-    if np.isnan(rho):
-        return (np.nan,) * 4
-    rng = np.random.default_rng(seed)
-    rows = rng.integers(len(first), size=(n_samples, len(first)))
-    low, high = np.nanquantile(_rank_correlation(first[rows], second[rows]), [0.025, 0.975])
-    shuffled = rng.permuted(np.tile(second, (n_samples, 1)), axis=1)
-    extreme = np.abs(_rank_correlation(np.tile(first, (n_samples, 1)), shuffled)) >= abs(rho) - 1e-12
-    return rho, float(low), float(high), float((1 + extreme.sum()) / (1 + n_samples))
-
-
-def _rank_correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rank correlation row by row; NaN where a row is constant."""
-    a, b = (stats.rankdata(values, axis=1) for values in (x, y))
-    a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
-    scale = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    return (a * b).sum(axis=1) / np.where(scale > 0, scale, np.nan)
-
-
-def left_out_r2(properties: ArrayLike, values: ArrayLike) -> float:
-    r"""Tell how well properties predict the value of a target that was left out of the fit.
-
-    A curve of second degree in every property is fitted by least squares to all targets but one, for each in turn:
-
-    .. math:: R^2 = 1 - \frac{\sum_i (y_i - \hat y_{-i})^2}{\sum_i (y_i - \bar y_{-i})^2}
-
-    Parameters
-    ----------
-    properties : array-like, shape (n, n_properties)
-    values : array-like, shape (n,)
-
-    Returns
-    -------
-    float
-        1 for perfect prediction; 0 and less where the mean of the others does as well or better.
-
-    Raises
-    ------
-    ValueError
-        If there are not at least two more targets than coefficients.
-    """
-    x, y = np.asarray(properties, dtype=float), np.asarray(values, dtype=float)
-    if x.ndim != 2 or y.shape != x.shape[:1] or len(y) < 2 * x.shape[1] + 3:
-        raise ValueError(
-            f"properties, values: expected shapes (n, n_properties) and (n,) with n >= 2 n_properties + 3, "
-            f"got {x.shape} and {y.shape}"
-        )
-    scaled = (x - x.mean(axis=0)) / x.std(axis=0)
-    design = np.column_stack([np.ones(len(y)), scaled, scaled**2])
-    # Left-out residuals of least squares: residual / (1 - leverage).
-    hat = design @ np.linalg.pinv(design)
-    left_out = (y - hat @ y) / (1 - np.diag(hat))
-    by_mean = (y - y.mean()) * len(y) / (len(y) - 1)
-    return float(1 - (left_out**2).sum() / (by_mean**2).sum())
-
-
 def relations(
     properties: pd.DataFrame, values: pd.Series, together: Sequence[Sequence[str]] = ()
 ) -> pd.DataFrame:
@@ -332,7 +246,7 @@ def shape_contrasts(results: pd.DataFrame, default: str = DEFAULT) -> pd.DataFra
     -------
     DataFrame
         contrast ("Gaussian", "Laplace", "matched to K", "binomial", "empirical") and the columns of
-        `sdclib.contributions.compared`. "binomial" is less the Beta matched to K, all others are less the default.
+        `sdclib.analysis.comparisons.compared`. "binomial" is less the Beta matched to K, all others less the default.
     """
     tables = []
     for n_bits in results["n_bits"].unique():

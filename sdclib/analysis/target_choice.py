@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import pandas as pd
 from numpy.typing import NDArray
 
-from sdclib.ablations import DEFAULT, target_label
+from sdclib.analysis.comparisons import by_setting, difference_table, setting_name
+from sdclib.analysis.statistics import contrast
+from sdclib.analysis.targets import DEFAULT, target_label
 from sdclib.catalogue import HOLDOUT
-from sdclib.contributions import by_setting, difference_table, setting_name
-from sdclib.imbalance import contrast
 from sdclib.tables import mean_interval, spelled
 
 __all__ = ["default_differences", "held_out_choice", "held_out_gain", "regret", "regret_table"]
@@ -118,7 +118,7 @@ def held_out_choice(results: pd.DataFrame, default: str = DEFAULT) -> pd.DataFra
     Parameters
     ----------
     results : DataFrame
-        See `sdclib.ablations.with_calibration`; held-out runs have data that end with ``+holdout``.
+        See `sdclib.analysis.targets.with_calibration`; held-out runs have data that end with ``+holdout``.
     default : str
 
     Returns

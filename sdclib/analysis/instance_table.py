@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sdclib.analysis.comparisons import differences
 from sdclib.checks import check_int
-from sdclib.contributions import differences
 from sdclib.presets import SDCSettings, settings_from_preset
 
 __all__ = ["STEPS", "VARIANTS", "step_differences", "training_steps", "variant_table", "with_variants"]

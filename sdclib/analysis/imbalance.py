@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from numpy.typing import NDArray
 
+from sdclib.analysis.class_precision import SIZE_GROUPS
+from sdclib.analysis.statistics import contrast
 from sdclib.calibration import CalibrationDistribution, target_quantiles
-from sdclib.catalogue import load_features
-from sdclib.experiment import COSINE, RunSpec
-from sdclib.features import FeatureSet
-from sdclib.longtail import class_sizes, parse_longtail
-from sdclib.metrics import mean_average_precision
-from sdclib.metrics.relevance import Relevant
-from sdclib.records import collect_measures
+from sdclib.longtail import parse_longtail
 from sdclib.tables import mean_interval, method_label, spelled
 
 __all__ = [
-    "SIZE_GROUPS",
     "WITHOUT_CHANCE",
     "add_ratios",
     "against",
@@ -31,9 +23,6 @@ __all__ = [
     "by_ratio",
     "by_size",
     "calibration_label",
-    "class_precision",
-    "collect_classes",
-    "contrast",
     "contrast_rows",
     "in_order",
     "mean_by_size",
@@ -42,142 +31,10 @@ __all__ = [
     "size_contrasts",
     "tail_contrasts",
     "tail_name",
-    "unseen_precision",
 ]
 
-SIZE_GROUPS = ("head", "middle", "tail")
 WITHOUT_CHANCE = ("cosine", "sign", "pcah")
 """Methods that give the same codes with every seed, so that one run is all there is to know."""
-
-
-def class_precision(
-    query_codes: NDArray[np.uint8], database_codes: NDArray[np.uint8], features: FeatureSet
-) -> pd.DataFrame:
-    """Measure expected mAP@R of the queries of each class, by the set's protocol.
-
-    Parameters
-    ----------
-    query_codes, database_codes : ndarray, shapes (n_query, n_bits), (n_database, n_bits), uint8 in {0, 1}
-    features : FeatureSet
-        With one label an image and training rows in the database.
-
-    Returns
-    -------
-    DataFrame
-        One row a class that has queries: class (id), n_train (its training rows), n_query, map_expected (in [0, 1]).
-
-    Raises
-    ------
-    ValueError
-        If the labels are others, or codes and features do not fit.
-    """
-    sizes = class_sizes(features)
-    values = _precision(query_codes, database_codes, features.relevant, features)
-    table = pd.DataFrame({"class": features.query_labels, "map_expected": values})
-    table = table.groupby("class")["map_expected"].agg(n_query="size", map_expected="mean").reset_index()
-    table.insert(1, "n_train", [sizes.get(label, 0) for label in table["class"]])
-    return table
-
-
-def unseen_precision(
-    query_codes: NDArray[np.uint8],
-    database_codes: NDArray[np.uint8],
-    features: FeatureSet,
-    trained: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    """Measure expected mAP@R of the queries of each class on a database without certain rows.
-
-    Training rows lie in the database, so a longer tail leaves fewer of its images seen in training. On what is left
-    after the training rows of the whole set are taken out, all long tails of it are ranked on the same images, unseen.
-
-    Parameters
-    ----------
-    query_codes, database_codes, features
-        As in `class_precision`.
-    trained : ndarray, shape (n,), int64
-        Rows of the database to leave out.
-
-    Returns
-    -------
-    ndarray, shape (n_classes,)
-        In the order of `class_precision`, in [0, 1].
-
-    Raises
-    ------
-    ValueError
-        If fewer than R rows are left.
-    """
-    kept = np.setdiff1d(np.arange(len(database_codes)), trained)
-    if len(kept) < features.top_k:
-        raise ValueError(
-            f"trained: expected at least R = {features.top_k} other rows in the database, found {len(kept)}"
-        )
-    relevant = features.query_labels, features.database_labels[kept]
-    values = _precision(query_codes, database_codes[kept], relevant, features)
-    return np.array(
-        [values[features.query_labels == label].mean() for label in np.unique(features.query_labels)]
-    )
-
-
-def _precision(
-    query_codes: NDArray[np.uint8],
-    database_codes: NDArray[np.uint8],
-    relevant: Relevant,
-    features: FeatureSet,
-) -> NDArray[np.float64]:
-    """Measure expected average precision of each query, by the set's protocol."""
-    return np.asarray(
-        mean_average_precision(
-            query_codes,
-            database_codes,
-            relevant,
-            top_k=features.top_k,
-            denominator=features.denominator,
-            per_query=True,
-        )
-    )
-
-
-def collect_classes(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | None = None) -> pd.DataFrame:
-    """Collect precision by class of all runs on long-tailed sets that made codes, from the codes of their records.
-
-    Parameters
-    ----------
-    specs : iterable of RunSpec
-        Those on other data or of float features are left out.
-    runs : path-like, optional
-        Folder of the records, `sdclib.records.runs_folder` by default.
-
-    Returns
-    -------
-    DataFrame
-        One row a run and class: id, data, method, n_bits, seed, parameters, top_k; class, n_train, n_query,
-        map_expected (see `class_precision`), map_unseen (see `unseen_precision`; without the training rows of ratio
-        1); commit, code_sha256, data_sha256, machine; as in `sdclib.records.collect_records`.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the record of a run is missing.
-    ValueError
-        If no run is on a long-tailed set.
-    """
-    kept = [spec for spec in specs if spec.method != COSINE and parse_longtail(spec.data)]
-    if not kept:
-        raise ValueError("specs: expected runs on long-tailed sets such as NAME+longtail-50, got none")
-
-    @functools.lru_cache(maxsize=1)  # one at a time: runs come set by set
-    def load(data: str) -> tuple[FeatureSet, NDArray[np.int64]]:
-        parts = parse_longtail(data)
-        assert parts is not None
-        return load_features(data), load_features(parts[0]).train_index
-
-    def measure(spec: RunSpec, query: NDArray[np.uint8], database: NDArray[np.uint8]) -> pd.DataFrame:
-        features, trained = load(spec.data)
-        by_class = class_precision(query, database, features)
-        return by_class.assign(map_unseen=unseen_precision(query, database, features, trained))
-
-    return collect_measures(kept, measure, runs)
 
 
 def in_order(results: pd.DataFrame) -> pd.DataFrame:
@@ -263,45 +120,6 @@ def over_queries(classes: pd.DataFrame) -> pd.DataFrame:
     weighted = classes.assign(**{name: classes[name] * classes["n_query"] for name in metrics})
     sums = weighted.groupby(run, sort=False, dropna=False)[[*metrics, "n_query"]].sum()
     return sums[metrics].div(sums["n_query"], axis=0).reset_index()
-
-
-def contrast(groups: Sequence[ArrayLike], weights: Sequence[float]) -> tuple[float, float, float]:
-    """Weighted sum of group means with a 95 % interval by Welch and Satterthwaite.
-
-    Two groups with weights 1 and -1 are Welch's test; four with 1, -1, -1 and 1 are a difference of differences.
-
-    Parameters
-    ----------
-    groups : sequence of array-like, shapes (n_seeds,), n_seeds >= 2
-    weights : sequence of float
-
-    Returns
-    -------
-    mean, low, high : float
-        In the unit of the values.
-
-    Raises
-    ------
-    ValueError
-        If a group has fewer than two values, or there are not as many weights as groups.
-    """
-    if len(groups) != len(weights):
-        raise ValueError(f"weights: expected one a group, {len(groups)}, got {len(weights)}")
-    arrays = [np.asarray(group, dtype=float) for group in groups]
-    for i, array in enumerate(arrays):
-        if array.ndim != 1 or array.size < 2:
-            raise ValueError(f"groups[{i}]: expected at least two values, got shape {array.shape}")
-    mean = float(sum(w * array.mean() for w, array in zip(weights, arrays, strict=True)))
-    parts = np.array(
-        [w**2 * array.var(ddof=1) / array.size for w, array in zip(weights, arrays, strict=True)]
-    )
-    if not parts.sum():
-        return mean, mean, mean
-    freedom = parts.sum() ** 2 / sum(
-        part**2 / (array.size - 1) for part, array in zip(parts, arrays, strict=True)
-    )
-    half = float(stats.t.ppf(0.975, freedom) * np.sqrt(parts.sum()))
-    return mean, mean - half, mean + half
 
 
 def tail_contrasts(
@@ -494,7 +312,7 @@ def against(results: pd.DataFrame, label: str, n_bits: int, metric: str = "map_e
     Returns
     -------
     DataFrame
-        first (`label`), second, mean, low, high; points, as in `sdclib.contributions.differences`.
+        first (`label`), second, mean, low, high; points, as in `sdclib.analysis.comparisons.differences`.
 
     Raises
     ------

@@ -7,7 +7,7 @@ import math
 
 import pandas as pd
 
-from sdclib.contributions import SET_NAMES
+from sdclib.analysis.comparisons import SET_NAMES
 from sdclib.experiment import COSINE
 from sdclib.tables import by_sign, difference, mean_interval
 

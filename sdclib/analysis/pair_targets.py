@@ -1,0 +1,189 @@
+"""What a training asks of the pairs of its batches: shares of positive pairs, mean targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import normalize
+
+from sdclib.calibration import CalibrationDistribution, target_quantiles
+from sdclib.datasets.committed import MANIFEST
+from sdclib.features import FeatureSet
+from sdclib.files import read_json
+from sdclib.longtail import same_class_share
+from sdclib.methods import METHODS, SupervisedHasher
+from sdclib.methods.matching import linear_map, quantile_map
+from sdclib.unseen import UNSEEN
+
+__all__ = [
+    "PairTargets",
+    "learns_from_labels",
+    "mean_targets",
+    "pair_targets",
+    "positive_share",
+    "training_share",
+]
+
+
+@dataclass(frozen=True)
+class PairTargets:
+    """Feature cosines of training pairs, and the targets that they would have.
+
+    Attributes
+    ----------
+    cosine, standardised, mapped : ndarray, shapes (n_pairs,)
+        Targets of `sdclib.methods.matching.MatchingHasher` by their names.
+    positive : ndarray, shape (n_pairs,), bool
+        Whether both rows have the same label.
+    """
+
+    cosine: NDArray[np.floating]
+    standardised: NDArray[np.floating]
+    mapped: NDArray[np.floating]
+    positive: NDArray[np.bool_]
+
+    def separation(self, target: str) -> float:
+        """Mean target of positive pairs less that of negative ones, in standard deviations of all targets."""
+        values = getattr(self, target)
+        return float((values[self.positive].mean() - values[~self.positive].mean()) / values.std())
+
+    def upper_share(self, target: str, share: float = 0.05) -> float:
+        """Share of the sum of squared deviations from the mean that the upper `share` of targets hold."""
+        values = np.sort(getattr(self, target)) - getattr(self, target).mean()
+        top = values[-max(1, round(share * len(values))) :]
+        return float((top**2).sum() / (values**2).sum())
+
+
+def pair_targets(
+    features: FeatureSet, calibration: CalibrationDistribution, n_rows: int = 2000, seed: int = 0
+) -> PairTargets:
+    """Compute the targets of all pairs of `n_rows` training rows drawn at random.
+
+    Labels are used to tell positive from negative pairs, not for the targets.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        With one label an image.
+    calibration : CalibrationDistribution
+    n_rows : int
+        At most so many.
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        If training rows have no label or several.
+    """
+    labels = _training_classes(features)
+    rows = np.random.default_rng(seed).permutation(len(labels))[:n_rows]
+    chosen = torch.from_numpy(features.train[rows])
+    unit = normalize(chosen.double(), dim=1)
+    first, second = np.triu_indices(len(rows), 1)
+    cosine = (unit @ unit.T)[first, second]
+    return PairTargets(
+        cosine=cosine.numpy(),
+        standardised=linear_map(chosen, calibration)(cosine.float()).numpy(),
+        mapped=quantile_map(chosen, calibration)(cosine.float()).numpy(),
+        positive=labels[rows][first] == labels[rows][second],
+    )
+
+
+def _training_classes(features: FeatureSet) -> NDArray[np.integer]:
+    """Classes of the training rows, checked to be one a row."""
+    labels = features.database_labels[features.train_index]
+    if labels.ndim != 1 or not len(labels):
+        raise ValueError(
+            f"features: expected one label a training row in {features.name}, found other labels"
+        )
+    return labels
+
+
+def learns_from_labels(method: str) -> bool:
+    """Whether a method learns from labels of the training rows."""
+    return method in METHODS and issubclass(METHODS[method], SupervisedHasher)
+
+
+def training_share(data: str, features: FeatureSet | None = None) -> tuple[int, int]:
+    """Count the training rows and the database rows of a set, the first among the second.
+
+    Parameters
+    ----------
+    data : str
+        Name of the set; of an image set with a committed split the split's manifest says it, without any image.
+    features : FeatureSet, optional
+        The set itself, where the manifest does not have it.
+
+    Raises
+    ------
+    ValueError
+        If neither says it.
+    """
+    if features is not None:
+        return len(features.train_index), len(features.database)
+    counts = _counts(data)
+    return int(counts["train"]), int(counts["database"])
+
+
+def positive_share(data: str, features: FeatureSet | None = None) -> float:
+    """Share of pairs of different training rows that are of one class.
+
+    Parameters
+    ----------
+    data, features
+        See `training_share`.
+
+    Raises
+    ------
+    ValueError
+        If neither says how many training rows each class has, as where rows have several labels.
+    """
+    if features is None:
+        counts = _counts(data)
+        if len(counts.get("train_per_class", [])) != 1:
+            raise ValueError(f"data: expected a set with classes of one size, or its features, got {data!r}")
+        sizes = np.full(counts["labels"], counts["train_per_class"][0])
+    else:
+        sizes = np.unique(_training_classes(features), return_counts=True)[1]
+    return same_class_share(sizes)
+
+
+def _counts(data: str) -> dict[str, Any]:
+    """Look up the counts of a set in the manifest of committed splits."""
+    name = data.removesuffix(UNSEEN).partition("/")[0]
+    manifest = read_json(MANIFEST)
+    if name not in manifest:
+        raise ValueError(
+            f"data: expected one of {', '.join(sorted(manifest))}, or its features, got {data!r}"
+        )
+    counts: dict[str, Any] = manifest[name]["counts"]
+    return counts
+
+
+def mean_targets(
+    share: float, calibration: CalibrationDistribution, n_pairs: int = 100_000
+) -> tuple[float, float]:
+    """Mean targets of negative and of positive pairs where positive pairs get the upper quantiles.
+
+    Parameters
+    ----------
+    share : float
+        Of positive pairs among all, in (0, 1).
+    calibration : CalibrationDistribution
+    n_pairs : int
+        Quantiles that stand for the distribution.
+
+    Raises
+    ------
+    ValueError
+        If the share leaves no pair of one kind.
+    """
+    n_positive = round(share * n_pairs)
+    if not 0 < n_positive < n_pairs:
+        raise ValueError(f"share: expected pairs of both kinds, got {share!r} of {n_pairs} pairs")
+    targets = target_quantiles(calibration, n_pairs)
+    return float(targets[:-n_positive].mean()), float(targets[-n_positive:].mean())

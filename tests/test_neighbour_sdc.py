@@ -79,7 +79,7 @@ class TestGraph:
 
 class TestHasher:
     def test_without_steps_it_is_centred_sdc(self, X):
-        same = {"learning_rate": 4e-4, "random_state": 5, **QUICK}
+        same = {"learning_rate": 4e-4, "random_state": 5, "step_epoch": 2, **QUICK}
         sdc = SDCHasher(preset="release", center=True, **same).fit(X)
         without = NeighbourSDCHasher(n_steps=0, **same).fit(X)
         np.testing.assert_allclose(without.decision_function(X), sdc.decision_function(X), atol=1e-4)
@@ -116,11 +116,23 @@ class TestHasher:
         plain = packaged_map(SDCHasher(preset="release", center=True, **settings))
         assert packaged_map(NeighbourSDCHasher(**settings)) > plain + 0.05
 
+    def test_trains_for_500_batches_or_as_long_as_it_is_told(self, X):
+        few = NeighbourSDCHasher(n_bits=12, batch_size=60).fit(X).history_  # 4 batches an epoch
+        assert len(few) == 125
+        rates = few["learning_rate"]
+        assert (rates[:100] == rates[0]).all()
+        np.testing.assert_allclose(rates[100:], rates[0] / 10)
+        assert len(NeighbourSDCHasher(n_bits=12, batch_size=70).fit(X).history_) == 167  # the last batch is dropped
+        told = NeighbourSDCHasher(n_bits=12, batch_size=60, epochs=5, step_epoch=3).fit(X).history_
+        np.testing.assert_allclose(told["learning_rate"], [8e-4] * 3 + [8e-5] * 2)
+
     def test_settings_that_cannot_be(self, X):
         for name, value in {
             "n_neighbors": 0,
             "n_steps": -1,
             "batch_size": 1,
+            "epochs": 0,
+            "step_epoch": 0,
             "quantization_weight": -1,
         }.items():
             with pytest.raises(ValueError, match=f"{name}: expected"):

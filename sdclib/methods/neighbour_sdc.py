@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -12,15 +15,17 @@ from sdclib.head import HashHead
 from sdclib.losses.calibration import calibration_loss
 from sdclib.losses.pairs import count_pairs_of
 from sdclib.losses.quantization import quantization_loss
-from sdclib.methods.falling_rate import FallingRateHasher
 from sdclib.methods.sdc import _absorb_mean
+from sdclib.methods.trained import TrainedHasher, adam
 from sdclib.neighbours import smooth_over_neighbours
 from sdclib.training import gradient_step, train
 
 __all__ = ["NeighbourSDCHasher"]
 
+UPDATES = 500  # of the weights, where the number of epochs is not given
 
-class NeighbourSDCHasher(FallingRateHasher):
+
+class NeighbourSDCHasher(TrainedHasher):
     r"""Calibrate code similarities in the order that features averaged over their nearest neighbours give.
 
     1. The mean of the training features is subtracted from them.
@@ -47,10 +52,11 @@ class NeighbourSDCHasher(FallingRateHasher):
         Of Adam.
     batch_size : int
         At least 2.
-    epochs : int
-        Passes over the training rows.
-    step_epoch : int
-        After each `step_epoch` epochs the learning rate is multiplied by 0.1.
+    epochs : int, optional
+        Passes over the training rows. By default as many as make 500 batches, so that training takes as long on few
+        rows as on many.
+    step_epoch : int, optional
+        After each `step_epoch` epochs the learning rate is multiplied by 0.1. By default after four fifths of them.
     random_state : int
         Seed.
     device : str
@@ -67,8 +73,8 @@ class NeighbourSDCHasher(FallingRateHasher):
 
     Notes
     -----
-    Made for this study. Number of neighbours and of steps were chosen on training rows alone: see the chapter on the
-    method in the book.
+    Made for this study. Neighbours, steps, learning rate and length of training were chosen on training rows alone: see
+    the chapters on the method and on tuning in the book.
     """
 
     method = "neighbour-sdc"
@@ -81,11 +87,11 @@ class NeighbourSDCHasher(FallingRateHasher):
         n_steps: int = 4,
         calibration: str | CalibrationDistribution = "beta(5, 5)",
         quantization_weight: float = 1.0,
-        learning_rate: float = 4e-4,
+        learning_rate: float = 8e-4,
         weight_decay: float = 1e-5,
         batch_size: int = 256,
-        epochs: int = 100,
-        step_epoch: int = 80,
+        epochs: int | None = None,
+        step_epoch: int | None = None,
         random_state: int = 0,
         device: str = "auto",
         progress: bool = False,
@@ -107,14 +113,25 @@ class NeighbourSDCHasher(FallingRateHasher):
     def _make_head(self, n_features: int) -> nn.Module:
         return HashHead(n_features, self.n_bits, hidden_features=n_features)
 
+    def _length(self, n_batches: int) -> dict[str, Any]:
+        """Epochs, and after how many the rate falls, where an epoch has so many batches."""
+        epochs = math.ceil(UPDATES / max(1, n_batches)) if self.epochs is None else self.epochs
+        epochs = check_int(epochs, "epochs", minimum=1)
+        step_epoch = max(1, round(0.8 * epochs)) if self.step_epoch is None else self.step_epoch
+        return {"epochs": epochs, "step_epoch": check_int(step_epoch, "step_epoch", minimum=1)}
+
     def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
         batch_size = check_int(self.batch_size, "batch_size", minimum=2)
         targets = torch.as_tensor(
             target_quantiles(parse_calibration(self.calibration), count_pairs_of(batch_size))
         ).to(features)
         weight = check_real(self.quantization_weight, "quantization_weight", minimum=0)
-        optimizer = self._adam(head.parameters())
-        schedule = self._falling_schedule()
+        optimizer = adam(
+            head.parameters(),
+            check_real(self.learning_rate, "learning_rate", minimum=0),
+            check_real(self.weight_decay, "weight_decay", minimum=0),
+        )
+        schedule = self._schedule(batch_size=batch_size, **self._length(len(features) // batch_size))
         mean = features.mean(dim=0)
         features = features - mean
         teacher = torch.as_tensor(

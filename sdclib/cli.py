@@ -71,7 +71,8 @@ def fit(given: argparse.Namespace) -> str:
     hasher.fit(check_features(train, name))
     with _writing(given.out):
         hasher.save(given.out)
-    return f"{given.out}: {hasher.method}, {hasher.n_bits} bits, learned from {len(train):,} of {len(vectors):,} vectors"
+    learned = f"learned from {len(train):,} of {len(vectors):,} vectors"
+    return f"{given.out}: {hasher.method}, {hasher.n_bits} bits, {learned}"
 
 
 def encode_vectors(given: argparse.Namespace) -> str:

@@ -67,9 +67,10 @@ def test_fit_is_the_same_as_in_python(folder: Path, capsys: pytest.CaptureFixtur
     np.testing.assert_array_equal(loaded.pack(rows()), expected.pack(rows()))
 
 
-def test_fit_by_the_preset_best(folder: Path) -> None:
+def test_fit_by_the_preset_best(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--n-bits", 12, "--set", "epochs=1", "--set", "batch_size=64", "--quiet"]
     assert run("fit", folder / "data.npy", "--out", folder / "new", "--preset", "best", *options) == 0
+    assert "neighbour-sdc, 12 bits" in capsys.readouterr().out
     loaded = load_hasher(folder / "new")
     assert isinstance(loaded, NeighbourSDCHasher)
     assert (loaded.n_bits, loaded.epochs) == (12, 1)

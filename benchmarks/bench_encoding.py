@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -141,7 +140,7 @@ def bench_file(plan: Plan, model: Path, file: Path) -> dict[str, float]:
 def child(model: Path, file: Path) -> None:
     """Encode a file, and print what it took."""
     hasher = load_hasher(model)
-    imports_mb = peak_mb()
+    imports_mb = peak_memory_mb()
     start = time.perf_counter()
     codes = encode(hasher, load_npy(file))
     seconds = time.perf_counter() - start
@@ -149,20 +148,13 @@ def child(model: Path, file: Path) -> None:
         json.dumps(
             {
                 "seconds": seconds,
-                "peak_mb": peak_mb(),
+                "peak_mb": peak_memory_mb(),
                 "peak_mb_of_imports": imports_mb,
                 "codes_mb": codes.nbytes / 1e6,
                 "file_mb": file.stat().st_size / 1e6,
             }
         )
     )
-
-
-def peak_mb() -> float:
-    """Peak memory of this program alone; `peak_memory_mb` begins with what the program had that started it."""
-    status = Path("/proc/self/status")
-    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.is_file() else None
-    return int(found[1]) * 1024 / 1e6 if found else peak_memory_mb()
 
 
 def measure(plan: Plan) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from sdclib.codes import pack_codes
 from sdclib.files import write_json
 from sdclib.metrics import count_pairs, intersection, mean_average_precision, overlap_auc, pair_histograms
 from sdclib.metrics.distances import BACKENDS, check_code_pair, hamming_block
+from sdclib.provenance import peak_memory_mb
 
 TOP_K = 1000
 N_CLASSES = 10
@@ -170,11 +170,7 @@ def in_fresh_process(n_query: int, n_database: int) -> dict[str, Any]:
 
 
 def child(n_query: int, n_database: int) -> None:
-    def peak_mb() -> float:
-        unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-
-    imports_mb = peak_mb()
+    imports_mb = peak_memory_mb()
     case = make_case(n_query, n_database)
     start = time.perf_counter()
     figures = by_counting(*case)
@@ -187,7 +183,7 @@ def child(n_query: int, n_database: int) -> None:
                 "n_bits": 64,
                 "seconds": seconds,
                 "nanoseconds_a_pair": seconds / n_query / n_database * 1e9,
-                "peak_mb": peak_mb(),
+                "peak_mb": peak_memory_mb(),
                 "peak_mb_of_imports": imports_mb,
                 "expected_map_at_1000": figures["expected"],
             }

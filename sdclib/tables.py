@@ -25,6 +25,7 @@ __all__ = [
     "by_sign",
     "difference",
     "format_summary",
+    "in_words",
     "mean_interval",
     "method_label",
     "read_results",
@@ -81,6 +82,25 @@ def method_label(method: str, parameters: Mapping[str, Any]) -> str:
         remarks.append("centred")
     label = METHOD_LABELS.get(method, method)
     return f"{label} ({', '.join(remarks)})" if remarks else label
+
+
+def in_words(parameters: Mapping[str, Any]) -> str:
+    """Spell parameters out for readers: ``batch size 32, learning rate 0.01``; "none" where there are none.
+
+    Parameters
+    ----------
+    parameters : mapping
+        Names as in the code; values as JSON has them.
+    """
+    words = []
+    for name, value in parameters.items():
+        if name == "center":
+            words.append("centred" if value else "not centred")
+        elif isinstance(value, bool):
+            words.append(f"{name.replace('_', ' ')} {'yes' if value else 'no'}")
+        else:
+            words.append(f"{name.removeprefix('n_').replace('_', ' ')} {value}")
+    return ", ".join(words) or "none"
 
 
 def read_results(path: str | os.PathLike[str]) -> pd.DataFrame:

@@ -296,14 +296,28 @@ class TestPaper:
         both = with_paper(summary, PAPER)
         theirs = both[both["source"] == "paper"]
         assert theirs["target"].tolist() == ["beta(2, 2)", "beta(5, 5)", "truncated_gaussian(0, 0.3)"]
-        shown = paper_table(both)
-        assert shown.columns.tolist() == ["paper: CIFAR-10, 64 bits", "tiny, 64 bits"]
-        assert shown.loc["Gaussian(0, 0.3)"].tolist() == ["62.0", ""]
-        assert shown.loc["Beta(5, 5)"].tolist()[0] == "63.0"
-        assert shown.loc["Beta(5, 5)"].tolist()[1].startswith("60.0 ± ")
+        shown = paper_table(both, "paper")
+        assert shown.index.name == "target"
+        assert shown["CIFAR-10, 64 bits"].to_dict() == {
+            "Beta(2, 2)": "60.0",
+            "Beta(5, 5)": "63.0",
+            "Gaussian(0, 0.3)": "62.0",
+        }
+        ours = paper_table(both, "this study")  # not the targets that the paper does not have
+        assert ours.index.tolist() == ["Beta(2, 2)", "Beta(5, 5)"]
+        assert ours.loc["Beta(5, 5)", "tiny, 64 bits"].startswith("60.0 ± ")
+        with pytest.raises(ValueError, match=r"source: expected one of .*'this study'\], got 'ours'"):
+            paper_table(both, "ours")
         strange = PAPER.assign(calibration="Cauchy(0, 1)")
         with pytest.raises(ValueError, match="calibration: expected a distribution such as"):
             with_paper(summary, strange)
+
+    def test_a_setting_with_one_of_its_targets_has_no_column(self):
+        runs = pd.concat([table(), table({"beta(5, 5)": 0.5, "beta(7.5, 7.5)": 0.6}, n_bits=16)])
+        both = with_paper(summarise(runs, ["map_expected"]), PAPER)
+        assert paper_table(both, "this study").columns.tolist() == ["tiny, 64 bits"]
+        best = spread_ranges(both).set_index("setting")["best"]
+        assert best["tiny, 16 bits"] == "Beta matched to K"  # of 16 bits: Beta(7.5, 7.5)
 
     def test_spreads_are_those_of_symmetric_betas(self):
         both = with_paper(summarise(table(), ["map_expected"]), PAPER)

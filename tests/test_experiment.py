@@ -26,6 +26,7 @@ from sdclib.tables import (
     by_bits,
     difference,
     format_summary,
+    in_words,
     mean_interval,
     method_label,
     read_results,
@@ -291,6 +292,12 @@ class TestTables:
         assert method_label("sdc", {"preset": "paper", "center": True}) == "SDC (paper, centred)"
         assert method_label("greedyhash", {"learning_rate": 1e-4, "epochs": 60}) == "GreedyHash"
         assert method_label("greedyhash", {"learning_rate": 0.01}) == "GreedyHash (learning_rate=0.01)"
+
+    def test_parameters_are_spelled_out_in_words(self):
+        assert in_words({}) == "none"
+        assert in_words({"center": False}) == "not centred"
+        assert in_words({"center": True, "stochastic": True}) == "centred, stochastic yes"
+        assert in_words({"n_iterations": 50, "learning_rate": 1e-4}) == "iterations 50, learning rate 0.0001"
 
     def test_interval(self):
         mean, half = mean_interval([1.0, 2.0, 3.0])

@@ -32,7 +32,7 @@
     const first = Math.ceil(from / step);
     const ticks = Array.from({ length: Math.floor(to / step) - first + 1 }, (_, i) => (first + i) * step);
     const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
-    return { at: (v) => low + ((v - from) / (to - from)) * (high - low), ticks, text: (v) => v.toFixed(digits), from, to };
+    return { at: (v) => low + ((v - from) / (to - from)) * (high - low), ticks, text: (v) => v.toFixed(digits) };
   }
 
   function axes(data, width, x, y) {
@@ -75,9 +75,8 @@
       const group = element("g", { class: "sdc-point", tabindex: 0, role: "img", "aria-label": text, "data-label": point.label,
         style: `--sdc-color:${point.color}` }, element("title", {}, text));
       const bar = (axis, low, high) => element("line", axis === "x" ? { x1: low, x2: high, y1: py, y2: py } : { x1: px, x2: px, y1: low, y2: high });
-      const within = (s, value) => s.at(Math.min(s.to, Math.max(s.from, value)));
-      if (point.x_ci !== null) group.append(bar("x", within(x, point.x - point.x_ci), within(x, point.x + point.x_ci)));
-      if (point.y_ci !== null) group.append(bar("y", within(y, point.y - point.y_ci), within(y, point.y + point.y_ci)));
+      if (point.x_ci !== null) group.append(bar("x", x.at(point.x - point.x_ci), x.at(point.x + point.x_ci)));
+      if (point.y_ci !== null) group.append(bar("y", y.at(point.y - point.y_ci), y.at(point.y + point.y_ci)));
       group.append(element("path", { d: marker(point.label), transform: `translate(${px} ${py})` }));
       for (const event of ["focus", "mouseenter"]) group.addEventListener(event, () => { says.textContent = text; });
       return group;
@@ -87,9 +86,10 @@
       const all = select.value === "all";
       const visible = data.points.filter((point) => !hidden.has(point.label));
       const shown = visible.filter((point) => all || point.n_bits === Number(select.value));
-      // One scale for all code lengths, so that points can be followed from one to the next.
-      const x = scale(visible.map((point) => point.x), LEFT, width - RIGHT);
-      const y = scale(visible.map((point) => point.y), HEIGHT - BOTTOM, TOP);
+      // One scale for all code lengths, so that points can be followed from one to the next; wide enough for all bars.
+      const ends = (axis) => visible.flatMap((point) => [-1, 1].map((side) => point[axis] + side * (point[`${axis}_ci`] ?? 0)));
+      const x = scale(ends("x"), LEFT, width - RIGHT);
+      const y = scale(ends("y"), HEIGHT - BOTTOM, TOP);
       svg.replaceChildren(axes(data, width, x, y));
       if (all) for (const label of labels.filter((name) => !hidden.has(name))) {
         const path = shown.filter((point) => point.label === label);

@@ -277,8 +277,8 @@ def with_paper(summary: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        source ("paper" or "this study"), setting, target (as `sdclib.calibration.parse_calibration` takes it), percent,
-        ci (half of the 95 % interval; NaN for the paper, which gives none).
+        source ("paper" or "this study"), setting, n_bits, target (as `sdclib.calibration.parse_calibration` takes it),
+        percent, ci (half of the 95 % interval; NaN for the paper, which gives none).
 
     Raises
     ------
@@ -288,11 +288,11 @@ def with_paper(summary: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for row in paper[paper["contrastive"] == "no"].to_dict("records"):
         setting, target = setting_name(row["data"], row["n_bits"]), _paper_target(row["calibration"])
-        rows.append(("paper", setting, target, row["percent"], np.nan))
+        rows.append(("paper", setting, row["n_bits"], target, row["percent"], np.nan))
     for row in summary.to_dict("records"):
-        percent, half = row["map_expected"], row["map_expected_ci"]
-        rows.append(("this study", setting_name(row["data"], row["n_bits"]), row["label"], percent, half))
-    return pd.DataFrame(rows, columns=["source", "setting", "target", "percent", "ci"])
+        setting, percent = setting_name(row["data"], row["n_bits"]), row["map_expected"]
+        rows.append(("this study", setting, row["n_bits"], row["label"], percent, row["map_expected_ci"]))
+    return pd.DataFrame(rows, columns=["source", "setting", "n_bits", "target", "percent", "ci"])
 
 
 def _paper_target(name: str) -> str:
@@ -301,21 +301,36 @@ def _paper_target(name: str) -> str:
     return str(parse_calibration(f"truncated_gaussian({gaussian[1]})" if gaussian else name.lower()))
 
 
-def paper_table(both: pd.DataFrame) -> pd.DataFrame:
-    """Spell `with_paper` out for the paper's targets: a target a row, a setting a column; percent.
+def paper_table(both: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Spell one source of `with_paper` out for the paper's targets: a target a row, a setting a column; percent.
 
-    Columns of the paper begin with "paper: ".
+    Parameters
+    ----------
+    both : DataFrame
+        See `with_paper`.
+    source : {"paper", "this study"}
+
+    Returns
+    -------
+    DataFrame
+        Targets in the paper's order. Those that the source does not have are left out, and so are settings with fewer
+        than two of them, in which nothing can be compared.
+
+    Raises
+    ------
+    ValueError
+        If nothing is of that source.
     """
-    theirs = both[both["source"] == "paper"]
-    named = both["setting"].where(both["source"] != "paper", "paper: " + both["setting"])
-    cells = both.assign(
-        column=named,
-        name=[target_label(target) for target in both["target"]],
-        cell=[spelled(*pair) for pair in both[["percent", "ci"]].itertuples(index=False)],
-    )
-    table = cells.pivot_table(index="name", columns="column", values="cell", aggfunc="first").fillna("")
-    rows = [target_label(target) for target in theirs["target"].unique()]
-    return table.reindex(index=rows, columns=named.unique()).rename_axis("target").rename_axis(columns=None)
+    if source not in (known := list(both["source"].unique())):
+        raise ValueError(f"source: expected one of {known}, got {source!r}")
+    targets = both.loc[both["source"] == "paper", "target"].unique()
+    here = both[(both["source"] == source) & both["target"].isin(targets)]
+    cells = here.assign(
+        cell=[spelled(*pair) for pair in here[["percent", "ci"]].itertuples(index=False)],
+    ).pivot_table(index="target", columns="setting", values="cell", aggfunc="first")
+    cells = cells.reindex(index=targets, columns=here["setting"].unique())
+    cells = cells.loc[:, cells.notna().sum() > 1].dropna(how="all").fillna("")
+    return cells.rename(index=target_label).rename_axis("target").rename_axis(columns=None)
 
 
 def spreads(both: pd.DataFrame, default: str = DEFAULT) -> dict[str, dict[str, pd.DataFrame]]:
@@ -360,10 +375,11 @@ def spread_ranges(
     DataFrame
         source, setting, best (see `target_label`), std (of the best), narrow and wide (less the default, points).
     """
+    lengths = both.drop_duplicates("setting").set_index("setting")["n_bits"]
     rows = []
     for source, settings in spreads(both, default).items():
         for setting, table in settings.items():
             best = str(table["difference"].idxmax())
             ends = (table["difference"].get(target, np.nan) for target in (narrow, wide))
-            rows.append((source, setting, target_label(best), table["std"][best], *ends))
+            rows.append((source, setting, target_label(best, lengths[setting]), table["std"][best], *ends))
     return pd.DataFrame(rows, columns=["source", "setting", "best", "std", "narrow", "wide"])

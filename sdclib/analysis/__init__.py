@@ -1,1 +1,3 @@
-"""What the chapters make of the tables: pure functions from tables of results to tables, numbers and words."""
+"""What the chapters make of results: pure functions from tables to tables, numbers and words, a topic a module."""
+
+__all__: list[str] = []

@@ -35,6 +35,7 @@ SET_NAMES = {
     "caltech101/efficientnet-lite0": "Caltech-101",
     "corel5k/efficientnet-lite0": "Corel-5k",
     "coil20/efficientnet-lite0": "COIL-20",
+    "embeddings/text/wordnet-nouns.npz": "WordNet (text)",
 }
 
 

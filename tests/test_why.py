@@ -18,6 +18,7 @@ from sdclib.analysis.why import (
     Part,
     averaging,
     by_epoch,
+    by_part,
     change_names,
     coarse_spread,
     enough_quantiles,
@@ -214,6 +215,17 @@ def test_names_of_changes_say_what_is_not_usual():
     assert change_names(rows, "d", 64) == expected
 
 
+def test_parts_are_counted_by_where_their_intervals_lie():
+    rows = pd.DataFrame(
+        [("b", 2.0, 1.0, 3.0), ("a", -0.5, -1.5, 0.5), ("b", -4.0, -5.0, -3.0), ("b", 6.0, 0.1, 12.0)],
+        columns=["part", "mean", "low", "high"],
+    )
+    found = by_part(rows)
+    assert list(found.index) == ["b", "a"]
+    assert found.loc["b"].tolist() == [2, 1, 0, "-4.0 to +6.0"]
+    assert found.loc["a"].tolist() == [0, 0, 1, "-0.5"]
+
+
 @pytest.fixture
 def variants(tmp_path):
     table = pd.DataFrame(
@@ -330,8 +342,8 @@ def test_the_script_runs_what_is_missing_alone(tiny_data, tmp_path, monkeypatch,
 
 def test_last_epochs_are_drawn_a_line_a_seed():
     tables = {
-        name: pd.DataFrame({0: [60.0, 61.0], 1: [60.5, 60.7]}, index=[80, 81])
-        for name in ("falls", "is kept")
+        "falls": pd.DataFrame({0: [59.0, 60.0, 61.0], 1: [60.1, 60.5, 60.7]}, index=[70, 80, 81]),
+        "is kept": pd.DataFrame({0: [60.0, 61.0], 1: [60.5, 60.7]}, index=[80, 81]),
     }
     figure = plot_last_epochs(tables, 80)
     assert [axes.get_title() for axes in figure.axes] == ["falls", "is kept"]
@@ -340,4 +352,5 @@ def test_last_epochs_are_drawn_a_line_a_seed():
     np.testing.assert_array_equal(lines[1].get_ydata(), [60.5, 60.7])
     assert lines[2].get_xdata()[0] == 80.5
     assert figure.axes[1].get_xlabel() == "epoch"
+    assert figure.axes[0].get_xlim() == figure.axes[1].get_xlim()
     plt.close(figure)

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from sdclib.analysis.comparisons import compared, set_name
+from sdclib.analysis.comparisons import compared, ends, set_name, tally
 from sdclib.calibration import parse_calibration, target_quantiles
 from sdclib.tables import mean_interval, method_label, spelled, summarise
 from sdclib.variants import coarsened
@@ -24,6 +24,7 @@ __all__ = [
     "Part",
     "averaging",
     "by_epoch",
+    "by_part",
     "change_names",
     "coarse_spread",
     "enough_quantiles",
@@ -87,11 +88,11 @@ PARTS = (
         _matching("whitened", "standardised"),
         _matching("centred", "standardised"),
     ),
-    Part("target", "calibration", "matched to 64 bits", _quick(calibration="beta(31.5, 31.5)"), _quick()),
-    Part("target", "calibration", "matched to 16 bits", _quick(calibration="beta(7.5, 7.5)"), _quick()),
-    Part("target", "calibration", "binomial of 64 bits", _quick(calibration="binomial(64)"), _quick()),
-    Part("target", "calibration", "binomial of 16 bits", _quick(calibration="binomial(16)"), _quick()),
-    Part("teacher", "neighbours", "neighbours' average", _NEIGHBOURS, f"{_NEIGHBOURS} (n_steps=0)"),
+    Part("target", "calibration", "target for 64 bits", _quick(calibration="beta(31.5, 31.5)"), _quick()),
+    Part("target", "calibration", "target for 16 bits", _quick(calibration="beta(7.5, 7.5)"), _quick()),
+    Part("target", "calibration", "binomial, 64 bits", _quick(calibration="binomial(64)"), _quick()),
+    Part("target", "calibration", "binomial, 16 bits", _quick(calibration="binomial(16)"), _quick()),
+    Part("teacher", "neighbours", "neighbours as teacher", _NEIGHBOURS, f"{_NEIGHBOURS} (n_steps=0)"),
 )
 
 
@@ -146,6 +147,27 @@ def change_names(rows: pd.DataFrame, data: str, n_bits: int) -> list[str]:
             words.append(f"{length} bits")
         names.append(", ".join(words))
     return names
+
+
+def by_part(rows: pd.DataFrame) -> pd.DataFrame:
+    """Count for each part how many differences lie above 0, below 0, and hold it.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        part, and mean, low, high (points); see `from_tables`.
+
+    Returns
+    -------
+    DataFrame
+        Index the parts in the order of `rows`; above, below, open (numbers of differences) and ends (text), the least
+        and the greatest mean.
+    """
+    counts = {
+        part: [*tally(group), ends(group).removesuffix(" points")]
+        for part, group in rows.groupby("part", sort=False)
+    }
+    return pd.DataFrame.from_dict(counts, orient="index", columns=["above", "below", "open", "ends"])
 
 
 def read_variants(path: str | os.PathLike[str]) -> pd.DataFrame:

@@ -26,7 +26,7 @@ def plot_last_epochs(tables: Mapping[str, pd.DataFrame], fall: int, ylabel: str 
     ylabel : str
     """
     figure, grid = plt.subplots(
-        1, len(tables), figsize=(6.6, 3.2), sharey=True, squeeze=False, layout="constrained"
+        1, len(tables), figsize=(6.6, 3.2), sharex=True, sharey=True, squeeze=False, layout="constrained"
     )
     for axes, (title, table) in zip(grid[0], tables.items(), strict=True):
         draw_epochs(axes, table, fall, markersize=3)

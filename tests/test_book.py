@@ -74,6 +74,7 @@ def visited(html, browser):
         seen[name] = {
             "maths": page.locator("mjx-container").count(),
             "text": page.locator("main").inner_text(),
+            "prose": " ".join(page.locator("main :is(p, li):not(:has(code, math, p))").all_inner_texts()),
             "images": page.locator("main img").evaluate_all(
                 "all => all.map(i => ({width: i.naturalWidth, alt: i.alt, src: i.getAttribute('src')}))"
             ),
@@ -100,6 +101,12 @@ def test_maths_is_rendered(visited):
         assert pages[name]["maths"] >= count
         for raw in ("\\(", "\\[", "\\frac", "$$", ":math:"):
             assert raw not in pages[name]["text"], f"{name} shows {raw}"
+
+
+def test_a_number_and_its_percent_sign_stay_on_one_line(visited):
+    prose = " ".join(page["prose"] for page in visited["pages"].values())
+    assert prose.count("95\u00a0%") > 50
+    assert re.findall(r".{20}\d %", prose) == []
 
 
 def test_figures_are_shown_with_captions_and_alternative_texts(visited):

@@ -35,6 +35,12 @@
     return { at: (v) => low + ((v - from) / (to - from)) * (high - low), ticks, text: (v) => v.toFixed(digits) };
   }
 
+  // Of a point's interval, where it lies among percentages.
+  function ends(point, axis) {
+    const half = point[`${axis}_ci`] ?? 0;
+    return [-half, half].map((side) => Math.min(100, Math.max(0, point[axis] + side)));
+  }
+
   function axes(data, width, x, y) {
     const drawn = element("g", { class: "sdc-axes" });
     for (const tick of x.ticks) {
@@ -75,8 +81,8 @@
       const group = element("g", { class: "sdc-point", tabindex: 0, role: "img", "aria-label": text, "data-label": point.label,
         style: `--sdc-color:${point.color}` }, element("title", {}, text));
       const bar = (axis, low, high) => element("line", axis === "x" ? { x1: low, x2: high, y1: py, y2: py } : { x1: px, x2: px, y1: low, y2: high });
-      if (point.x_ci !== null) group.append(bar("x", x.at(point.x - point.x_ci), x.at(point.x + point.x_ci)));
-      if (point.y_ci !== null) group.append(bar("y", y.at(point.y - point.y_ci), y.at(point.y + point.y_ci)));
+      if (point.x_ci !== null) group.append(bar("x", ...ends(point, "x").map(x.at)));
+      if (point.y_ci !== null) group.append(bar("y", ...ends(point, "y").map(y.at)));
       group.append(element("path", { d: marker(point.label), transform: `translate(${px} ${py})` }));
       for (const event of ["focus", "mouseenter"]) group.addEventListener(event, () => { says.textContent = text; });
       return group;
@@ -87,9 +93,8 @@
       const visible = data.points.filter((point) => !hidden.has(point.label));
       const shown = visible.filter((point) => all || point.n_bits === Number(select.value));
       // One scale for all code lengths, so that points can be followed from one to the next; wide enough for all bars.
-      const ends = (axis) => visible.flatMap((point) => [-1, 1].map((side) => point[axis] + side * (point[`${axis}_ci`] ?? 0)));
-      const x = scale(ends("x"), LEFT, width - RIGHT);
-      const y = scale(ends("y"), HEIGHT - BOTTOM, TOP);
+      const x = scale(visible.flatMap((point) => ends(point, "x")), LEFT, width - RIGHT);
+      const y = scale(visible.flatMap((point) => ends(point, "y")), HEIGHT - BOTTOM, TOP);
       svg.replaceChildren(axes(data, width, x, y));
       if (all) for (const label of labels.filter((name) => !hidden.has(name))) {
         const path = shown.filter((point) => point.label === label);

@@ -26,6 +26,7 @@ from PIL import Image
 from benchmarks.bench_metrics import machine
 from sdclib.backbones import RUNTIMES, Backbone, load_backbone
 from sdclib.files import write_json
+from sdclib.provenance import git_commit
 
 
 def read_images(folder: Path | None, count: int, size: int) -> list[Image.Image]:
@@ -127,7 +128,12 @@ def main() -> None:
     versions = {name: version(name) for name in ("numpy", "onnxruntime", "pillow", "torch")}
     write_json(
         arguments.out,
-        result | {"machine": machine(), "versions": {"python": platform.python_version()} | versions},
+        result
+        | {
+            "commit": git_commit(),
+            "machine": machine(),
+            "versions": {"python": platform.python_version()} | versions,
+        },
     )
     print(report(result))
 

@@ -27,7 +27,7 @@ from sdclib.codes import pack_codes
 from sdclib.files import write_json
 from sdclib.metrics import count_pairs, intersection, mean_average_precision, overlap_auc, pair_histograms
 from sdclib.metrics.distances import BACKENDS, check_code_pair, hamming_block
-from sdclib.provenance import peak_memory_mb
+from sdclib.provenance import git_commit, peak_memory_mb
 
 TOP_K = 1000
 N_CLASSES = 10
@@ -246,6 +246,7 @@ def main() -> None:
         child(*arguments.child)
         return
     results = {
+        "commit": git_commit(),
         "machine": machine(),
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in ("faiss-cpu", "numpy", "torch")},

@@ -16,7 +16,7 @@ from sdclib.backbones.networks import FeatureNetwork
 from sdclib.backbones.weights import cache_dir, require
 from sdclib.files import read_json, write_bytes, write_json
 
-__all__ = ["OUTPUTS", "RUNTIMES", "Runner", "onnx_runner", "torch_runner"]
+__all__ = ["OUTPUTS", "RUNTIMES", "onnx_runner", "torch_runner"]
 
 RUNTIMES = ("onnx", "torch")
 """How a backbone is run: ONNX Runtime (the default, faster on CPUs) or eager PyTorch."""

@@ -122,7 +122,9 @@ class TestHasher:
         rates = few["learning_rate"]
         assert (rates[:100] == rates[0]).all()
         np.testing.assert_allclose(rates[100:], rates[0] / 10)
-        assert len(NeighbourSDCHasher(n_bits=12, batch_size=70).fit(X).history_) == 167  # the last batch is dropped
+        assert (
+            len(NeighbourSDCHasher(n_bits=12, batch_size=70).fit(X).history_) == 167
+        )  # the last batch is dropped
         told = NeighbourSDCHasher(n_bits=12, batch_size=60, epochs=5, step_epoch=3).fit(X).history_
         np.testing.assert_allclose(told["learning_rate"], [8e-4] * 3 + [8e-5] * 2)
 

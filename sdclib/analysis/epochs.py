@@ -17,7 +17,7 @@ def by_epoch(results: pd.DataFrame, metric: str = "map_expected") -> pd.DataFram
     Parameters
     ----------
     results : DataFrame
-        See `with_settings`; the runs differ in epochs and seed alone.
+        See `sdclib.analysis.training_effects.with_settings`; the runs differ in epochs and seed alone.
 
     Returns
     -------

@@ -82,7 +82,8 @@ def mean_by_size(classes: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     classes : DataFrame
-        See `collect_classes`; a control's classes are in the group that they have in the long tail.
+        See `sdclib.analysis.class_precision.collect_classes`; a control's classes are in the group that they have in
+        the long tail.
 
     Returns
     -------
@@ -108,7 +109,7 @@ def over_queries(classes: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     classes : DataFrame
-        See `collect_classes`.
+        See `sdclib.analysis.class_precision.collect_classes`.
 
     Returns
     -------
@@ -209,7 +210,7 @@ def size_contrasts(
     Parameters
     ----------
     classes : DataFrame
-        See `collect_classes`, with ``label``; of one code length.
+        See `sdclib.analysis.class_precision.collect_classes`, with ``label``; of one code length.
     ratio : float
     what : str
         Which contrast of `tail_contrasts`.
@@ -262,7 +263,7 @@ def by_size(classes: pd.DataFrame, ratio: float) -> pd.DataFrame:
     Parameters
     ----------
     classes : DataFrame
-        See `collect_classes`, with ``label``; of one code length.
+        See `sdclib.analysis.class_precision.collect_classes`, with ``label``; of one code length.
     ratio : float
 
     Returns

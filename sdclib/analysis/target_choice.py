@@ -53,7 +53,7 @@ def regret(results: pd.DataFrame, default: str = DEFAULT) -> pd.DataFrame:
     Parameters
     ----------
     results : DataFrame
-        See `with_calibration`.
+        See `sdclib.analysis.targets.with_calibration`.
     default : str
 
     Returns
@@ -90,7 +90,7 @@ def held_out_gain(results: pd.DataFrame, default: str = DEFAULT) -> pd.DataFrame
     Parameters
     ----------
     results : DataFrame
-        See `with_calibration`.
+        See `sdclib.analysis.targets.with_calibration`.
     default : str
 
     Returns

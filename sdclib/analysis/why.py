@@ -263,7 +263,7 @@ def coarse_spread(calibration: str, n_pairs: int, n_quantiles: int) -> float:
 
 
 def by_epoch(epochs: pd.DataFrame, data: str, variant: str, averaged: int = 1) -> pd.DataFrame:
-    """Lay expected mAP out by epoch and seed, as `sdclib.analysis.training_effects` takes it.
+    """Lay expected mAP out by epoch and seed, as `sdclib.analysis.epochs` takes it.
 
     Parameters
     ----------

@@ -4,7 +4,7 @@ BIN := .venv/bin
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 
-.PHONY: help env study results sweep verify-results book notebooks test check format lock bench check-resume check-throughput check-faults check-determinism fuzz mutation coverage clean
+.PHONY: help env study results sweep verify-results book notebooks test check format lock bench check-resume check-throughput check-faults check-determinism check-clean fuzz mutation coverage clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -74,6 +74,9 @@ check-faults: env  ## Kill extraction, training, sweep and collection 60 times; 
 
 check-determinism: env  ## Fit every method twice, and on two threads; compare the codes (10 minutes)
 	$(BIN)/python -m benchmarks.check_determinism
+
+check-clean:  ## Clone into an empty folder and, with an empty home, make env, study, test and check with PYTHON (30 minutes or more)
+	$(PYTHON) -m benchmarks.check_clean
 
 fuzz: env  ## The fuzz tests of all readers, long and with other examples each time
 	SDC_FUZZ_EXAMPLES=20000 $(BIN)/python -m pytest tests/test_fuzz_*.py

@@ -78,14 +78,16 @@ check-determinism: env  ## Fit every method twice, and on two threads; compare t
 check-clean:  ## Clone into an empty folder and, with an empty home, make env, study, test and check with PYTHON (30 minutes or more)
 	$(PYTHON) -m benchmarks.check_clean
 
-fuzz: env  ## The fuzz tests of all readers, long and with other examples each time
-	SDC_FUZZ_EXAMPLES=20000 $(BIN)/python -m pytest tests/test_fuzz_*.py
+EXAMPLES ?= 5000
+SECONDS ?= 60
+fuzz: env  ## Give all readers damaged files: EXAMPLES for every test, then SECONDS a reader guided by coverage (30 minutes)
+	$(BIN)/python -m benchmarks.check_fuzz --examples $(EXAMPLES) --seconds $(SECONDS)
 
 mutation: env  ## Mutation testing of losses, calibration and metrics (ten minutes on two cores)
 	$(BIN)/python scripts/mutation.py
 
-coverage: env  ## Coverage of sdclib by lines and branches, with all tests
-	$(BIN)/python -m pytest --cov=sdclib --cov-branch --cov-report=term --cov-fail-under=95
+coverage: env  ## Coverage of sdclib by lines and branches, with all tests (20 minutes)
+	$(BIN)/python -m benchmarks.check_coverage
 
 clean:  ## Delete the built book and all run records
 	rm -rf book/_build results/runs .snakemake

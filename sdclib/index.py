@@ -262,8 +262,9 @@ class HammingIndex:
         if hashlib.sha256(data).digest() != digest:
             raise ValueError(f"{path}: damaged, its content does not match its SHA-256")
         try:
+            _check_lists(data)
             index = _deserialize(data)
-        except (RuntimeError, MemoryError) as error:  # of faiss
+        except (struct.error, RuntimeError, MemoryError) as error:  # the last two are faiss's
             raise ValueError(f"{path}: expected a binary index of faiss ({error})") from error
         if not any(isinstance(index, types) for types in _TYPES.values()):
             raise ValueError(f"{path}: expected an index {', '.join(KINDS)}, got {type(index).__name__}")
@@ -281,6 +282,24 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "ivf": (faiss.IndexBinaryIVF,),
     "hnsw": (faiss.IndexBinaryHNSW,),
 }
+
+
+def _check_lists(data: bytes) -> None:
+    """Refuse an "ivf" index with more lists than bytes: faiss makes room for them before it reads on.
+
+    After the index's own head (25 bytes, list and probe counts) faiss writes the centroids (head, length, bytes), the
+    direct map (kind, length, 8 bytes an item) and the lists (their kind and count).
+    """
+    if not data.startswith(b"IBwF"):
+        return
+    at = 25 + 16 + 25
+    (n_bytes,) = struct.unpack("<Q", data[at : at + 8])
+    at += 8 + n_bytes + 1
+    (n_mapped,) = struct.unpack("<Q", data[at : at + 8])
+    at += 8 + 8 * n_mapped
+    kind, n_lists = struct.unpack("<4sQ", data[at : at + 12])
+    if kind != b"ilar" or n_lists > len(data):
+        raise RuntimeError(f"{n_lists} lists of kind {kind!r} in {len(data)} bytes")
 
 
 def _deserialize(data: bytes) -> Any:

@@ -66,6 +66,18 @@ def test_indexes_come_back(tmp_path: Path, kind: str, n: int, n_bits: int, seed:
         np.testing.assert_array_equal(array, expected)
 
 
+@pytest.mark.parametrize(
+    ("at", "number"),
+    [(90, 2**24), (90, 2**40), (66, 2**63), (78, 2**63), (86, int.from_bytes(b"ilod", "little"))],
+)
+def test_announced_lists_are_not_made_room_for(tmp_path: Path, at: int, number: int) -> None:
+    data = bytearray(INDEXES["ivf"])
+    width = 4 if at == 86 else 8
+    data[at : at + width] = number.to_bytes(width, "little")
+    path = write(tmp_path / "codes.index", index_file(bytes(data)))
+    assert outcome(lambda: HammingIndex.load(path), path) is None
+
+
 def test_attacks_are_refused(tmp_path: Path) -> None:
     marker = tmp_path / "owned"
     for attack in attacks(marker):

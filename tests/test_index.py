@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import faiss
 import numpy as np
 import pytest
@@ -190,3 +192,14 @@ def test_clear_errors(make, message):
     query[:, 0] = 1  # no zero vector among the float queries
     with pytest.raises(ValueError, match=message):
         make(query, database)
+
+
+def test_an_index_that_has_rescored_comes_back(tmp_path: Path) -> None:
+    """Re-scoring by the codes in an "ivf" index makes a map of its items, which is saved too."""
+    codes = np.random.default_rng(3).integers(0, 2, (50, 16)).astype(np.uint8)
+    index = HammingIndex(codes, kind="ivf", n_lists=4, n_probe=4)
+    query = codes[:5] - 0.4
+    scores, _ = index.rescore(index.search(codes[:5], 7)[1], query)
+    loaded = HammingIndex.load(index.save(tmp_path / "codes.index"))
+    assert loaded.n_database == 50
+    np.testing.assert_array_equal(loaded.rescore(loaded.search(codes[:5], 7)[1], query)[0], scores)

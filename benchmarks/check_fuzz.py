@@ -56,8 +56,14 @@ def made_up(path: Path, examples: int) -> dict[str, Any]:
         "tests": outcomes,
         "examples": sum(int(passing) for passing, _, _ in EXAMPLES.findall(output)),
         "seconds": round(time.monotonic() - begun, 1),
-        "problem": "\n".join(output.splitlines()[-40:]) if code else None,
+        "problem": failures(output) if code else None,
     }
+
+
+def failures(output: str) -> str:
+    """What pytest printed of tests that failed, with the bytes that did it; all it printed if it got no further."""
+    _, begin, rest = output.partition("= FAILURES =")
+    return rest.split("= Hypothesis Statistics =")[0].strip("= \n") if begin else output
 
 
 def guided(reader: str, seconds: int) -> dict[str, Any]:

@@ -8,11 +8,15 @@ import matplotlib.pyplot as plt
 import pytest
 
 from benchmarks.bench_training import operations_of_a_step
+from benchmarks.check_clean import counts, points
+from benchmarks.check_fuzz import failures
 from sdclib.analysis.check_reports import (
     Bar,
     bar_table,
+    clean_table,
     determinism_table,
     encoding_table,
+    fuzz_table,
     kill_table,
     mutation_table,
     origin,
@@ -216,3 +220,75 @@ def test_encoding_by_the_widths_of_the_head() -> None:
     }
     table = encoding_table(report)
     assert table.loc["1,280 → 1,280 → 64"].tolist() == [20, 25, 0.8, 14.5]
+
+
+def test_fuzzing_by_reader_and_kind() -> None:
+    report = {
+        "made_up": {"index": {"examples": 601, "seconds": 44.3, "problem": "..."}},
+        "guided": {
+            "npz": {"files": 26489, "seconds": 60, "problem": None},
+            "index": {"files": 5, "seconds": 6, "problem": None},
+        },
+    }
+    table = fuzz_table(report)
+    assert table.index.tolist() == ["search index", ".npz", "search index"]
+    assert table["files"].tolist() == [601, 26489, 5]
+    assert table["files came"].tolist() == ["made up", "guided", "guided"]
+    assert table["minutes"].tolist() == [0.7, 1.0, 0.1]
+    assert table["problems"].tolist() == [1, 0, 0]
+
+
+def test_empty_machines_in_the_order_of_python() -> None:
+    found = {
+        "system": "Some Linux",
+        "failed": [],
+        "seconds": {"env": 60.0, "study": 120.0, "test": 600.0},
+        "tests": {"passed": 12, "skipped": 2},
+        "cells": {"passed": 7},
+        "main_table": {"rows": 30, "map_points": 0.25},
+    }
+    broken = {"python": "3.9.2", "system": "Old Linux", "failed": ["env"], "seconds": {"env": 6.0}}
+    failing = found | {
+        "python": "3.12.1",
+        "failed": ["test"],
+        "tests": {"passed": 9, "failed": 3, "errors": 1},
+    }
+    table = clean_table({"3.13": found | {"python": "3.13.5"}, "3.12": failing, "3.9": broken})
+    assert table.index.tolist() == ["3.9.2", "3.12.1", "3.13.5"]
+    assert table["failed commands"].tolist() == ["env", "test", "none"]
+    assert table["tests"].tolist() == [0, 9, 12]
+    assert table["failed"].tolist() == [0, 4, 0]
+    assert table.loc["3.13.5", ["env", "study", "test", "mAP"]].tolist() == [1, 2, 10, 0.25]
+    assert table.loc["3.9.2", ["study", "mAP"]].isna().all()
+
+
+def test_sums_of_pytest_are_read() -> None:
+    output = """\
+5 passed in the middle of a line in 3.2s of text
+FAILED tests/test_x.py::test_y - 3 passed in 1s
+============ 2 failed, 2925 passed, 25 skipped, 182 xfailed, 1 warning in 591.23s (0:09:51) ============
+350 passed in 160.1s (0:02:40)
+"""
+    assert counts(output) == [
+        {"failed": 2, "passed": 2925, "skipped": 25, "xfailed": 182},
+        {"passed": 350},
+    ]
+
+
+def test_tables_are_compared_row_by_row() -> None:
+    head = "data,method,n_bits,seed,parameters,map_expected\n"
+    committed = head + "d,itq,16,0,{},0.5\nd,lsh,16,0,{},0.25\n"
+    assert points(head + "d,lsh,16,0,{},0.26\nd,itq,16,0,{},0.5\n", committed) == {
+        "rows": 2,
+        "map_points": pytest.approx(1.0),
+    }
+    with pytest.raises(ValueError, match="expected the 2 rows of the committed table, got 1"):
+        points(head + "d,lsh,16,0,{},0.26\n", committed)
+
+
+def test_what_failed_is_kept_without_statistics() -> None:
+    output = (
+        "...F\n=== FAILURES ===\nDraw 1: b'x'\n=== Hypothesis Statistics ===\n60 passing\n= 1 failed in 2s ="
+    )
+    assert failures(output) == "Draw 1: b'x'"
+    assert failures("no such file") == "no such file"

@@ -13,8 +13,10 @@ from sdclib.tables import METHOD_LABELS
 __all__ = [
     "Bar",
     "bar_table",
+    "clean_table",
     "determinism_table",
     "encoding_table",
+    "fuzz_table",
     "kill_table",
     "mutation_table",
     "origin",
@@ -27,6 +29,22 @@ WORK_LABELS = {
     "training": "one training",
     "sweep": "a sweep, two runs at a time",
     "collection": "tables of a sweep",
+}
+READER_LABELS = {
+    "cache": "feature cache",
+    "index": "search index",
+    "lists": "splits, labels and lists",
+    "models": "models and checkpoints",
+    "pickles": "ground truth of landmark sets",
+    "records": "run records and sweeps",
+    "vectors": "files of vectors",
+    "pickle": "pickles",
+    "csv": "CSV",
+    "words": "labels of Corel-5k",
+    "list": "split lists",
+    "npy": ".npy",
+    "npz": ".npz",
+    "safetensors": ".safetensors",
 }
 
 
@@ -298,3 +316,61 @@ def encoding_table(report: Mapping[str, Any]) -> pd.DataFrame:
         for found in report["heads"].values()
     ]
     return pd.DataFrame(rows).set_index("head")
+
+
+def fuzz_table(report: Mapping[str, Any]) -> pd.DataFrame:
+    """Count the files that readers were given.
+
+    Parameters
+    ----------
+    report : mapping
+        Content of ``results/check_fuzz.json``, see ``benchmarks/check_fuzz.py``.
+
+    Returns
+    -------
+    DataFrame
+        Index reader; files came ("made up" by rules, or "guided" by what the code's lines did with those before),
+        files, minutes, problems (0 or 1).
+    """
+    rows = [
+        {
+            "reader": READER_LABELS.get(name, name),
+            "files came": came,
+            "files": found[files],
+            "minutes": round(found["seconds"] / 60, 1),
+            "problems": int(found["problem"] is not None),
+        }
+        for kind, came, files in (("made_up", "made up", "examples"), ("guided", "guided", "files"))
+        for name, found in report[kind].items()
+    ]
+    return pd.DataFrame(rows).set_index("reader")
+
+
+def clean_table(report: Mapping[str, Any]) -> pd.DataFrame:
+    """Lay out what the README's commands did on an empty machine, by version of Python.
+
+    Parameters
+    ----------
+    report : mapping
+        Content of ``results/check_clean.json``, see ``benchmarks/check_clean.py``.
+
+    Returns
+    -------
+    DataFrame
+        Index Python; system, commands that failed (spelled out, "none" if none did), tests and cells that passed and
+        that failed, minutes of each command, mAP (largest difference in points between the main table that was
+        made and the committed one).
+    """
+    rows = {}
+    for found in sorted(report.values(), key=lambda entry: [int(n) for n in entry["python"].split(".")]):
+        outcomes = [found.get(kind, {}) for kind in ("tests", "cells")]
+        rows[found["python"]] = {
+            "system": found["system"],
+            "failed commands": ", ".join(found["failed"]) or "none",
+            "tests": outcomes[0].get("passed", 0),
+            "cells": outcomes[1].get("passed", 0),
+            "failed": sum(counts.get(bad, 0) for counts in outcomes for bad in ("failed", "error", "errors")),
+            **{name: seconds / 60 for name, seconds in found["seconds"].items()},
+            "mAP": found.get("main_table", {}).get("map_points", float("nan")),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("Python")

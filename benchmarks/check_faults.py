@@ -310,11 +310,7 @@ class Trial:
                 self._wait(place)
                 kept = self._look(place, kept, complete=True)
                 ended = True
-            print(
-                f"{self.name}: {self.kills} of {kills} kills, {len(kept)} pieces whole",
-                file=sys.stderr,
-                flush=True,
-            )
+            print(f"{self.name}: {self.kills} of {kills} kills, {len(kept)} pieces whole", file=sys.stderr)
             if ended:
                 place, kept = self._new_place(), {}
         self._wait(place)
@@ -373,9 +369,12 @@ def main() -> None:
     path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
     (folder / "tmp").mkdir()
     os.environ |= {"PYTHONPATH": path, "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     try:
         trials = check(folder, arguments.kills, random.Random(arguments.seed))
     finally:
+        for process in psutil.Process().children(recursive=True):
+            process.kill()
         shutil.rmtree(folder, ignore_errors=True)
 
     def of_each(name: str) -> dict[str, Any]:

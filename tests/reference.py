@@ -7,6 +7,12 @@ import torch
 from scipy import stats
 
 
+def unit(x):
+    """Rows of norm 1, in float64."""
+    x = x.astype(np.float64)
+    return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True))
+
+
 def reference_calibration_loss(codes, features, alpha, beta):
     """Loss of the paper's algorithm 1, pair by pair in float64 with SciPy's quantiles."""
     n_pairs = len(codes) // 2

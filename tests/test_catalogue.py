@@ -12,8 +12,8 @@ from sdclib.catalogue import FEATURE_SETS
 from sdclib.experiment import RunSpec, run_experiment
 from sdclib.features import FeatureSet
 from sdclib.holdout import hold_out, holdout_rows
+from tests.landmarks import N_DATABASE, vectors, write_gldv2, write_revisited
 from tests.test_embeddings import blobs
-from tests.test_instances import N_DATABASE, vectors, write_gldv2, write_revisited
 
 
 def test_landmark_sets_by_name_to_a_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,10 @@
-"""The command `sdc`, and what it is made of: encoding in blocks, bit order, recall, the report."""
+"""The command `sdc`: fit, search and export, its errors, and vectors in a .csv."""
 
 from __future__ import annotations
 
 import importlib
-import os
 import re
-import subprocess
-import sys
 import tomllib
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -16,43 +12,25 @@ import faiss
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.typing import NDArray
-from sklearn.exceptions import NotFittedError
 
 import sdclib.cli
 from sdclib.cli import main
-from sdclib.codes import binarize, pack_codes
 from sdclib.embeddings import nearest_neighbours
-from sdclib.encoding import encode, load_hasher, pack_bits, pack_precision, take_rows
+from sdclib.encoding import load_hasher
 from sdclib.export import to_faiss
 from sdclib.index import HammingIndex
 from sdclib.methods import ITQHasher, NeighbourSDCHasher, SDCHasher
 from sdclib.provenance import PROJECT_ROOT
-from sdclib.recall import hamming_recall, neighbour_recall
-from sdclib.report import FLOAT, collapse_table, measure_embeddings, shortest_codes
 from sdclib.vectors import read_vectors
-
-
-def rows(n: int = 300, d: int = 24, seed: int = 0) -> NDArray[np.float32]:
-    rng = np.random.default_rng(seed)
-    centres = rng.standard_normal((6, d)) * 2
-    return (centres[rng.integers(0, 6, n)] + rng.standard_normal((n, d)) + 0.5).astype(np.float32)
+from tests.command import model_folder, rows, run
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Vectors in data.npy and query.npy, and ITQ of 20 bits in model."""
-    np.save(tmp_path / "data.npy", rows())
-    np.save(tmp_path / "query.npy", rows(17, seed=1))
-    ITQHasher(20).fit(rows()).save(tmp_path / "model")
-    return tmp_path
+    return model_folder(tmp_path)
 
 
-def run(*arguments: object) -> int:
-    return main([str(argument) for argument in arguments])
-
-
-# Fit and encode
+# Fit
 
 
 @pytest.mark.filterwarnings("error::UserWarning")
@@ -97,176 +75,6 @@ def test_fit_on_a_sample(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     np.testing.assert_array_equal(
         load_hasher(folder / "new").pack(rows()), ITQHasher(8).fit(rows()[chosen]).pack(rows())
     )
-
-
-@pytest.mark.parametrize("order", ["little", "big"])
-def test_encode_packs_in_either_order(folder: Path, order: Any) -> None:
-    assert (
-        run(
-            "encode",
-            folder / "model",
-            folder / "data.npy",
-            "--out",
-            folder / "codes.npy",
-            "--bit-order",
-            order,
-            "--quiet",
-        )
-        == 0
-    )
-    codes = np.load(folder / "codes.npy")
-    bits = load_hasher(folder / "model").transform(rows())
-    np.testing.assert_array_equal(codes, np.packbits(bits, axis=1, bitorder=order))
-    assert (codes.dtype, codes.shape) == (np.uint8, (300, 3))
-    np.testing.assert_array_equal(pack_bits(bits, order), codes)
-    if order == "little":
-        np.testing.assert_array_equal(codes, pack_codes(bits))
-
-
-def test_little_is_the_order_of_faiss_and_big_that_of_a_plain_packbits() -> None:
-    values = rows(50, d=32)
-    values[3, 5] = 0  # a zero is a one for faiss and here, but not where x > 0 is asked
-    reals = np.ascontiguousarray(values)
-    packed = np.zeros((50, 4), dtype=np.uint8)
-    faiss.fvecs2bitvecs(faiss.swig_ptr(reals), faiss.swig_ptr(packed), 32, 50)
-    np.testing.assert_array_equal(pack_bits(binarize(values), "little"), packed)
-    big = pack_bits(binarize(values), "big")
-    other = np.packbits(values > 0, axis=-1)
-    assert np.argwhere(big != other).tolist() == [[3, 0]]
-    assert big[3, 0] - other[3, 0] == 1 << (7 - 5)
-
-
-@pytest.mark.parametrize("precision", ["sdc", "ubinary", "binary"])
-def test_encode_by_precision(folder: Path, precision: str, capsys: pytest.CaptureFixture[str]) -> None:
-    out, model = folder / "codes.npy", folder / "model"
-    assert run("encode", model, folder / "data.npy", "--out", out, "--precision", precision, "--quiet") == 0
-    assert f"300 codes of 20 bits in 3 bytes, {precision}" in capsys.readouterr().out
-    codes, bits = np.load(out), load_hasher(model).transform(rows())
-    np.testing.assert_array_equal(codes, pack_precision(bits, precision))
-    assert codes.dtype == (np.int8 if precision == "binary" else np.uint8)
-
-
-def test_encode_in_blocks_of_a_memory_map(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = []
-    hasher = load_hasher(folder / "model")
-    continuous_codes = hasher._continuous_codes
-
-    def counted(block: NDArray[np.float32]) -> NDArray[np.float32]:
-        read.append(len(block))
-        return continuous_codes(block)
-
-    monkeypatch.setattr(hasher, "_continuous_codes", counted)
-    vectors = read_vectors(folder / "data.npy").vectors
-    assert isinstance(vectors, np.memmap)
-    codes = encode(hasher, vectors, block_bytes=4 * 24 * 70)
-    assert read == [70, 70, 70, 70, 20]
-    np.testing.assert_array_equal(codes, hasher.pack(rows()))
-    np.testing.assert_array_equal(encode(hasher, vectors, block_bytes=1)[:5], hasher.pack(rows())[:5])
-    bad = rows()
-    bad[145, 0] = np.nan
-    with pytest.raises(
-        ValueError, match=r"vectors, rows from 140 on: expected finite values, .*first in row 5"
-    ):
-        encode(hasher, bad, block_bytes=4 * 24 * 70)
-    with pytest.raises(
-        ValueError, match=r"vectors: expected vectors of shape \(n, d\), neither 0, got \(0, 24\)"
-    ):
-        encode(hasher, np.empty((0, 24)))
-    with pytest.raises(NotFittedError):
-        encode(ITQHasher(8), rows())
-
-
-@pytest.mark.parametrize(
-    "kind", ["float16", "float64", ">f4", "int32", "fortran", "every second", "read-only"]
-)
-def test_encode_other_arrays(folder: Path, kind: str) -> None:
-    hasher = load_hasher(folder / "model")
-    values: NDArray[Any] = np.round(rows() * 100)
-    if kind == "fortran":
-        values = np.asfortranarray(values)
-    elif kind == "every second":
-        values = values[::2]
-    elif kind == "read-only":
-        values.flags.writeable = False
-    else:
-        values = values.astype(kind)
-    expected = hasher.pack(values)
-    np.testing.assert_array_equal(encode(hasher, values, block_bytes=4 * 24 * 70), expected)
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e38, 0.0])
-def test_encode_refuses_what_transform_refuses(folder: Path, value: float) -> None:
-    hasher = load_hasher(folder / "model")
-    bad = rows()
-    bad[250] = value
-    with pytest.raises(ValueError, match="X: expected ") as refused:
-        hasher.transform(bad[210:])
-    with pytest.raises(ValueError, match="vectors, rows from 210 on: ") as found:
-        encode(hasher, bad, block_bytes=4 * 24 * 70)
-    what = str(refused.value).removeprefix("X: ").partition(", got")[0]
-    assert what in str(found.value)
-
-
-def test_rows_of_a_map_are_copied(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    vectors = read_vectors(folder / "data.npy").vectors
-    monkeypatch.setattr("sdclib.encoding.READ_BYTES", 1 << 20)
-    chosen = np.arange(0, 300, 7)
-    taken = take_rows(vectors, chosen)
-    np.testing.assert_array_equal(taken, rows()[chosen])
-    assert (type(taken), taken.dtype) == (np.ndarray, np.float32)
-    copied = np.load(folder / "data.npy", mmap_mode="c")  # changes that are in memory alone are kept
-    copied[14] = 3
-    assert (take_rows(copied, [14, 15])[0] == 3).all()
-    assert (take_rows(copied, [14])[0] == 3).all()
-
-
-LARGE = """
-import re, sys
-from pathlib import Path
-from sdclib.cli import main
-
-def peak():  # of this program; what getrusage says begins with what its parent had
-    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024 / 1e6
-
-vectors, model, codes = sys.argv[1:]
-imports = peak()
-options = ["--method", "lsh", "--n-bits", "8", "--train-rows", "20", "--quiet"]
-assert main(["fit", vectors, "--out", model, *options]) == 0
-fit = peak()
-assert main(["encode", model, vectors, "--out", codes, "--quiet"]) == 0
-print(imports, fit - imports, peak() - imports)
-"""
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="peak memory is read from /proc")
-def test_memory_is_bounded_whatever_the_file_has(tmp_path: Path) -> None:
-    # 2 GB, of which one page a row is on the disk.
-    n, d, path = 2048, 1 << 18, tmp_path / "large.npy"
-    with path.open("wb") as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": (n, d)}
-        np.lib.format.write_array_header_1_0(file, header)
-        start = file.tell()
-        for row in range(n):
-            file.seek(start + 4 * d * row)
-            file.write(np.float32(1 if row % 3 else -1).tobytes())
-        file.truncate(start + 4 * d * n)
-    assert path.stat().st_size > 2e9
-    arguments = [path, tmp_path / "model", tmp_path / "codes.npy"]
-    ran = subprocess.run(
-        [sys.executable, "-c", LARGE, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert "learned from 20 of 2,048 vectors" in ran.stdout
-    _, of_fit, of_all = map(float, ran.stdout.splitlines()[-1].split())
-    assert of_fit < 250
-    assert of_all < 400
-    codes = np.load(tmp_path / "codes.npy")
-    assert codes.shape == (n, 1)
-    assert len(np.unique(codes)) == 2
-    assert (codes[::3] == codes[0]).all()
 
 
 # Search
@@ -529,111 +337,3 @@ def test_csv_that_is_not_as_described(tmp_path: Path) -> None:
     path.write_text("x,y\n1,2\n")
     with pytest.raises(ValueError, match=r"key: expected none for .*, got 'x'"):
         read_vectors(path, key="x")
-
-
-# Recall
-
-
-def test_recall_by_hand() -> None:
-    assert neighbour_recall([[5, 1, 9], [2, 3, 7]], [[1, 9], [3, 2]]) == pytest.approx(3 / 4)
-    assert neighbour_recall([[-1, 4]], [[4, 8]]) == pytest.approx(1 / 2)
-    # Two nearest at 3: whatever lies at 3 or nearer counts; 9 stands for what was not found.
-    assert hamming_recall([[2, 3, 9], [4, 9, 9]], [[2, 3, 3], [1, 4, 4]], 2) == pytest.approx(3 / 4)
-    for make, message in (
-        (lambda: neighbour_recall([[1]], [[1, 2]]), r"found: expected shape \(1, at least 2\), got \(1, 1\)"),
-        (lambda: neighbour_recall([[1]], [1]), r"neighbours: expected shape \(n_query, k\)"),
-        (lambda: hamming_recall([[1]], [[1]], 2), r"exact: expected shape \(n_query, at least 2\)"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            make()
-
-
-# Report
-
-
-class Page(HTMLParser):
-    """Tags, what they point at, and the text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.links: list[str] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.links += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data")]
-        if tag == "img":
-            assert len(dict(attrs).get("alt") or "") > 20
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-def test_report_page(tmp_path: Path) -> None:
-    np.save(tmp_path / "a & b.npy", rows(400))
-    out = tmp_path / "report.html"
-    options = ["--n-bits", 8, 16, 32, "--methods", "sdc", "itq", "sign", "--epochs", 1, "--quiet"]
-    assert run("report", tmp_path / "a & b.npy", "--out", out, *options) == 0
-    text = out.read_text()
-    page = Page(text)
-    assert page.tags.count("img") == 2
-    assert page.tags.count("table") == 3
-    assert all(link.startswith("data:image/svg+xml;base64,") for link in page.links)
-    assert not {"script", "link", "iframe"} & set(page.tags)
-    assert "url(" not in text
-    assert "@import" not in text
-    for words in ("Short codes for a & b.npy", "400 vectors of 24 values", "80 are queries and 320 the database",
-                  "Recall@10", "SDC, 100 re-scored", "32 bits", "epochs 1", "MB a million vectors"):  # fmt: skip
-        assert words in page.text, words
-
-
-def test_report_figures_are_right() -> None:
-    report = measure_embeddings(rows(400), n_bits=[8, 24, 32], methods=["itq", "rotation"], depth=320, seed=2)
-    assert report.sizes == {
-        "n_vectors": 400,
-        "n_features": 24,
-        "n_query": 80,
-        "n_database": 320,
-        "n_train": 320,
-    }
-    recall = report.recall.set_index(["label", "n_bits", "depth"])["recall"]
-    # All of the database re-scored is the exact search; no closed form is longer than there are dimensions.
-    assert (recall.xs(320, level="depth") == 1).all()
-    assert recall.xs(0, level="depth").between(0.05, 0.95).all()
-    assert sorted(report.recall["n_bits"].unique()) == [8, 24]
-    assert recall["ITQ", 24, 0] > recall["ITQ", 8, 0]
-    order = np.random.default_rng(2).permutation(400)
-    query, database = rows(400)[order[:80]], rows(400)[order[80:]]
-    hasher = ITQHasher(24, random_state=2).fit(database)
-    _, found = HammingIndex(hasher.transform(database)).search(hasher.transform(query), 10)
-    assert recall["ITQ", 24, 0] == neighbour_recall(found, nearest_neighbours(query, database, 10))
-    table = collapse_table(report)
-    units = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (query, database)]
-    cosines = units[0].astype(float) @ units[1].T
-    assert table.loc[FLOAT, "mean"] == pytest.approx(cosines.mean(), abs=0.005)
-    assert list(table.index) == [FLOAT, "ITQ", "Random rotation"]
-    assert table.loc["ITQ", "neighbour_mean"] > table.loc["ITQ", "mean"] + 0.2
-    assert report.speed["bytes_per_vector"].tolist() == [96, 1, 3, 1, 3]
-
-
-def test_shortest_codes() -> None:
-    report = measure_embeddings(rows(400), n_bits=[8, 24], methods=["itq"], depth=320)
-    shortest = shortest_codes(report, 0.99)
-    assert shortest.loc["ITQ", 320] == 8
-    assert pd.isna(shortest.loc["ITQ", 0])
-
-
-def test_report_refuses() -> None:
-    for more, message in (
-        ({"n_bits": []}, "n_bits, methods: expected at least one of each"),
-        ({"shown_bits": 7}, r"shown_bits: expected one of n_bits \[8\], got 7"),
-        ({"depth": 3}, "depth: expected a whole number >= 10, got 3"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            measure_embeddings(rows(), **{"n_bits": [8], "methods": ["itq"], **more})
-    sample = rows(500)
-    sample[:] = np.nan
-    with pytest.raises(ValueError, match=r"vectors \(a sample of 200 rows\): expected finite"):
-        measure_embeddings(sample, max_vectors=200)

@@ -14,7 +14,6 @@ import resource
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -28,7 +27,6 @@ import yaml
 
 import scripts.sweep
 import sdclib.methods.base
-from benchmarks import check_faults
 from sdclib import files
 from sdclib.cli import main
 from sdclib.encoding import encode, load_hasher
@@ -38,7 +36,8 @@ from sdclib.index import HammingIndex
 from sdclib.methods import ITQHasher
 from sdclib.records import read_codes, read_record, write_record
 from tests.conftest import make_features
-from tests.test_feature_cache import Network, image_set, wait_for
+from tests.faults import ended, fill, forked, mount, read_only
+from tests.toy_backbone import Network, image_set
 
 VERSIONS = (0, 1)
 KINDS = ("cache", "record", "tables", "index", "model", "codes")
@@ -79,24 +78,6 @@ def sdc(*arguments: object) -> None:
         status = main([*map(str, arguments)])
     if status:
         raise OSError(said.getvalue())
-
-
-def forked(work: Callable[[], Any]) -> int:
-    """Do some work in a child process; return its number. It ends with 0, or with 1 on an error."""
-    child = os.fork()
-    if not child:
-        status = 1
-        try:
-            work()
-            status = 0
-        finally:
-            os._exit(status)  # also past an error, which is not to run the rest of the tests once more
-    return child
-
-
-def ended(child: int) -> int:
-    """Wait for a child process; return its exit code, or the negative number of the signal that ended it."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @pytest.fixture(scope="session")
@@ -226,15 +207,6 @@ def content(folder: Path) -> dict[str, bytes]:
     }
 
 
-def mount(*arguments: object) -> None:
-    """Mount, or skip the test where that is not allowed."""
-    if os.geteuid():
-        pytest.skip("mounting needs root")
-    done = subprocess.run(["mount", *map(str, arguments)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"cannot mount here: {done.stderr.strip()}")
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 2 MiB."""
@@ -245,36 +217,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield disk
     finally:
         subprocess.run(["umount", disk], check=True)
-
-
-@contextlib.contextmanager
-def read_only(folder: Path) -> Iterator[None]:
-    """Make a folder read-only: by its mode, or for root, whom modes do not bind, by a mount."""
-    if os.geteuid():
-        folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
-        for each in folders:
-            each.chmod(0o555)
-        try:
-            yield
-        finally:
-            for each in folders:
-                each.chmod(0o755)
-        return
-    mount("--bind", folder, folder)
-    try:
-        mount("-o", "remount,ro,bind", folder)
-        yield
-    finally:
-        subprocess.run(["umount", folder], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """Leave no room on a disk; deleting the file makes it again."""
-    path = disk / "filler"
-    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(4096))
-    return path
 
 
 def refused(kept: Kept, folder: Path, reason: str) -> None:
@@ -392,89 +334,6 @@ def test_a_damaged_record_is_named_with_what_to_do(kinds: dict[str, Kept], tmp_p
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"codes\.npz: damaged, .*; delete the folder and run again"):
         kinds["record"].read(tmp_path)
-
-
-def test_the_sweep_whose_command_was_killed_alone_keeps_others_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What it started lives on and still writes records: another sweep waits for that, and for no dead process."""
-    started = tmp_path / "started"
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(scripts.sweep, "SNAKEMAKE", ["sh", "-c", f"echo $$ > {started}; exec sleep 600"])
-
-    def sweep() -> None:
-        with scripts.sweep.only_sweep(tmp_path) as lock:
-            scripts.sweep.run_sweep(tmp_path / "config.yaml", [], [], lock)
-
-    child = forked(sweep)
-    wait_for(lambda: started.exists() and started.read_text())
-    os.kill(child, signal.SIGKILL)
-    assert ended(child) == -signal.SIGKILL
-    entered = threading.Event()
-
-    def enter() -> None:
-        with scripts.sweep.only_sweep(tmp_path):
-            entered.set()
-
-    other = threading.Thread(target=enter)
-    try:
-        other.start()
-        assert not entered.wait(0.5)
-    finally:
-        os.kill(int(started.read_text()), signal.SIGKILL)
-    assert entered.wait(10)
-    other.join()
-
-
-class Halves(check_faults.Work):
-    """Writes a file in two parts, or at once."""
-
-    share, moments = 1.0, (0.3, 0.7)
-
-    def __init__(self, script: str):
-        self.script = script
-
-    def start(self, place: Path) -> subprocess.Popen:
-        return subprocess.Popen(["sh", "-c", self.script], cwd=place, start_new_session=True)
-
-    def pieces(self, place: Path) -> dict[str, Any]:
-        return {"file": (place / "file").read_text()} if (place / "file").exists() else {}
-
-    def kept(self, place: Path) -> dict[str, int]:
-        return {"file": (place / "file").stat().st_mtime_ns} if (place / "file").exists() else {}
-
-
-@pytest.mark.parametrize(
-    ("script", "problem"),
-    [
-        ("test -f file || { sleep 0.5; printf whole > .file.tmp; mv .file.tmp file; }", None),
-        ("printf ha > file; sleep 0.5; printf lf >> file", "file is ha, not as undisturbed"),
-        ("printf a > file; sleep 0.5; printf a > file", "file was whole and is made again"),
-        ("printf a > .$$.tmp; sleep 0.5; printf a > file", ".tmp is left"),
-        ("test -f begun && exit 3; touch begun; sleep 0.5; touch file", "exit code 3 without a kill"),
-    ],
-)
-def test_the_long_check_finds_faults(script: str, problem: str | None, tmp_path: Path) -> None:
-    trial = check_faults.Trial(Halves(script), tmp_path, random.Random(0))
-    trial.run(2)
-    assert trial.kills == 2
-    assert any(problem in found for found in trial.problems) if problem else not trial.problems, (
-        trial.problems
-    )
-
-
-def test_a_run_that_was_killed_alone_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As the system does for want of memory: no record, and a notebook without an error."""
-    done, killed = (RunSpec("cifar10-embedded", "sign", n_bits) for n_bits in (8, 16))
-    files.write_json(tmp_path / done.id / "record.json", {})
-    files.write_json(tmp_path / killed.id / "train.ipynb", {"cells": []})
-    scripts.sweep.report_failures([done, killed], tmp_path)
-    printed = capsys.readouterr().out
-    assert "0 of 2 runs failed" in printed
-    assert (
-        f"1 more have no record and no error of their own: killed, or not started\n- [{killed.id}]" in printed
-    )
-    assert done.id not in printed
 
 
 @pytest.mark.xfail(

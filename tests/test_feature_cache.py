@@ -9,66 +9,18 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from sdclib.feature_cache import CachedFeatures, cache_key, extract_features, extraction, find_cached, layout
 from sdclib.images import ImageSet
-
-SIZE = 6
-
-
-@dataclass(frozen=True)
-class Network:
-    """A backbone that averages colours over a 2 x 2 grid, by matrix products as networks do."""
-
-    name: str = "toy/net"
-    weights_sha256: str = "0" * 64
-    preprocessing: str = "v1"
-    image_size: int = SIZE
-    n_features: int = 8
-    runtime: str = "numpy"
-    seconds: float = 0
-    fail_at: int = -1
-
-    def preprocess(self, image: Image.Image) -> np.ndarray:
-        return np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / np.float32(255)
-
-    def extract(self, batch: Any) -> np.ndarray:
-        time.sleep(self.seconds)
-        batch = np.asarray(batch).reshape(len(batch), -1)
-        weights = np.random.default_rng(0).standard_normal((batch.shape[1], self.n_features))
-        return batch @ weights.astype(np.float32)
-
-
-def image_set(n: int = 50, *, seed: int = 0, broken: tuple[int, ...] = (), name: str = "toy") -> ImageSet:
-    pixels = np.random.default_rng(seed).integers(0, 256, (n, SIZE, SIZE, 3), dtype=np.uint8)
-
-    def read(i: int) -> Image.Image:
-        if i in broken:
-            raise ValueError(f"/images/{i}.png: missing or broken image (truncated)")
-        return Image.fromarray(pixels[i])
-
-    return ImageSet(
-        name=name,
-        ids=tuple(f"image{i}" for i in range(n)),
-        read=read,
-        labels=np.arange(n) % 2,
-        query=np.arange(2),
-        database=np.arange(2, n),
-        train_index=np.arange(4),
-        top_k=5,
-        licence="none",
-        citation="none",
-        class_names=("even", "odd"),
-    )
+from tests.faults import wait_for
+from tests.toy_backbone import Network, image_set
 
 
 def direct(images: ImageSet, network: Network, batch_size: int = 4, shard_size: int = 16) -> np.ndarray:
@@ -214,13 +166,6 @@ def start_child(cache: Path, seconds: float) -> subprocess.Popen[bytes]:
         env=os.environ | {"PYTHONPATH": str(root)},
         stderr=subprocess.PIPE,
     )
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.01)
 
 
 def test_killed_and_resumed_gives_the_same_bytes(

@@ -1,0 +1,113 @@
+"""Small image sets of random pixels, how they get a committed split, and the way to a metric."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from sdclib.datasets import COMMITTED_SETS, committed
+from sdclib.evaluation import evaluate_codes, evaluate_features
+from sdclib.features import FeatureSet
+from sdclib.images import ImageSet
+from sdclib.methods import make_hasher
+from sdclib.splits import class_split
+
+
+def picture(seed: int, size: tuple[int, int] = (8, 8), mode: str = "RGB") -> Image.Image:
+    """Random pixels."""
+    shape = (size[1], size[0], 3) if mode == "RGB" else (size[1], size[0])
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
+
+
+def write(path: Path, image: Image.Image) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+
+
+def pixel_features(images: ImageSet) -> FeatureSet:
+    """Pixels as features, so that a set can be taken to a metric without a backbone."""
+
+    def rows(numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+        read = (np.asarray(images.read(int(i)).resize((4, 4))) for i in numbers)
+        return np.stack([image.reshape(-1) for image in read]).astype(np.float32) + 1
+
+    return FeatureSet(
+        name=images.name,
+        query=rows(images.query),
+        database=rows(images.database),
+        query_labels=images.labels[images.query],
+        database_labels=images.labels[images.database],
+        train_index=images.train_index,
+        top_k=images.top_k,
+        licence=images.licence,
+        citation=images.citation,
+        sha256=images.sha256,
+        train_features=None if images.separate_train is None else rows(images.separate_train),
+        denominator=images.denominator,
+        empty=images.empty,
+    )
+
+
+def to_metric(features: FeatureSet) -> float:
+    """mAP of 8-bit ITQ codes; the float features must give one as well."""
+    protocol: Any = {"junk": features.junk, "denominator": features.denominator, "empty": features.empty}
+    evaluate_features(features.query, features.database, features.relevant, features.top_k, **protocol)
+    hasher = make_hasher("itq", 8).fit(features.train)
+    codes = hasher.transform(features.query), hasher.transform(features.database)
+    metrics, _ = evaluate_codes(*codes, features.relevant, features.top_k, **protocol)
+    assert 0 < metrics["map_pessimistic"] <= metrics["map_expected"] <= metrics["map_optimistic"] <= 1
+    return metrics["map_expected"]
+
+
+@functools.cache
+def splits_script() -> ModuleType:
+    """Return scripts/make_splits.py, imported."""
+    path = Path(__file__).parents[1] / "scripts" / "make_splits.py"
+    if not path.is_file():
+        pytest.skip(f"{path}: not there, the tests run outside the repository")
+    spec = importlib.util.spec_from_file_location("make_splits", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def small_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Commit small splits into a folder of their own: ``small(committed_set)``, images in SDC_DATA/NAME."""
+    script = splits_script()
+    monkeypatch.setenv("SDC_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("SDC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(committed, "SPLITS", tmp_path / "splits")
+    monkeypatch.setattr(committed, "MANIFEST", tmp_path / "splits" / "splits.json")
+    monkeypatch.setattr(script, "MANIFEST", tmp_path / "splits" / "splits.json")
+
+    def commit(made: committed.CommittedSet) -> committed.CommittedSet:
+        monkeypatch.setitem(COMMITTED_SETS, made.name, made)
+        assert script.main([made.name]) == 0
+        assert script.main(["--check", made.name]) == 0
+        return made
+
+    return commit
+
+
+def few_a_class(made: committed.CommittedSet, n_query: int, n_train: int) -> committed.CommittedSet:
+    def rule(found: committed.Found) -> Any:
+        return class_split(found.ids, found.labels, seed=42, n_query=n_query, n_train=n_train)
+
+    return dataclasses.replace(made, rule=rule, top_k=5)
+
+
+def random_images(n: int = 3) -> list[Image.Image]:
+    rng = np.random.default_rng(0)
+    sizes = [(32, 32), (300, 240), (224, 400)]
+    return [Image.fromarray(rng.integers(0, 256, (*sizes[i % 3], 3), dtype=np.uint8)) for i in range(n)]

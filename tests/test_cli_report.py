@@ -1,0 +1,124 @@
+"""Recall by hand, and the report of the command `sdc`: its page and its figures."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sdclib.embeddings import nearest_neighbours
+from sdclib.index import HammingIndex
+from sdclib.methods import ITQHasher
+from sdclib.recall import hamming_recall, neighbour_recall
+from sdclib.report import FLOAT, collapse_table, measure_embeddings, shortest_codes
+from tests.command import rows, run
+
+# Recall
+
+
+def test_recall_by_hand() -> None:
+    assert neighbour_recall([[5, 1, 9], [2, 3, 7]], [[1, 9], [3, 2]]) == pytest.approx(3 / 4)
+    assert neighbour_recall([[-1, 4]], [[4, 8]]) == pytest.approx(1 / 2)
+    # Two nearest at 3: whatever lies at 3 or nearer counts; 9 stands for what was not found.
+    assert hamming_recall([[2, 3, 9], [4, 9, 9]], [[2, 3, 3], [1, 4, 4]], 2) == pytest.approx(3 / 4)
+    for make, message in (
+        (lambda: neighbour_recall([[1]], [[1, 2]]), r"found: expected shape \(1, at least 2\), got \(1, 1\)"),
+        (lambda: neighbour_recall([[1]], [1]), r"neighbours: expected shape \(n_query, k\)"),
+        (lambda: hamming_recall([[1]], [[1]], 2), r"exact: expected shape \(n_query, at least 2\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make()
+
+
+# Report
+
+
+class Page(HTMLParser):
+    """Tags, what they point at, and the text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data")]
+        if tag == "img":
+            assert len(dict(attrs).get("alt") or "") > 20
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_report_page(tmp_path: Path) -> None:
+    np.save(tmp_path / "a & b.npy", rows(400))
+    out = tmp_path / "report.html"
+    options = ["--n-bits", 8, 16, 32, "--methods", "sdc", "itq", "sign", "--epochs", 1, "--quiet"]
+    assert run("report", tmp_path / "a & b.npy", "--out", out, *options) == 0
+    text = out.read_text()
+    page = Page(text)
+    assert page.tags.count("img") == 2
+    assert page.tags.count("table") == 3
+    assert all(link.startswith("data:image/svg+xml;base64,") for link in page.links)
+    assert not {"script", "link", "iframe"} & set(page.tags)
+    assert "url(" not in text
+    assert "@import" not in text
+    for words in ("Short codes for a & b.npy", "400 vectors of 24 values", "80 are queries and 320 the database",
+                  "Recall@10", "SDC, 100 re-scored", "32 bits", "epochs 1", "MB a million vectors"):  # fmt: skip
+        assert words in page.text, words
+
+
+def test_report_figures_are_right() -> None:
+    report = measure_embeddings(rows(400), n_bits=[8, 24, 32], methods=["itq", "rotation"], depth=320, seed=2)
+    assert report.sizes == {
+        "n_vectors": 400,
+        "n_features": 24,
+        "n_query": 80,
+        "n_database": 320,
+        "n_train": 320,
+    }
+    recall = report.recall.set_index(["label", "n_bits", "depth"])["recall"]
+    # All of the database re-scored is the exact search; no closed form is longer than there are dimensions.
+    assert (recall.xs(320, level="depth") == 1).all()
+    assert recall.xs(0, level="depth").between(0.05, 0.95).all()
+    assert sorted(report.recall["n_bits"].unique()) == [8, 24]
+    assert recall["ITQ", 24, 0] > recall["ITQ", 8, 0]
+    order = np.random.default_rng(2).permutation(400)
+    query, database = rows(400)[order[:80]], rows(400)[order[80:]]
+    hasher = ITQHasher(24, random_state=2).fit(database)
+    _, found = HammingIndex(hasher.transform(database)).search(hasher.transform(query), 10)
+    assert recall["ITQ", 24, 0] == neighbour_recall(found, nearest_neighbours(query, database, 10))
+    table = collapse_table(report)
+    units = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (query, database)]
+    cosines = units[0].astype(float) @ units[1].T
+    assert table.loc[FLOAT, "mean"] == pytest.approx(cosines.mean(), abs=0.005)
+    assert list(table.index) == [FLOAT, "ITQ", "Random rotation"]
+    assert table.loc["ITQ", "neighbour_mean"] > table.loc["ITQ", "mean"] + 0.2
+    assert report.speed["bytes_per_vector"].tolist() == [96, 1, 3, 1, 3]
+
+
+def test_shortest_codes() -> None:
+    report = measure_embeddings(rows(400), n_bits=[8, 24], methods=["itq"], depth=320)
+    shortest = shortest_codes(report, 0.99)
+    assert shortest.loc["ITQ", 320] == 8
+    assert pd.isna(shortest.loc["ITQ", 0])
+
+
+def test_report_refuses() -> None:
+    for more, message in (
+        ({"n_bits": []}, "n_bits, methods: expected at least one of each"),
+        ({"shown_bits": 7}, r"shown_bits: expected one of n_bits \[8\], got 7"),
+        ({"depth": 3}, "depth: expected a whole number >= 10, got 3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            measure_embeddings(rows(), **{"n_bits": [8], "methods": ["itq"], **more})
+    sample = rows(500)
+    sample[:] = np.nan
+    with pytest.raises(ValueError, match=r"vectors \(a sample of 200 rows\): expected finite"):
+        measure_embeddings(sample, max_vectors=200)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sdclib.checks import check_features, check_int, check_real
 from sdclib.features import FeatureSet
+from sdclib.splits import seeded_order
 from sdclib.vectors import VectorFile, arrays_sha256, encode_labels, load_npy, read_vectors
 
 __all__ = ["load_embeddings", "nearest_neighbours"]
@@ -79,7 +79,7 @@ def load_embeddings(
     if query_share is None and n_train is None and train_in_database and file.query_rows is not None:
         query_rows, database_rows, train = _own_split(file, str(path))
     else:
-        order = _seeded_order(len(values), seed)
+        order = seeded_order(len(values), seed)
         n_query = _query_count(len(values), 0.1 if query_share is None else query_share)
         n_train = _train_count(len(values) - n_query, n_train, train_in_database)
         query_rows, train, rest = np.split(order, [n_query, n_query + n_train])
@@ -178,12 +178,6 @@ def _row_numbers(rows: ArrayLike | None, name: str, n: int) -> NDArray[np.int64]
     if len(np.unique(array)) != len(array):
         raise ValueError(f"{name}: expected every row once, got {len(array) - len(np.unique(array))} again")
     return array.astype(np.int64)
-
-
-def _seeded_order(n: int, seed: int) -> NDArray[np.int64]:
-    """Rows 0 to n - 1 in the order of SHA-256 of "SEED:ROW", the same with every version of NumPy."""
-    keys = [hashlib.sha256(f"{seed}:{row}".encode()).digest() for row in range(n)]
-    return np.array(sorted(range(n), key=keys.__getitem__), dtype=np.int64)
 
 
 def _query_count(n: int, share: float) -> int:

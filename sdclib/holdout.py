@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdclib.features import FeatureSet
+from sdclib.splits import seeded_order
 
 __all__ = ["hold_out", "holdout_rows"]
 
@@ -18,7 +19,7 @@ SHARE = 0.1  # of the training rows
 def holdout_rows(n: int, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Choose which of `n` training rows become queries (a tenth, at least one), and which stay for training.
 
-    Rows are ordered by SHA-256 of "SEED:ROW", the same on every machine.
+    Rows are ordered by `sdclib.splits.seeded_order`, the same on every machine.
 
     Returns
     -------
@@ -32,10 +33,8 @@ def holdout_rows(n: int, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.i
     """
     if n < 2:
         raise ValueError(f"n: expected at least 2 training rows to hold one out, got {n}")
-    order = sorted(range(n), key=lambda row: hashlib.sha256(f"{seed}:{row}".encode()).digest())
-    n_query = max(1, round(SHARE * n))
-    query, train = np.sort(order[:n_query]), np.sort(order[n_query:])
-    return query.astype(np.int64), train.astype(np.int64)
+    order, n_query = seeded_order(n, seed), max(1, round(SHARE * n))
+    return np.sort(order[:n_query]), np.sort(order[n_query:])
 
 
 def hold_out(features: FeatureSet, seed: int = 0) -> FeatureSet:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdclib.checks import check_name
+from sdclib.datasets.lists import MISSING
 from sdclib.features import FeatureSet
 from sdclib.ground_truth import PROTOCOLS, read_gnd, read_solution
 from sdclib.images import data_root
@@ -23,8 +24,6 @@ __all__ = [
     "load_instance_set",
     "load_revisited",
 ]
-
-MISSING = ("error", "skip")
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,9 @@ def parse_longtail(name: str) -> tuple[str, float, bool] | None:
 
     Returns
     -------
-    name : str
-        Of the set whose training rows are to become fewer.
-    ratio : float
-        At least 1.
-    control : bool
-        Or None altogether if the name does not end so.
+    tuple of str, float, bool, or None
+        Name of the set whose training rows are to become fewer; ratio, at least 1; whether it is the control. None if
+        the name does not end so.
 
     Raises
     ------

@@ -62,9 +62,9 @@ def smooth_over_neighbours(
 
     With the unit rows U, the weights W of `neighbour_graph` and their row sums on the diagonal of D, the result is
 
-    .. math:: P^T U \quad \text{less its mean}, \qquad P = D^{-1/2} W D^{-1/2},
+    .. math:: P^t U \quad \text{less its mean}, \qquad P = D^{-1/2} W D^{-1/2},
 
-    for T steps. Noise that neighbours do not share averages out, and rows that are linked by chains of neighbours move
+    for t steps. Noise that neighbours do not share averages out, and rows that are linked by chains of neighbours move
     together.
 
     Parameters

@@ -30,8 +30,8 @@ PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "faiss-cpu", "pandas")
 def code_sha256(*modules: str) -> str:
     """Hash the code that the named modules and all `sdclib` modules they import consist of.
 
-    Comments, docstrings and layout do not count, nor do the modules `NOT_COMPUTING`, so that only a change of what is
-    computed makes results stale.
+    Comments, docstrings of modules, classes and functions, and layout do not count, nor do the modules
+    `NOT_COMPUTING`, so that only a change of what is computed makes results stale.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def code_sha256(*modules: str) -> str:
     Returns
     -------
     str
-        SHA-256, 64 hexadecimal digits. It may differ between minor versions of Python.
+        SHA-256, 64 hexadecimal digits, the same with Python 3.11, 3.12 and 3.13.
     """
     wanted, sources = list(modules), {}
     while wanted:
@@ -80,7 +80,11 @@ def _without_docstrings(tree: ast.Module) -> str:
             node, clean=False
         ):
             node.body = node.body[1:]
-    return ast.dump(tree)
+    # As Python 3.11 writes it: later ones also have type parameters, and leave empty lists out.
+    for node in ast.walk(tree):
+        if getattr(node, "type_params", None) == []:
+            del node.type_params  # type: ignore[attr-defined]
+    return ast.dump(tree, **({"show_empty": True} if sys.version_info >= (3, 13) else {}))
 
 
 def versions() -> dict[str, str]:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sdclib.checks import check_int, check_labels
 
-__all__ = ["Split", "class_split", "split_sha256"]
+__all__ = ["Split", "class_split", "seeded_order", "split_sha256"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +29,12 @@ class Split:
     query: NDArray[np.int64]
     database: NDArray[np.int64]
     train_index: NDArray[np.int64]
+
+
+def seeded_order(n: int, seed: int) -> NDArray[np.int64]:
+    """Numbers 0 to n - 1 in the order of SHA-256 of "SEED:NUMBER", the same with every version of NumPy."""
+    keys = [hashlib.sha256(f"{seed}:{number}".encode()).digest() for number in range(n)]
+    return np.array(sorted(range(n), key=keys.__getitem__), dtype=np.int64)
 
 
 def class_split(

@@ -23,6 +23,7 @@ from sdclib.feature_cache import CachedFeatures, extract_features
 from sdclib.features import DATA, read_packed_views
 from sdclib.holdout import holdout_rows
 from sdclib.images import ImageSet
+from sdclib.unseen import UNSEEN
 
 __all__ = ["AugmentedImages", "Views", "augment", "load_tokens", "load_views"]
 
@@ -174,7 +175,8 @@ def load_views(name: str) -> Views:
     ----------
     name : str
         Of a feature set made from images: "IMAGE_SET/BACKBONE" or "cifar10-embedded" (which comes with two views),
-        see `sdclib.catalogue.load_features`.
+        see `sdclib.catalogue.load_features`; with "+holdout", the views of the rows that then are for training.
+        "+unseen" changes nothing.
 
     Returns
     -------
@@ -186,6 +188,7 @@ def load_views(name: str) -> Views:
     ValueError
         If the set is not one of images, or as `sdclib.extracted.load_extracted` says.
     """
+    name = name.removesuffix(UNSEEN)
     if name.endswith(HOLDOUT):
         return _without_holdout(load_views(name.removesuffix(HOLDOUT)))
     if name in _PACKAGED:
@@ -203,6 +206,7 @@ def load_tokens(name: str) -> Views:
     ValueError
         If the backbone has no patch tokens, or as in `load_views`.
     """
+    name = name.removesuffix(UNSEEN)
     if name.endswith(HOLDOUT):
         return _without_holdout(load_tokens(name.removesuffix(HOLDOUT)))
     if name in _PACKAGED:

@@ -1,3 +1,4 @@
+import ast
 import json
 import math
 import subprocess
@@ -133,6 +134,15 @@ class TestRunSpec:
         assert provenance.code_sha256("sdclib.a") == before
         (package / "b.py").write_text("def f():\n    return 2\n")
         assert provenance.code_sha256("sdclib.a") != before
+
+    def test_code_is_the_same_with_every_version_of_python(self):
+        tree = ast.parse("class A:\n    def f(self):\n        return [*()]\n")
+        assert provenance._without_docstrings(tree) == (
+            "Module(body=[ClassDef(name='A', bases=[], keywords=[], body=[FunctionDef(name='f', args=arguments("
+            "posonlyargs=[], args=[arg(arg='self')], kwonlyargs=[], kw_defaults=[], defaults=[]), body=[Return("
+            "value=List(elts=[Starred(value=Tuple(elts=[], ctx=Load()), ctx=Load())], ctx=Load()))], "
+            "decorator_list=[])], decorator_list=[])], type_ignores=[])"
+        )
 
     def test_code_of_a_method_is_followed_through_its_imports(self, monkeypatch):
         read = []

@@ -92,6 +92,12 @@ def test_views_of_the_holdout_are_those_of_its_training_rows() -> None:
     assert held.features.shape[1] == len(load_features("cifar10-embedded+holdout").train)
 
 
+def test_views_do_not_change_where_rankings_leave_training_rows_out() -> None:
+    whole, unseen = load_views("cifar10-embedded"), load_views("cifar10-embedded+unseen")
+    np.testing.assert_array_equal(unseen.features, whole.features)
+    assert unseen.sha256 == whole.sha256
+
+
 def test_damaged_packaged_views_are_named(tmp_path: Path) -> None:
     path = tmp_path / "cifar10_embedded_views.npz"
     data = bytearray((DATA / path.name).read_bytes())

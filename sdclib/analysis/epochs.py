@@ -18,6 +18,8 @@ def by_epoch(results: pd.DataFrame, metric: str = "map_expected") -> pd.DataFram
     ----------
     results : DataFrame
         See `sdclib.analysis.training_effects.with_settings`; the runs differ in epochs and seed alone.
+    metric : str
+        A column of `results`.
 
     Returns
     -------

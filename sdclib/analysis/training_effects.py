@@ -214,6 +214,8 @@ def seed_noise(results: pd.DataFrame, metric: str = "map_expected") -> tuple[flo
     ----------
     results : DataFrame
         label and the metric, in [0, 1].
+    metric : str
+        A column of `results`.
 
     Returns
     -------
@@ -291,6 +293,8 @@ def per_doubling(steps: pd.DataFrame, metric: str = "map_expected") -> tuple[flo
     ----------
     steps : DataFrame
         See `ladder`; runs with the value 0 are left out.
+    metric : str
+        A column of `steps`.
 
     Returns
     -------
@@ -316,6 +320,8 @@ def costs(results: pd.DataFrame, metric: str = "map_expected") -> pd.DataFrame:
     ----------
     results : DataFrame
         Of one data set and code length: label, fit_seconds and the metric.
+    metric : str
+        A column of `results`.
 
     Returns
     -------

@@ -25,7 +25,6 @@ __all__ = ["MANIFEST", "SPLITS", "CommittedSet", "Found", "id_keys", "in_split_o
 
 SPLITS = Path(__file__).resolve().parent.parent / "data" / "splits"
 MANIFEST = SPLITS / "splits.json"
-ROLES = ("query", "database", "train")  # train: in the database, for training
 
 
 @dataclass(frozen=True)

@@ -115,17 +115,24 @@ class BaseHasher(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray, shape (n, n_bits), float32
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If `fit` was not called.
+        ValueError
+            If X has another width than in `fit`, NaN, infinite or all-zero rows.
         """
         check_is_fitted(self, "n_features_in_")
         X = check_features(X, n_features=self.n_features_in_)
         return np.asarray(self._continuous_codes(X), dtype=np.float32)
 
     def transform(self, X: ArrayLike) -> NDArray[np.uint8]:
-        """Codes, shape (n, n_bits), uint8 in {0, 1}; see `sdclib.codes.binarize`."""
+        """Codes, shape (n, n_bits), uint8 in {0, 1}, see `sdclib.codes.binarize`; raises as `decision_function`."""
         return binarize(self.decision_function(X))
 
     def pack(self, X: ArrayLike) -> NDArray[np.uint8]:
-        """Packed codes, shape (n, ceil(n_bits / 8)), uint8; see `sdclib.codes.pack_codes`."""
+        """Packed codes, shape (n, ceil(n_bits / 8)), uint8, see `sdclib.codes.pack_codes`; raises as `transform`."""
         return pack_codes(self.transform(X))
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
@@ -137,6 +144,13 @@ class BaseHasher(TransformerMixin, BaseEstimator):
         -------
         pathlib.Path
             The folder.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If `fit` was not called.
+        OSError
+            If it cannot be written; an older save is then untouched.
         """
         check_is_fitted(self, "n_features_in_")
         folder = Path(folder)

@@ -26,7 +26,7 @@ def load_embeddings(
     train_in_database: bool = True,
     seed: int = 0,
     top_k: int | None = None,
-    n_neighbours: int = 100,
+    n_neighbors: int = 100,
     name: str | None = None,
 ) -> FeatureSet:
     """Make a feature set of any vectors: a share of them as queries, the rest as database and for training.
@@ -36,7 +36,7 @@ def load_embeddings(
     `train_in_database` ask for another: row numbers under "query_rows" and "train_rows" in an .npz or .safetensors.
     The rows that are no queries are then the database, in the file's order.
 
-    Without labels, relevant is what float features find: the `n_neighbours` rows of the database with the highest
+    Without labels, relevant is what float features find: the `n_neighbors` rows of the database with the highest
     cosine similarity; mAP then says how well codes keep the float ranking.
 
     Parameters
@@ -59,7 +59,7 @@ def load_embeddings(
     seed : int
     top_k : int, optional
         R, by default 1000 or the size of the database.
-    n_neighbours : int
+    n_neighbors : int
     name : str, optional
         By default that of the file.
 
@@ -88,10 +88,10 @@ def load_embeddings(
     given = file.labels if labels is None and use_labels else labels
     neighbours = None
     if given is None:
-        k = check_int(n_neighbours, "n_neighbours", minimum=1)
+        k = check_int(n_neighbors, "n_neighbors", minimum=1)
         if k >= len(database):
             raise ValueError(
-                f"n_neighbours: expected fewer than the {len(database)} rows of the database, got {k}"
+                f"n_neighbors: expected fewer than the {len(database)} rows of the database, got {k}"
             )
         neighbours = tuple(nearest_neighbours(query, database, k))
         codes: NDArray[np.integer] = np.zeros((len(values), 0), dtype=np.uint8)
@@ -109,7 +109,7 @@ def load_embeddings(
         top_k=min(1000, len(database)) if top_k is None else top_k,
         licence="the vectors' own",
         citation="",
-        sha256=arrays_sha256(*parts, [0 if neighbours is None else n_neighbours]),
+        sha256=arrays_sha256(*parts, [0 if neighbours is None else n_neighbors]),
         ground_truth=neighbours,
         train_features=None if train_in_database else values[train],
     )

@@ -47,7 +47,7 @@ def mean_ap(features: FeatureSet) -> float:
 def test_npy_without_labels(tmp_path: Path) -> None:
     rows, _ = blobs()
     np.save(tmp_path / "mine.npy", rows)
-    features = load_embeddings(tmp_path / "mine.npy", query_share=0.2, top_k=30, n_neighbours=10)
+    features = load_embeddings(tmp_path / "mine.npy", query_share=0.2, top_k=30, n_neighbors=10)
     assert (features.name, features.query.shape, features.database.shape) == ("mine", (20, 12), (80, 12))
     assert features.ground_truth is not None
     units = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (features.query, features.database)]
@@ -71,7 +71,7 @@ def test_npz_with_ids_as_labels(tmp_path: Path) -> None:
     ):
         assert [found[tuple(row)] for row in part.tolist()] == part_labels.tolist()
     assert mean_ap(features) > 0.3
-    neighbours = load_embeddings(tmp_path / "mine.npz", use_labels=False, n_neighbours=5, top_k=20)
+    neighbours = load_embeddings(tmp_path / "mine.npz", use_labels=False, n_neighbors=5, top_k=20)
     assert neighbours.ground_truth is not None
     assert neighbours.sha256 != features.sha256
     assert load_embeddings(tmp_path / "mine.npz").top_k == 90
@@ -186,7 +186,7 @@ def test_files_that_are_not_as_described(tmp_path: Path) -> None:
         np.savez(tmp_path / name, allow_pickle=True, **arrays)
         with pytest.raises(ValueError, match=message):
             load_embeddings(tmp_path / name)
-    assert load_embeddings(tmp_path / "two.npz", key="b", n_neighbours=2).name == "two"
+    assert load_embeddings(tmp_path / "two.npz", key="b", n_neighbors=2).name == "two"
     with pytest.raises(ValueError, match=r"key: expected one of a, b in .*, got 'c'"):
         load_embeddings(tmp_path / "two.npz", key="c")
     (tmp_path / "x_ids.txt").write_text("a\nb\n")
@@ -236,7 +236,7 @@ def test_training_rows(tmp_path: Path) -> None:
         ({"query_share": 0.999}, "query_share: expected at least one"),
         ({"seed": -1}, "seed"),
         ({"top_k": 91}, "top_k: expected at most the 90 items"),
-        ({"use_labels": False, "n_neighbours": 90}, "n_neighbours: expected fewer than the 90 rows"),
+        ({"use_labels": False, "n_neighbors": 90}, "n_neighbors: expected fewer than the 90 rows"),
     ):
         with pytest.raises(ValueError, match=message):
             load_embeddings(tmp_path / "mine.npz", **options)  # type: ignore[arg-type]

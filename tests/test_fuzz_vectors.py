@@ -73,7 +73,7 @@ def check(path: Path) -> None:
         assert file.vectors.dtype.kind in "fiu"
         assert file.labels is None or len(file.labels) == n
         assert file.ids is None or len(set(file.ids)) == n
-    features = outcome(lambda: load_embeddings(path, n_neighbours=2), "")
+    features = outcome(lambda: load_embeddings(path, n_neighbors=2), "")
     assert features is None or isinstance(features, FeatureSet)
 
 

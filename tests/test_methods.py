@@ -143,6 +143,8 @@ def test_unknown_names():
         ValueError, match="parameters of method 'itq': expected one of n_iterations, got 'epochs'"
     ):
         make_hasher("itq", 8, epochs=3)
+    with pytest.raises(ValueError, match="seed: expected the start of what is random, got random_state=3"):
+        make_hasher("itq", 8, random_state=3)
 
 
 def test_load_refuses_another_method_and_format(X, tmp_path):

@@ -107,6 +107,10 @@ def make_hasher(method: str, n_bits: int, *, seed: int = 0, **parameters: Any) -
     ValueError
         If the method or a parameter is unknown.
     """
+    if "random_state" in parameters:
+        raise ValueError(
+            f"seed: expected the start of what is random, got random_state={parameters['random_state']!r}"
+        )
     if method == SDCHasher.method and parameters.get("preset") == BEST:
         method = NeighbourSDCHasher.method
         del parameters["preset"]

@@ -19,8 +19,9 @@ def rows(*intervals):
         ([(1, 3), (2, 4)], "above", "[Re]"),
         ([(1, 3), (2, 4)], "below", "[¬Re]"),
         ([(1, 3), (-1, 4)], "above", "[Re] in part"),
-        ([(1, 3), (-4, -2)], "below", "[Re] in part"),
-        ([(-1, 3), (-2, 4)], "above", "[¬Re]"),
+        ([(1, 3), (-4, -2)], "below", "mixed"),
+        ([(-1, 3), (-4, -2)], "above", "[¬Re]"),
+        ([(-1, 3), (-2, 4)], "above", "undecided"),
         ([(-3, -1)], "below", "[Re]"),
     ],
 )
@@ -33,7 +34,7 @@ def test_the_table_counts_for_against_and_undecided(side, counts):
     claim = Claim("x", rows((1, 3), (-4, -2), (-1, 1), (-2, -1)), side)
     row = claim_table([claim]).loc["x"]
     assert (row["for"], row["against"], row["undecided"]) == counts
-    assert row["verdict"] == "[Re] in part"
+    assert row["verdict"] == "mixed"
     assert row["points"] == "-3.0 to +2.0"
 
 

@@ -13,7 +13,7 @@ from sdclib.checks import check_name
 __all__ = ["SIDES", "Claim", "claim_table", "judge"]
 
 SIDES = ("above", "below")
-HELD, IN_PART, NOT_HELD = "[Re]", "[Re] in part", "[¬Re]"
+HELD, IN_PART, MIXED, NOT_HELD, OPEN = "[Re]", "[Re] in part", "mixed", "[¬Re]", "undecided"
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,16 @@ def _counts(claim: Claim) -> tuple[int, int, int]:
 def judge(claim: Claim) -> str:
     """Say whether a claim was found again.
 
-    ``"[Re]"`` where every 95 % interval lies on the claim's side of 0, ``"[¬Re]"`` where none does, and else ``"[Re] in
-    part"``.
+    ``"[Re]"`` where every 95 % interval lies on the claim's side of 0, ``"[Re] in part"`` where some do and none lies on
+    the other side, ``"mixed"`` where there are some on each, ``"[¬Re]"`` where some lie on the other side alone, and
+    ``"undecided"`` where all hold 0.
     """
-    supporting, _, _ = _counts(claim)
+    supporting, against, _ = _counts(claim)
     if supporting == len(claim.rows):
         return HELD
-    return IN_PART if supporting else NOT_HELD
+    if supporting:
+        return MIXED if against else IN_PART
+    return NOT_HELD if against else OPEN
 
 
 def claim_table(claims: Sequence[Claim]) -> pd.DataFrame:

@@ -94,7 +94,10 @@ def read_vectors(path: Path | str, *, key: str | None = None) -> VectorFile:
         if found is not None and (found.ndim not in dimensions or len(found) != len(values)):
             got = len(found) if found.ndim in dimensions else f"shape {found.shape}"
             raise ValueError(f"{path}: expected {len(values)} {what}, as many as vectors, got {got}")
-    names = None if ids is None else tuple(map(str, ids.tolist()))
+    try:
+        names = None if ids is None else tuple(map(str, ids.tolist()))
+    except SystemError as error:  # of text that is none
+        raise ValueError(f"{path}: expected ids, got what is no text ({error})") from error
     if names is not None and len(set(names)) != len(names):
         raise ValueError(f"{path}: expected every id once, got {len(names) - len(set(names))} again")
     rows = [None if path.suffix in tables else arrays.get(name) for name in ROW_KEYS]
@@ -240,9 +243,9 @@ def _read_parquet(path: Path, key: str | None) -> Mapping[str, NDArray[Any]]:
         raise ImportError(f"{path}: reading .parquet needs the package pyarrow: pip install pyarrow")
     try:
         table = pd.read_parquet(path, engine="pyarrow")
+        columns = {str(name): table[name].to_numpy() for name in table.columns}
     except Exception as error:  # pyarrow's errors are of many kinds
         raise ValueError(f"{path}: damaged .parquet ({error})") from error
-    columns = {str(name): table[name].to_numpy() for name in table.columns}
     special = {*LABEL_KEYS, *ID_KEYS}
     arrays = {}
     for name, column in columns.items():
@@ -272,7 +275,7 @@ def _read_csv(path: Path, key: str | None) -> Mapping[str, NDArray[Any]]:
         )
     table = read_csv(path, dtype={name: str for name in ID_KEYS})
     for name in set(ID_KEYS) & set(table.columns):  # also those that look like missing numbers, such as "NA"
-        table[name] = read_csv(path, usecols=[name], dtype=str, na_filter=False, index_col=None)[name]
+        table[name] = read_csv(path, usecols=[name], dtype=str, na_filter=False)[name]
     names = [str(name) for name in table.columns]
     if all(_is_number(name) for name in names):
         raise ValueError(f"{path}: expected names of the columns in the first line, got numbers")

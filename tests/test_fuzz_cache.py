@@ -93,6 +93,13 @@ def test_manifests_that_say_something_else(tmp_path: Path, where: tuple[Any, ...
     assert outcome(lambda: read_cache(folder), folder) is None
 
 
+def test_a_manifest_of_another_layout_without_its_key(tmp_path: Path) -> None:
+    manifest = {name: value for name, value in MANIFEST.items() if name != "key"} | {"version": None}
+    folder = lay_out(tmp_path / "cache", {"manifest.json": json.dumps(manifest).encode()})
+    with pytest.raises(ValueError, match=r"manifest\.json: damaged manifest, .* got None of None; delete"):
+        read_cache(folder)
+
+
 def test_the_whole_feature_cache_is_read(tmp_path: Path) -> None:
     files = {f"shard-{i:05d}.npy": shard for i, shard in enumerate(SHARDS)}
     folder = lay_out(tmp_path / "cache", {"manifest.json": json.dumps(MANIFEST).encode(), **files})

@@ -203,11 +203,23 @@ def test_any_committed_split(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_pixels: bool, data: st.DataObject
 ) -> None:
     """Also where the manifest has the hash of what is there."""
-    some, split = DIGITS[by_pixels]
     whole = COMMITTED[by_pixels]
     rows = st.sampled_from([b"", b"id,role\n", b"role\nquery\n", b"id,role\nx\n", b'id,role\n"'])
     other = st.binary(max_size=40) | rows.map(gzip.compress) | damaged(rows).map(gzip.compress)
     content = data.draw(st.just(whole) | damaged(whole) | other)
+    load_committed(tmp_path, monkeypatch, by_pixels, content)
+
+
+@pytest.mark.parametrize("rows", [b"role,id\nquery\n", b"id,role,x\nx\n", b"role,id\nquery\ntrain,a\n"])
+def test_a_committed_split_with_fields_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: bytes
+) -> None:
+    load_committed(tmp_path, monkeypatch, False, gzip.compress(rows))
+
+
+def load_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_pixels: bool, content: bytes) -> None:
+    """Load a set whose split is so, and whose manifest has the hash of it."""
+    some, split = DIGITS[by_pixels]
     monkeypatch.setattr(committed, "SPLITS", tmp_path)
     monkeypatch.setattr(committed, "MANIFEST", tmp_path / "splits.json")
     found = some.find(tmp_path, False)
@@ -220,7 +232,7 @@ def test_any_committed_split(
     write(tmp_path / "splits.json", json.dumps({"few": entry}).encode())
     write(some.file, content)
     images = outcome(lambda: some.load(root=tmp_path), "few")
-    if content == whole:
+    if content == COMMITTED[by_pixels]:
         assert images.sha256 == entry["data_sha256"]
 
 

@@ -147,6 +147,30 @@ def test_csv_of_any_fields(tmp_path: Path, names: list[str], rows: list[list[str
     check(write(tmp_path / "any.csv", text.encode()))
 
 
+@pytest.mark.parametrize("names", ["a,b,id", "a,a,id", "id,a,b"])
+def test_lines_of_csv_that_end_with_a_comma(tmp_path: Path, names: str) -> None:
+    row = {"id": "x", "a": "1", "b": "2"}
+    lines = [",".join(row[name] for name in names.split(",")) + ","]
+    lines.append(lines[0].replace("x", "NA"))
+    file = read_vectors(write(tmp_path / "any.csv", "\n".join([names, *lines]).encode()))
+    assert file.ids == ("x", "NA")
+    assert file.vectors.shape == (2, 2)
+
+
+def test_ids_that_are_no_text(tmp_path: Path) -> None:
+    ids = np.full(N, 0x7FFFFFFF, dtype=np.uint32).view("<U1")
+    path = write(tmp_path / "any.npz", npz(WHOLE | {"ids": ids}))
+    with pytest.raises(ValueError, match=r"any\.npz: expected ids, got what is no text"):
+        read_vectors(path)
+
+
+def test_column_of_parquet_that_is_no_text(tmp_path: Path) -> None:
+    whole = FILES[".parquet"]
+    path = write(tmp_path / "any.parquet", whole.replace(b"row0", b"row\xff"))
+    with pytest.raises(ValueError, match=r"any\.parquet: damaged"):
+        read_vectors(path)
+
+
 @fuzzed
 @given(
     st.lists(TEXT.filter(str.strip), min_size=N, max_size=N, unique=True), st.sampled_from([".csv", ".npz"])

@@ -144,7 +144,7 @@ class CommittedSet:
         self._entry()
         try:
             rows = list(csv.DictReader(io.StringIO(gzip.decompress(self.file.read_bytes()).decode())))
-            ids, roles = [row["id"] for row in rows], np.array([row["role"] for row in rows])
+            ids, roles = [str(row["id"]) for row in rows], np.array([str(row["role"]) for row in rows])
         except (OSError, EOFError, KeyError, UnicodeDecodeError, csv.Error, zlib.error) as error:
             raise ValueError(f"{self.file}: damaged data file ({error})") from error
         _check_same(self.name, "image", ids, found.ids)

@@ -287,7 +287,7 @@ def read_manifest(folder: Path, key: str) -> dict[str, Any] | None:
     if not good:
         raise ValueError(
             f"{path}: damaged manifest, expected layout {VERSION} of key {key}, got {manifest['version']} of "
-            f"{manifest['key']}; delete the folder to extract the features again"
+            f"{manifest.get('key')}; delete the folder to extract the features again"
         )
     return dict(manifest)
 

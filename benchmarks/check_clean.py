@@ -37,7 +37,7 @@ def environment(folder: Path) -> dict[str, str]:
     """Make an empty home and temporary folder; hand on where packages come from and nothing else."""
     names = {"HOME": folder / "home", "TMPDIR": folder / "tmp"}
     for path in names.values():
-        path.mkdir()
+        path.mkdir(exist_ok=True)
     handed_on = {name: value for name, value in os.environ.items() if HANDED_ON.fullmatch(name)}
     return handed_on | {name: str(path) for name, path in names.items()}
 
@@ -70,52 +70,64 @@ def main() -> None:
     parser.add_argument(
         "--keep", action="store_true", help="leave the clone and what make printed, as after a failure"
     )
+    parser.add_argument(
+        "--again", type=Path, help="a clone that was left: take the last commit, call what failed"
+    )
     options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="check-clean-"))
+    version = ".".join(platform.python_version_tuple()[:2])
+    report = json.loads(REPORT.read_text()) if REPORT.is_file() else {}
+    folder = options.again or Path(tempfile.mkdtemp(prefix="check-clean-"))
     clone = folder / "study"
-    subprocess.run(["git", "clone", "--quiet", str(PROJECT_ROOT), str(clone)], check=True)
 
     def printed(*command: str) -> str:
-        return subprocess.run(
-            command, cwd=clone, stdout=subprocess.PIPE, text=True, check=True
-        ).stdout.strip()
+        done = subprocess.run(command, cwd=clone, stdout=subprocess.PIPE, text=True, check=True)
+        return done.stdout.strip()
 
-    table = clone / "results" / "main.csv"
-    committed = table.read_text()
-    table.unlink()  # to be made by make study
-    found: dict[str, Any] = {
+    if options.again:
+        found, targets = report[version], list(report[version]["failed"])
+        for command in (("fetch", "--quiet", "origin"), ("reset", "--quiet", "--hard", "FETCH_HEAD")):
+            printed("git", *command)
+        given = environment(folder)
+    else:
+        subprocess.run(["git", "clone", "--quiet", str(PROJECT_ROOT), str(clone)], check=True)
+        found, targets = {"commits": {}, "seconds": {}}, list(TARGETS)
+        given = environment(folder)
+    found |= {
         "python": platform.python_version(),
-        "commit": printed("git", "rev-parse", "--short=12", "HEAD"),
         "system": platform.freedesktop_os_release()["PRETTY_NAME"],
         "as_root": os.geteuid() == 0,
         "failed": [],
-        "seconds": {},
     }
-    given, output = environment(folder), {}
-    for number, target in enumerate(TARGETS, 1):
+    commit = printed("git", "rev-parse", "--short=12", "HEAD")
+    table = clone / "results" / "main.csv"
+    committed = table.read_text()
+    if "study" in targets:  # which is to make these
+        table.unlink()
+        shutil.rmtree(clone / "results" / "runs", ignore_errors=True)
+    for number, target in enumerate(targets, 1):
         log = folder / f"{target}.log"
-        print(f"{number} of {len(TARGETS)}: make {target}, see {log}", flush=True)
+        print(f"{number} of {len(targets)}: make {target}, see {log}", flush=True)
         begun = time.monotonic()
         with log.open("w") as file:
             command = ["make", f"PYTHON={sys.executable}", target]
             code = subprocess.run(command, cwd=clone, env=given, stdout=file, stderr=file).returncode
         found["seconds"][target] = round(time.monotonic() - begun, 1)
-        output[target] = log.read_text(errors="replace")
+        found["commits"][target] = commit
         if code:
             found["failed"].append(target)
-            print(f"make {target}: exit code {code}\n" + "\n".join(output[target].splitlines()[-30:]))
+            print(f"make {target}: exit code {code}\n" + "\n".join(log.read_text().splitlines()[-30:]))
             if target == "env":
                 break
-    tested = counts(output.get("test", ""))
-    found |= dict(zip(("tests", "cells"), tested, strict=False))
+    if "test" in targets and (folder / "test.log").is_file():
+        tested = counts((folder / "test.log").read_text(errors="replace"))
+        found |= dict(zip(("tests", "cells"), tested, strict=False))
     found["pages"] = len(list((clone / "book" / "_build" / "html").rglob("*.html")))
     if "env" not in found["failed"]:
         asked = "import json; from sdclib.provenance import *; print(json.dumps([machine(), versions()]))"
         found["machine"], found["versions"] = json.loads(printed(".venv/bin/python", "-c", asked))
-    if table.is_file():
+    if "study" in targets and table.is_file():
         found["main_table"] = points(table.read_text(), committed)
-    report = json.loads(REPORT.read_text()) if REPORT.is_file() else {}
-    report[".".join(platform.python_version_tuple()[:2])] = found
+    report[version] = found
     whole = REPORT.with_suffix(".tmp")
     whole.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
     whole.replace(REPORT)

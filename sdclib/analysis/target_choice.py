@@ -1,4 +1,4 @@
-"""Which calibration distribution to take: the default against the best, and what a choice without queries gives."""
+"""Which calibration distribution to take: the default against the best, and a choice on held-out training images."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def regret(results: pd.DataFrame, default: str = DEFAULT) -> pd.DataFrame:
     """Tell how far the default target is below the best one in each setting.
 
     The best target is the one with the highest mean on the very queries that measure it, so its lead is flattered;
-    `held_out_gain` is the honest figure.
+    `held_out_gain` flatters less.
 
     Parameters
     ----------
@@ -113,7 +113,8 @@ def held_out_gain(results: pd.DataFrame, default: str = DEFAULT) -> pd.DataFrame
 def held_out_choice(results: pd.DataFrame, default: str = DEFAULT) -> pd.DataFrame:
     """Choose the target on held-out training images and measure it on the queries, for each data set that has both.
 
-    Candidates are the targets that ran with both. No query has a part in the choice.
+    Candidates are the targets that ran with both. No query has a part in the choice among them; which targets ran is
+    not this function's to say.
 
     Parameters
     ----------

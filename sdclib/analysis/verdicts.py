@@ -48,9 +48,9 @@ def _counts(claim: Claim) -> tuple[int, int, int]:
 def judge(claim: Claim) -> str:
     """Say whether a claim was found again.
 
-    ``"[Re]"`` where every 95 % interval lies on the claim's side of 0, ``"[Re] in part"`` where some do and none lies on
-    the other side, ``"mixed"`` where there are some on each, ``"[¬Re]"`` where some lie on the other side alone, and
-    ``"undecided"`` where all hold 0.
+    ``"[Re]"`` where every 95 % interval lies on the claim's side of 0, ``"[Re] in part"`` where some do and none lies
+    on the other side, ``"mixed"`` where there are some on each, ``"[¬Re]"`` where some lie on the other side alone,
+    and ``"undecided"`` where all hold 0.
     """
     supporting, against, _ = _counts(claim)
     if supporting == len(claim.rows):

@@ -73,6 +73,7 @@ def main() -> None:
     parser.add_argument(
         "--again", type=Path, help="a clone that was left: take the last commit, call what failed"
     )
+    parser.add_argument("--targets", nargs="+", choices=TARGETS, help="with --again: these alone")
     options = parser.parse_args()
     version = ".".join(platform.python_version_tuple()[:2])
     report = json.loads(REPORT.read_text()) if REPORT.is_file() else {}
@@ -84,7 +85,8 @@ def main() -> None:
         return done.stdout.strip()
 
     if options.again:
-        found, targets = report[version], list(report[version]["failed"])
+        found = report[version]
+        targets = options.targets or list(found["failed"])
         for command in (("fetch", "--quiet", "origin"), ("reset", "--quiet", "--hard", "FETCH_HEAD")):
             printed("git", *command)
         given = environment(folder)
@@ -96,7 +98,7 @@ def main() -> None:
         "python": platform.python_version(),
         "system": platform.freedesktop_os_release()["PRETTY_NAME"],
         "as_root": os.geteuid() == 0,
-        "failed": [],
+        "failed": [target for target in found.get("failed", ()) if target not in targets],
     }
     commit = printed("git", "rev-parse", "--short=12", "HEAD")
     table = clone / "results" / "main.csv"

@@ -1,6 +1,8 @@
 """Do the README's commands work for a stranger? Clone the last commit, and call make with an empty home and no caches.
 
-python3 -m benchmarks.check_clean [--keep]     30 minutes and 6 GB of disk; more where PyTorch is downloaded slowly
+python3 -m benchmarks.check_clean [--keep] [--again FOLDER [--targets check]]
+
+It takes 30 minutes and 6 GB of disk, and longer where PyTorch is downloaded slowly.
 
 Of the environment only what says where packages come from is handed on. The interpreter that runs this file makes the
 clone's virtual environment, so each version of Python has an entry of its own in results/check_clean.json: tests that
@@ -75,6 +77,8 @@ def main() -> None:
     )
     parser.add_argument("--targets", nargs="+", choices=TARGETS, help="with --again: these alone")
     options = parser.parse_args()
+    if options.targets and not options.again:
+        parser.error("--targets: expected --again with it")
     version = ".".join(platform.python_version_tuple()[:2])
     report = json.loads(REPORT.read_text()) if REPORT.is_file() else {}
     folder = options.again or Path(tempfile.mkdtemp(prefix="check-clean-"))
@@ -86,19 +90,18 @@ def main() -> None:
 
     if options.again:
         found = report[version]
-        targets = options.targets or list(found["failed"])
         for command in (("fetch", "--quiet", "origin"), ("reset", "--quiet", "--hard", "FETCH_HEAD")):
             printed("git", *command)
-        given = environment(folder)
     else:
         subprocess.run(["git", "clone", "--quiet", str(PROJECT_ROOT), str(clone)], check=True)
-        found, targets = {"commits": {}, "seconds": {}}, list(TARGETS)
-        given = environment(folder)
+        found = {"commits": {}, "seconds": {}, "failed": list(TARGETS)}
+    targets = options.targets or list(found["failed"])
+    given = environment(folder)
     found |= {
         "python": platform.python_version(),
         "system": platform.freedesktop_os_release()["PRETTY_NAME"],
         "as_root": os.geteuid() == 0,
-        "failed": [target for target in found.get("failed", ()) if target not in targets],
+        "failed": [target for target in found["failed"] if target not in targets],
     }
     commit = printed("git", "rev-parse", "--short=12", "HEAD")
     table = clone / "results" / "main.csv"

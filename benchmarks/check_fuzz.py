@@ -28,7 +28,6 @@ from sdclib.provenance import PROJECT_ROOT, RESULTS, git_commit, machine
 EXAMPLES = re.compile(r"(\d+) passing, (\d+) failing,? and (\d+) invalid")
 RUNS = re.compile(r"Done (\d+) runs in (\d+) second")
 COVERED = re.compile(r"cov: (\d+) ")
-GUIDED = ("pickle", "csv", "words", "list", "npy", "npz", "safetensors", "index")
 
 
 def run(*command: str, **variables: str) -> tuple[int, str]:
@@ -92,8 +91,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=60, help="of guided fuzzing a reader")
     arguments = parser.parse_args()
     tests = sorted((PROJECT_ROOT / "tests").glob("test_fuzz_*.py"))
-    readers = GUIDED if importlib.util.find_spec("atheris") else ()
-    if not readers:
+    readers: list[str] = []
+    if importlib.util.find_spec("atheris"):
+        from tests.fuzz_atheris import READERS
+
+        readers = list(READERS)
+    else:
         print("atheris is not installed: no guided fuzzing")
     report: dict[str, Any] = {
         "examples_a_test": arguments.examples,

@@ -262,9 +262,8 @@ class HammingIndex:
         if hashlib.sha256(data).digest() != digest:
             raise ValueError(f"{path}: damaged, its content does not match its SHA-256")
         try:
-            _check_lists(data)
             index = _deserialize(data)
-        except (struct.error, RuntimeError, MemoryError) as error:  # the last two are faiss's
+        except (struct.error, RuntimeError, MemoryError) as error:
             raise ValueError(f"{path}: expected a binary index of faiss ({error})") from error
         if not any(isinstance(index, types) for types in _TYPES.values()):
             raise ValueError(f"{path}: expected an index {', '.join(KINDS)}, got {type(index).__name__}")
@@ -303,7 +302,14 @@ def _check_lists(data: bytes) -> None:
 
 
 def _deserialize(data: bytes) -> Any:
-    """Let faiss read an index, without memory for more than the bytes can hold, where it has such a limit."""
+    """Let faiss read an index, without memory for more than the bytes can hold, where it has such a limit.
+
+    Raises
+    ------
+    struct.error, RuntimeError, MemoryError
+        If the bytes are no such index; the last two also by faiss.
+    """
+    _check_lists(data)
     array = np.frombuffer(data, dtype=np.uint8)
     if not hasattr(faiss, "set_deserialization_vector_byte_limit"):
         return faiss.deserialize_index_binary(array)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -68,18 +66,9 @@ def to_metric(features: FeatureSet) -> float:
     return metrics["map_expected"]
 
 
-@functools.cache
 def splits_script() -> ModuleType:
     """Return scripts/make_splits.py, imported."""
-    path = Path(__file__).parents[1] / "scripts" / "make_splits.py"
-    if not path.is_file():
-        pytest.skip(f"{path}: not there, the tests run outside the repository")
-    spec = importlib.util.spec_from_file_location("make_splits", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return pytest.importorskip("scripts.make_splits", reason="the tests run outside the repository")
 
 
 def small_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import io
 import zipfile
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -174,15 +172,9 @@ def test_split_refuses(changes: dict[str, Any], message: str) -> None:
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    path = Path(__file__).parents[1] / "scripts" / "make_embedded_features.py"
-    if not path.is_file():
-        pytest.skip(f"{path}: not there, the tests run outside the repository")
-    spec = importlib.util.spec_from_file_location("make_embedded_features", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return pytest.importorskip(
+        "scripts.make_embedded_features", reason="the tests run outside the repository"
+    )
 
 
 def test_files_are_made_without_a_time_stamp(script: ModuleType) -> None:

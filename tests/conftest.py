@@ -1,7 +1,9 @@
-import os
+import contextlib
 
-# Two threads fight over small matrix products; results are the same with one.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+from sdclib.kernels import use_portable_kernels
+
+with contextlib.suppress(RuntimeError):  # a plugin of pytest was first; golden codes then have a tolerance
+    use_portable_kernels()
 
 import numpy as np
 import pytest

@@ -1,0 +1,31 @@
+"""The published tables, and a check that a sentence of the book is true of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from sdclib.files import read_json
+from sdclib.provenance import RESULTS
+from sdclib.tables import read_results
+
+
+def says(sentence: str, truth: object) -> None:
+    """Fail by naming a sentence that is no longer true."""
+    assert truth, f"no longer true: {sentence}"
+
+
+def runs(name: str) -> pd.DataFrame:
+    """Read a table of runs, with the column `label`."""
+    return read_results(RESULTS / f"{name}.csv")
+
+
+def csv(name: str) -> pd.DataFrame:
+    """Read any other table."""
+    return pd.read_csv(RESULTS / f"{name}.csv")
+
+
+def bench(name: str) -> dict[str, Any]:
+    """Read what a benchmark measured."""
+    return read_json(RESULTS / f"bench_{name}.json")

@@ -32,7 +32,7 @@ runs:
   - {method: lsh}
   - {method: itq}
 """
-MEASURED = ["id", "data", "method", "n_bits", "seed", "parameters", "top_k", "code_sha256", "data_sha256"]
+MEASURED = ["id", "data", "method", "n_bits", "seed", "parameters", "top_k", "results_version", "data_sha256"]
 
 
 def start(config: Path, results: Path, *options: str, folder: Path = PROJECT_ROOT) -> subprocess.Popen:

@@ -1,29 +1,50 @@
 """Run the sweep of a configuration, or take it up again where it was stopped; one sweep at a time.
 
-python scripts/sweep.py config/main.yaml [more.yaml ...] [-- options of snakemake]
+    python scripts/sweep.py config/main.yaml [more.yaml ...] [--publish] [-- options of snakemake]
+
+Records and tables go to results/local, or where SDC_RESULTS says. With --publish the tables go to results, beside a
+manifest that says where they come from; that needs a checkout without changes that are not committed.
 """
 
 from __future__ import annotations
 
 import argparse
 import fcntl
+import hashlib
+import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from sdclib.kernels import use_portable_kernels
+
+use_portable_kernels()  # before anything loads NumPy or torch; the notebooks that are started inherit them
 
 import yaml
 
 from sdclib.experiment import RunSpec, expand_config
-from sdclib.files import write_text
-from sdclib.provenance import RESULTS
-from sdclib.records import collect_histograms, collect_records, failed_runs, read_record, runs_folder
+from sdclib.files import write_json, write_text
+from sdclib.manifest import write_manifest
+from sdclib.provenance import OWN_RESULTS, RESULTS, uncommitted
+from sdclib.records import (
+    collect_histograms,
+    collect_records,
+    failed_runs,
+    is_whole,
+    measure_again,
+    runs_folder,
+)
 from sdclib.tables import method_label
 
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
 LEFT = Path(".snakemake")  # Snakemake's own records, in the working folder
 DRY = {"-n", "--dry-run", "--dryrun"}
+BATCH = (
+    4  # runs of a method that trains in one execution: starting is cheap then, and cores still share the runs
+)
 
 
 @contextmanager
@@ -43,22 +64,50 @@ def only_sweep(runs: Path) -> Iterator[int]:
         yield lock.fileno()
 
 
-def run_folder(spec: RunSpec) -> Path:
-    """Folder of a run's record."""
-    return runs_folder() / spec.id
+def make_batches(specs: list[RunSpec]) -> dict[str, dict[str, Any]]:
+    """Share runs among executions of the notebook: those of one method and data set together.
+
+    Returns
+    -------
+    dict
+        Parameters of ``notebooks/train.ipynb`` by a name that follows from the runs.
+    """
+    batches = {}
+    groups = itertools.groupby(
+        sorted(specs, key=lambda spec: (spec.data, spec.method)), key=lambda spec: (spec.data, spec.method)
+    )
+    for (data, method), group in groups:
+        runs = list(group)
+        trains = "batch_size" in runs[0].determinants()["parameters"]
+        n_batches = -(-len(runs) // BATCH) if trains else 1
+        for chosen in (runs[i::n_batches] for i in range(n_batches)):
+            name = hashlib.sha256(" ".join(spec.id for spec in chosen).encode()).hexdigest()[:16]
+            batches[name] = {
+                "data": data,
+                "method": method,
+                "batch": [
+                    {"n_bits": spec.n_bits, "seed": spec.seed, "parameters": dict(spec.parameters)}
+                    for spec in chosen
+                ],
+            }
+    return batches
 
 
-def is_whole(folder: Path) -> bool:
-    """Whether a record is there and undamaged."""
-    try:
-        read_record(folder)
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-def run_sweep(config: Path, specs: list[RunSpec], options: list[str], lock: int) -> int:
-    """Run one configuration by Snakemake; return its exit code. The caller holds the lock, and Snakemake with it."""
+def run_sweep(specs: list[RunSpec], options: list[str], lock: int) -> int:
+    """Run what is not recorded yet by Snakemake; return its exit code. The caller holds the lock, and Snakemake too."""
+    runs = runs_folder()
+    missing = []
+    for spec in specs:
+        if not is_whole(runs / spec.id):
+            missing.append(spec)
+        elif not is_whole(runs / spec.id, measured=True):
+            measure_again(spec, runs)
+    if not missing:
+        return 0
+    batches = make_batches(missing)
+    for name in batches:
+        (runs / "batches" / f"{name}.done").unlink(missing_ok=True)  # its records are gone
+    config = write_json(runs / "batches" / "sweep.json", {"runs": str(runs), "batches": batches})
 
     def snakemake(*more: str, quiet: bool = False) -> int:
         command = [*SNAKEMAKE, "--configfile", str(config), *more]
@@ -67,47 +116,51 @@ def run_sweep(config: Path, specs: list[RunSpec], options: list[str], lock: int)
     # What is left in the working folder is a killed sweep's: a living one would hold `only_sweep`.
     if any(LEFT.glob("locks/*")):
         snakemake("--unlock", quiet=True)
-    if any(LEFT.glob("incomplete/*")):
-        # A run that had written its record whole when its process was killed is not to run again.
-        whole = [str(folder / "record.json") for folder in map(run_folder, specs) if is_whole(folder)]
-        snakemake("--cleanup-metadata", *whole, quiet=True)
     return snakemake("--quiet", "rules", *options)
 
 
-def collect_tables(table: str, specs: list[RunSpec]) -> None:
+def collect_tables(table: str, specs: list[RunSpec], folder: Path) -> None:
     """Write the tables of a sweep from its records; the caller holds the lock."""
     tables = {table: collect_records(specs), f"{table}_histograms": collect_histograms(specs)}
     for name, rows in tables.items():
-        for path in RESULTS.glob(f".{name}.csv.*.tmp"):  # what a killed sweep was just writing
+        for path in folder.glob(f".{name}.csv.*.tmp"):  # what a killed sweep was just writing
             path.unlink(missing_ok=True)
-        write_text(RESULTS / f"{name}.csv", rows.to_csv(index=False))
+        write_text(folder / f"{name}.csv", rows.to_csv(index=False))
 
 
 def report_failures(specs: list[RunSpec], runs: Path) -> None:
-    """Name the runs that have failed: settings, error, executed notebook; printed, and with links in `failures.md`."""
+    """Name the runs that have failed: settings, error, its file; printed, and with links in `failures.md`."""
     failures = failed_runs(specs, runs)
     lines = [f"{len(failures)} of {len(specs)} runs failed", ""]
-    for spec, error, notebook in failures:
+    for spec, error, path in failures:
         label = method_label(spec.method, spec.parameters)
         lines.append(
-            f"- [{spec.id}]({notebook.relative_to(runs)}): {label}, {spec.n_bits} bits, seed {spec.seed}, {spec.data};"
+            f"- [{spec.id}]({path.relative_to(runs)}): {label}, {spec.n_bits} bits, seed {spec.seed}, {spec.data};"
             f" {error}"
         )
     named = {spec.id for spec, _, _ in failures}
     others = [s.id for s in specs if s.id not in named and not (runs / s.id / "record.json").is_file()]
     if others:  # such as one that the system killed for its memory
         lines += ["", f"{len(others)} more have no record and no error of their own: killed, or not started"]
-        lines += [f"- [{name}]({name}/train.log)" for name in others]
+        lines += [f"- {name}" for name in others]
+        lines += ["", "What notebooks printed is in [batches](batches)."]
     print("\n".join(["", *lines]))
-    print(f"\nnotebooks with their errors: {write_text(runs / 'failures.md', chr(10).join(lines) + chr(10))}")
+    print(f"\nerrors in full: {write_text(runs / 'failures.md', chr(10).join(lines) + chr(10))}")
 
 
 def main() -> None:
     """Parse the command line and run; the exit code is not 0 if a run failed."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("configs", nargs="+", type=Path)
+    parser.add_argument("--publish", action="store_true", help="write the tables to results, with a manifest")
     arguments, options = parser.parse_known_args()
     options = [option for option in options if option != "--"]
+    if arguments.publish and (changed := uncommitted()):
+        sys.exit(
+            f"--publish: expected a checkout with all changes committed, got changes in {', '.join(changed)}"
+        )
     worst = 0
     for config in arguments.configs:
         settings = yaml.safe_load(config.read_text(encoding="utf-8"))
@@ -118,15 +171,18 @@ def main() -> None:
             print(f"{config}: cannot run, as data are missing: {error}", flush=True)
             worst = max(worst, 1)
             continue
+        folder = RESULTS if arguments.publish else OWN_RESULTS
         try:
             with only_sweep(runs_folder()) as lock:
-                code = run_sweep(config, specs, options, lock)
+                code = run_sweep(specs, options, lock)
                 if not code and not DRY.intersection(options):
-                    collect_tables(table, specs)
+                    collect_tables(table, specs, folder)
+                    if arguments.publish:
+                        write_manifest()
             if code:
                 report_failures(specs, runs_folder())
         except (OSError, ValueError) as error:
-            print(f"{config}: stopped, older tables in {RESULTS} are kept: {error}", flush=True)
+            print(f"{config}: stopped, older tables in {folder} are kept: {error}", flush=True)
             code = 1
         worst = max(worst, code)
     sys.exit(worst)

@@ -2,7 +2,8 @@
 
 python scripts/verify_results.py config/main.yaml [--rows 4] [--seed 0]
 
-A row is stale if code, data or settings that determine its result have changed since. A row comes out again if every
+A row is stale if its data or settings, or one of the numbers `results_version` and `EVALUATION_VERSION`, have changed
+since. A row comes out again if every
 mAP and the intersection are within a tolerance: 0.005 for methods that do not train (rounding may flip a bit on another
 processor), 0.03 for methods that do (training amplifies rounding; seeds alone move mAP by about 0.01).
 """
@@ -10,15 +11,21 @@ processor), 0.03 for methods that do (training amplifies rounding; seeds alone m
 from __future__ import annotations
 
 import argparse
+import datetime
 import random
 import sys
 from pathlib import Path
+
+from sdclib.kernels import use_portable_kernels
+
+use_portable_kernels()  # before NumPy is loaded
 
 import pandas as pd
 import yaml
 
 from sdclib.experiment import RunSpec, expand_config, run_experiment
-from sdclib.provenance import RESULTS
+from sdclib.manifest import write_manifest
+from sdclib.provenance import RESULTS, machine
 from sdclib.records import stale_rows
 
 METRICS = ("map_authors", "map_expected", "map_optimistic", "map_pessimistic", "intersection")
@@ -45,7 +52,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=4, help="rows a table to run again")
     parser.add_argument("--seed", type=int, default=None, help="of the choice of rows; random by default")
     arguments = parser.parse_args()
-    bad = 0
+    bad, verified = 0, {}
     for config in arguments.configs:
         settings = yaml.safe_load(config.read_text(encoding="utf-8"))
         try:
@@ -79,6 +86,10 @@ def main() -> None:
             for line in wrong:
                 print(f"  {line}")
             bad += bool(wrong)
+            verified[key] = "differs" if wrong else "comes out again"
+    if verified:
+        today = datetime.datetime.now(datetime.UTC).date().isoformat()
+        print(write_manifest({"date": today, "machine": machine(), "rows": verified}))
     sys.exit(int(bad > 0))
 
 

@@ -3,8 +3,8 @@
     python scripts/why.py [--data cifar10-embedded cifar10-embedded+holdout] [--seeds 0 1 2]
 
 writes results/why.csv, one row a data set, variant and seed, and results/why_epochs.csv, one row an epoch of two of
-them. Every training ends in a row at once, and trainings whose rows are there, made by the same code from the same
-data, are not run again; ten minutes on one core.
+them. Every training ends in a row at once, and trainings whose rows are there, made by the same versions from the
+same data, are not run again; ten minutes on one core.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ import pandas as pd
 
 from sdclib import load_features
 from sdclib.analysis.why import TEXT
+from sdclib.evaluation import EVALUATION_VERSION
 from sdclib.features import FeatureSet
 from sdclib.files import write_text
 from sdclib.progress import tqdm
-from sdclib.provenance import RESULTS, code_sha256, git_commit, machine, versions
-from sdclib.variants import measure, trained_by
+from sdclib.provenance import RESULTS, git_commit, machine, versions
+from sdclib.variants import VariantHasher, measure, trained_by
 from sdclib.vectors import read_csv
 
 DATA = ("cifar10-embedded",)
@@ -49,6 +50,7 @@ VARIANTS: list[tuple[str, str, dict[str, Any]]] = [
     ),
 ]
 KEY = ["data", "study", "variant", "seed"]
+VERSIONS = {"results_version": VariantHasher.results_version, "evaluation_version": EVALUATION_VERSION}
 
 
 def run(
@@ -72,13 +74,13 @@ def run(
     return row, pd.DataFrame(epochs)
 
 
-def read(path: Path, code: str, data_sha256: dict[str, str]) -> pd.DataFrame:
-    """Rows of a table that this code made from this data; none where there is no table."""
+def read(path: Path, data_sha256: dict[str, str]) -> pd.DataFrame:
+    """Rows of a table that these versions made from this data; none where there is no table."""
     if not path.is_file():
-        return pd.DataFrame(columns=[*KEY, "code_sha256", "data_sha256"])
+        return pd.DataFrame(columns=[*KEY, *VERSIONS, "data_sha256"])
     table = read_csv(path, dtype=TEXT)
     stale = table["data"].map(data_sha256).fillna(table["data_sha256"]) != table["data_sha256"]
-    return table[(table["code_sha256"] == code) & ~stale]
+    return table[(table[list(VERSIONS)] == list(VERSIONS.values())).all(axis=1) & ~stale]
 
 
 def write(path: Path, table: pd.DataFrame) -> None:
@@ -100,16 +102,15 @@ def main() -> None:
     parser.add_argument("--n-bits", type=int, default=64)
     arguments = parser.parse_args()
     paths = RESULTS / "why.csv", RESULTS / "why_epochs.csv"
-    code = code_sha256("sdclib.features", "sdclib.variants")[:16]
     made_by = {
         "commit": git_commit(),
-        "code_sha256": code,
+        **VERSIONS,
         "versions": json.dumps(versions(), sort_keys=True),
         "machine": json.dumps(machine(), sort_keys=True),
     }
     sets = {name: load_features(name) for name in arguments.data}
     data_sha256 = {name: data.sha256[:16] for name, data in sets.items()}
-    runs, epochs = (read(path, code, data_sha256) for path in paths)
+    runs, epochs = (read(path, data_sha256) for path in paths)
     done = set(runs[KEY].itertuples(index=False, name=None))
     jobs = [
         (name, seed, study, variant, changed)

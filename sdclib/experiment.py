@@ -8,7 +8,7 @@ import itertools
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,14 +19,12 @@ from sdclib.catalogue import load_features
 from sdclib.checks import check_int, check_name
 from sdclib.evaluation import evaluate_codes, evaluate_features
 from sdclib.features import FeatureSet
-from sdclib.methods import METHODS, BaseHasher, SDCHasher, make_hasher
-from sdclib.provenance import code_sha256
-from sdclib.views import Views, load_tokens, load_views
+from sdclib.methods import METHODS, BaseHasher, make_hasher
+from sdclib.views import VIEWS_VERSION, Views, load_tokens, load_views
 
-__all__ = ["COSINE", "Experiment", "RunSpec", "expand_config", "run_experiment", "run_id"]
+__all__ = ["COSINE", "Experiment", "RunSpec", "expand_config", "fit_hasher", "measure", "run_experiment"]
 
 COSINE = "cosine"  # the baseline without codes: float features ranked by their cosine
-NOT_DETERMINING = {"n_bits", "random_state", "device", "progress"}
 
 
 @dataclass(frozen=True)
@@ -73,61 +71,53 @@ class RunSpec:
         assert self.n_bits is not None
         return make_hasher(self.method, self.n_bits, seed=self.seed, **self.parameters)
 
-    def determinants(self, data_sha256: str | None = None, views_sha256: str | None = None) -> dict[str, Any]:
-        """All that the result depends on: settings with defaults filled in, code and data hashes.
+    @property
+    def all_parameters(self) -> dict[str, Any]:
+        """The method's parameters with defaults filled in, as tables have them; without those that are None."""
+        if self.method == COSINE:
+            return {"center": False, **self.parameters}
+        return self.make_hasher().given_parameters()
+
+    def determinants(self, data_sha256: str | None = None) -> dict[str, Any]:
+        """All that the codes depend on: data, settings with presets resolved, and numbers raised by hand.
 
         Parameters
         ----------
-        data_sha256, views_sha256 : str, optional
-            Hash of the features, and of the augmented views where the method needs them; by default those that the
-            name of the data stands for.
+        data_sha256 : str, optional
+            Hash of the features, or its first 16 digits; by default that of the set which `data` names.
         """
-        resolved: dict[str, Any] = {}
-        if self.method == COSINE:
-            parameters: dict[str, Any] = {"center": False, **self.parameters}
-            modules: tuple[str, ...] = ()
-        else:
-            hasher = self.make_hasher()
-            parameters = {k: v for k, v in hasher.get_params().items() if k not in NOT_DETERMINING}
-            modules = (METHODS[self.method].__module__,)
-            if isinstance(hasher, SDCHasher):  # what the preset's name stands for
-                resolved["settings"] = {
-                    **asdict(hasher.settings),
-                    "calibration": str(hasher.settings.calibration),
-                }
-            if hasher.needs_views:
-                resolved["views_sha256"] = views_sha256 or _views_sha256(self.data)
-        return {
+        found = {
             "data": self.data,
-            "data_sha256": data_sha256 or _data_sha256(self.data),
-            **resolved,
+            "data_sha256": (data_sha256 or _data_sha256(self.data))[:16],
             "method": self.method,
             "n_bits": self.n_bits,
             "seed": self.seed,
-            "parameters": {name: value for name, value in parameters.items() if value is not None},
-            "code_sha256": code_sha256("sdclib.evaluation", "sdclib.features", *modules),
         }
+        if self.method == COSINE:
+            return {**found, "parameters": self.all_parameters, "results_version": 1}
+        hasher = self.make_hasher()
+        if hasher.needs_views:  # the rest of what views depend on is in the features
+            found["views_version"] = VIEWS_VERSION
+        return {
+            **found,
+            "parameters": hasher.resolved_parameters(),
+            "results_version": hasher.results_version,
+        }
+
+    def make_id(self, data_sha256: str | None = None) -> str:
+        """First 16 hexadecimal digits of the SHA-256 of `determinants`; see there for `data_sha256`."""
+        text = json.dumps(self.determinants(data_sha256), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def id(self) -> str:
-        """First 16 hexadecimal digits of the SHA-256 of what determines the result."""
-        return run_id(self.determinants())
+        """Name of the run, made from what determines its codes."""
+        return self.make_id()
 
 
 @functools.cache
 def _data_sha256(name: str) -> str:
     return load_features(name).sha256
-
-
-@functools.cache
-def _views_sha256(name: str) -> str:
-    return load_views(name).sha256
-
-
-def run_id(determinants: Mapping[str, Any]) -> str:
-    """Make a run's id from what determines its result, see `RunSpec.determinants`."""
-    text = json.dumps(determinants, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -137,8 +127,10 @@ class Experiment:
     Attributes
     ----------
     spec : RunSpec
-    determinants : dict
-        See `RunSpec.determinants`; taken when the run started.
+    id : str
+        See `RunSpec.id`; taken when the run started.
+    data_sha256 : str
+        Hash of the features.
     top_k : int
         The R of mAP@R.
     metrics : dict
@@ -154,7 +146,8 @@ class Experiment:
     """
 
     spec: RunSpec
-    determinants: dict[str, Any]
+    id: str
+    data_sha256: str
     top_k: int
     metrics: dict[str, float]
     histogram: pd.DataFrame
@@ -166,6 +159,68 @@ class Experiment:
     evaluate_seconds: float
 
 
+def fit_hasher(
+    spec: RunSpec,
+    features: FeatureSet,
+    *,
+    views: Views | None = None,
+    tokens: Views | None = None,
+    progress: bool = True,
+) -> BaseHasher:
+    """Fit the method of a run on the training features, and on labels, views or tokens where it needs them.
+
+    Parameters
+    ----------
+    spec : RunSpec
+    features : FeatureSet
+    views, tokens : Views, optional
+        Those of the training images, where they are loaded already.
+    progress : bool
+        Show progress bars.
+
+    Raises
+    ------
+    ValueError
+        If the method learns from labels and the set has none of its training rows, or as `fit` of the method says.
+    """
+    hasher = spec.make_hasher()
+    if "progress" in hasher.get_params():
+        hasher.set_params(progress=progress)
+    more: dict[str, Any] = {}
+    if hasher.needs_views:
+        more["views"] = (views or load_views(spec.data)).features
+    if hasher.needs_tokens:  # of fewer views than there are features of
+        more["tokens"] = (tokens or load_tokens(spec.data)).features
+        more["views"] = more["views"][: len(more["tokens"])]
+    if getattr(hasher, "needs_labels", False):
+        more["y"] = _training_labels(features, spec.method)
+    return hasher.fit(features.train, **more)
+
+
+def measure(
+    spec: RunSpec,
+    features: FeatureSet,
+    query_codes: NDArray[np.uint8] | None = None,
+    database_codes: NDArray[np.uint8] | None = None,
+) -> tuple[dict[str, float], pd.DataFrame]:
+    """Measure the codes of a run, or the features themselves where its method is ``"cosine"``.
+
+    Returns
+    -------
+    metrics : dict
+    histogram : DataFrame
+        See `sdclib.evaluation.evaluate_codes`.
+    """
+    protocol: Any = {"junk": features.junk, "denominator": features.denominator, "empty": features.empty}
+    if query_codes is not None and database_codes is not None:
+        return evaluate_codes(query_codes, database_codes, features.relevant, features.top_k, **protocol)
+    query, database = features.query, features.database
+    if spec.parameters.get("center", False):
+        mean = features.train.mean(axis=0)
+        query, database = query - mean, database - mean
+    return evaluate_features(query, database, features.relevant, features.top_k, **protocol)
+
+
 def run_experiment(
     spec: RunSpec,
     features: FeatureSet | None = None,
@@ -173,7 +228,7 @@ def run_experiment(
     views: Views | None = None,
     progress: bool = True,
 ) -> Experiment:
-    """Fit on the training features, encode queries and database, measure.
+    """Fit on the training features, encode queries and database, measure; see `fit_hasher` and `measure`.
 
     Parameters
     ----------
@@ -181,53 +236,23 @@ def run_experiment(
     features : FeatureSet, optional
         The data, where it is loaded already.
     views : Views, optional
-        The augmented views of its training images, where the method needs them and they are loaded already.
     progress : bool
-        Show progress bars.
-
-    Raises
-    ------
-    ValueError
-        If the method learns from labels and the set has none of its training rows.
     """
     features = load_features(spec.data) if features is None else features
-    protocol: Any = {"junk": features.junk, "denominator": features.denominator, "empty": features.empty}
+    name = spec.make_id(features.sha256)
     history = query_codes = database_codes = None
-    views_sha256 = None
-    if spec.method == COSINE:
-        start = time.perf_counter()
-        query, database = features.query, features.database
-        if spec.parameters.get("center", False):
-            mean = features.train.mean(axis=0)
-            query, database = query - mean, database - mean
-        fitted = encoded = time.perf_counter()
-        metrics, histogram = evaluate_features(query, database, features.relevant, features.top_k, **protocol)
-    else:
-        hasher = spec.make_hasher()
-        if "progress" in hasher.get_params():
-            hasher.set_params(progress=progress)
-        more: dict[str, Any] = {}
-        if hasher.needs_views:
-            views = load_views(spec.data) if views is None else views
-            views_sha256 = views.sha256
-            more["views"] = views.features
-        if hasher.needs_tokens:  # of fewer views than there are features of
-            more["tokens"] = load_tokens(spec.data).features
-            more["views"] = more["views"][: len(more["tokens"])]
-        if getattr(hasher, "needs_labels", False):
-            more["y"] = _training_labels(features, spec.method)
-        start = time.perf_counter()
-        hasher.fit(features.train, **more)
+    start = fitted = time.perf_counter()
+    if spec.method != COSINE:
+        hasher = fit_hasher(spec, features, views=views, progress=progress)
         fitted = time.perf_counter()
         query_codes, database_codes = hasher.transform(features.query), hasher.transform(features.database)
-        encoded = time.perf_counter()
-        metrics, histogram = evaluate_codes(
-            query_codes, database_codes, features.relevant, features.top_k, **protocol
-        )
         history = getattr(hasher, "history_", None)
+    encoded = time.perf_counter()
+    metrics, histogram = measure(spec, features, query_codes, database_codes)
     return Experiment(
         spec=spec,
-        determinants=spec.determinants(features.sha256, views_sha256),
+        id=name,
+        data_sha256=features.sha256,
         top_k=features.top_k,
         metrics=metrics,
         histogram=histogram,

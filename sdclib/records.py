@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import datetime
 import fcntl
+import functools
+import hashlib
 import io
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,41 +22,50 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sdclib.catalogue import load_features
 from sdclib.codes import pack_codes, unpack_codes
-from sdclib.experiment import Experiment, RunSpec, run_id
+from sdclib.evaluation import EVALUATION_VERSION
+from sdclib.experiment import COSINE, Experiment, RunSpec, measure, run_experiment
 from sdclib.files import file_sha256, read_json, write_bytes, write_json, write_text
-from sdclib.provenance import RESULTS, git_commit, machine, peak_memory_mb, versions
+from sdclib.progress import tqdm
+from sdclib.provenance import OWN_RESULTS, git_commit, machine, peak_memory_mb, versions
 from sdclib.vectors import read_csv
 
 __all__ = [
     "collect_histograms",
     "collect_measures",
     "collect_records",
+    "failed_runs",
+    "is_whole",
+    "measure_again",
     "read_codes",
     "read_record",
+    "run_all",
     "runs_folder",
+    "stale_rows",
     "write_record",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 # Columns of `collect_records` that stand before and after those of `collect_measures`.
 RUN = ["id", "data", "method", "n_bits", "seed", "parameters", "top_k"]
-ORIGIN = ["commit", "code_sha256", "data_sha256", "machine"]
+ORIGIN = ["commit", "results_version", "data_sha256", "machine"]
+ERROR = "error.txt"  # in the folder of a run that ended in an error: what Python says of it
 FILES = {"histogram.csv", "history.csv", "codes.npz"}  # beside `record.json`
 # What `record.json` holds, whatever the method.
 ENTRIES: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(["id", "data", "method", "finished", "code_sha256", "data_sha256"], (str,)),
-    **dict.fromkeys(["seed", "top_k"], (int,)),
+    **dict.fromkeys(["id", "data", "method", "finished", "data_sha256"], (str,)),
+    **dict.fromkeys(["seed", "top_k", "results_version", "evaluation_version"], (int,)),
     **dict.fromkeys(["fit_seconds", "encode_seconds", "evaluate_seconds", "peak_memory_mb"], (int, float)),
     **dict.fromkeys(["parameters", "metrics", "versions", "machine", "files"], (dict,)),
     "n_bits": (int, type(None)),
-    "commit": (str, type(None)),
+    **dict.fromkeys(["commit", "codes_sha256"], (str, type(None))),
 }
 
 
 def runs_folder() -> Path:
-    """Where run records lie: `runs` in the results folder, which is ``$SDC_RESULTS``, else `results`."""
-    return RESULTS / "runs"
+    """Where run records lie: `runs` in ``$SDC_RESULTS``, else in `results/local`."""
+    return OWN_RESULTS / "runs"
 
 
 def write_record(experiment: Experiment, runs: str | os.PathLike[str] | None = None) -> Path:
@@ -80,15 +93,76 @@ def write_record(experiment: Experiment, runs: str | os.PathLike[str] | None = N
         If it cannot be written, say because the disk is full; the message names the folder, and an earlier record is
         then untouched.
     """
-    folder = Path(runs_folder() if runs is None else runs) / run_id(experiment.determinants)
+    spec = experiment.spec
+    files = {"histogram.csv": experiment.histogram.to_csv(index=False).encode()}
+    if experiment.history is not None:
+        files["history.csv"] = experiment.history.to_csv(index=False).encode()
+    codes_sha256 = None
+    if experiment.query_codes is not None and experiment.database_codes is not None:
+        packed = [pack_codes(codes) for codes in (experiment.query_codes, experiment.database_codes)]
+        codes_sha256 = hashlib.sha256(b"".join(codes.tobytes() for codes in packed)).hexdigest()
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, query=packed[0], database=packed[1])
+        files["codes.npz"] = buffer.getvalue()
+    record = {
+        "format_version": FORMAT_VERSION,
+        "id": experiment.id,
+        **spec.determinants(experiment.data_sha256),
+        "parameters": spec.all_parameters,
+        "data_sha256": experiment.data_sha256,
+        "top_k": experiment.top_k,
+        "codes_sha256": codes_sha256,
+        "metrics": experiment.metrics,
+        "evaluation_version": EVALUATION_VERSION,
+        "fit_seconds": round(experiment.fit_seconds, 3),
+        "encode_seconds": round(experiment.encode_seconds, 3),
+        "evaluate_seconds": round(experiment.evaluate_seconds, 3),
+        "peak_memory_mb": round(peak_memory_mb()),
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": git_commit(),
+        "versions": versions(),
+        "machine": machine(),
+    }
+    return _write(Path(runs_folder() if runs is None else runs) / experiment.id, record, files)
+
+
+def measure_again(spec: RunSpec, runs: str | os.PathLike[str] | None = None) -> Path:
+    """Measure the codes of a record once more and write the record anew; nothing is fitted.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `read_codes`.
+    OSError
+        As `write_record`.
+    """
+    folder = Path(runs_folder() if runs is None else runs) / spec.id
+    record, start = read_record(folder), time.perf_counter()
+    codes = (None, None) if spec.method == COSINE else read_codes(folder)
+    metrics, histogram = measure(spec, load_features(spec.data), *codes)
+    files = {name: (folder / name).read_bytes() for name in record["files"]}
+    files["histogram.csv"] = histogram.to_csv(index=False).encode()
+    measured = {
+        "metrics": metrics,
+        "evaluation_version": EVALUATION_VERSION,
+        "evaluate_seconds": round(time.perf_counter() - start, 3),
+    }
+    return _write(folder, {**record, **measured}, files)
+
+
+def _write(folder: Path, record: Mapping[str, Any], files: Mapping[str, bytes]) -> Path:
+    """Write the files of a record into a stage beside their place, then rename them, ``record.json`` last."""
     try:
         with _only_writer(folder):
             stage = Path(tempfile.mkdtemp(prefix=".record.", suffix=".tmp", dir=folder))
             try:
-                _write_files(experiment, stage)
-                record = folder / "record.json"
-                record.unlink(missing_ok=True)
-                for path in sorted(stage.iterdir(), key=lambda path: path.name == record.name):
+                for name, content in files.items():
+                    write_bytes(stage / name, content)
+                hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+                write_json(stage / "record.json", {**record, "files": hashes})
+                record_file = folder / "record.json"
+                record_file.unlink(missing_ok=True)
+                for path in sorted(stage.iterdir(), key=lambda path: path.name == record_file.name):
                     os.replace(path, folder / path.name)
             finally:
                 shutil.rmtree(stage, ignore_errors=True)
@@ -115,38 +189,6 @@ def _only_writer(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def _write_files(experiment: Experiment, folder: Path) -> None:
-    """Write the files of a record into a folder."""
-    written = [write_text(folder / "histogram.csv", experiment.histogram.to_csv(index=False))]
-    if experiment.history is not None:
-        written.append(write_text(folder / "history.csv", experiment.history.to_csv(index=False)))
-    if experiment.query_codes is not None and experiment.database_codes is not None:
-        buffer = io.BytesIO()
-        np.savez_compressed(
-            buffer, query=pack_codes(experiment.query_codes), database=pack_codes(experiment.database_codes)
-        )
-        written.append(write_bytes(folder / "codes.npz", buffer.getvalue()))
-    write_json(
-        folder / "record.json",
-        {
-            "format_version": FORMAT_VERSION,
-            "id": run_id(experiment.determinants),
-            **experiment.determinants,
-            "top_k": experiment.top_k,
-            "metrics": experiment.metrics,
-            "fit_seconds": round(experiment.fit_seconds, 3),
-            "encode_seconds": round(experiment.encode_seconds, 3),
-            "evaluate_seconds": round(experiment.evaluate_seconds, 3),
-            "peak_memory_mb": round(peak_memory_mb()),
-            "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "commit": git_commit(),
-            "versions": versions(),
-            "machine": machine(),
-            "files": {path.name: file_sha256(path) for path in written},
-        },
-    )
 
 
 def read_record(folder: str | os.PathLike[str]) -> dict[str, Any]:
@@ -196,10 +238,68 @@ def read_codes(folder: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], NDArr
     return query, database
 
 
+def is_whole(folder: str | os.PathLike[str], *, measured: bool = False) -> bool:
+    """Whether a record is there and undamaged; with `measured`, also whether its metrics are those of today."""
+    try:
+        record = read_record(folder)
+    except (OSError, ValueError):
+        return False
+    return not measured or record["evaluation_version"] == EVALUATION_VERSION
+
+
+def run_all(
+    specs: Sequence[RunSpec],
+    runs: str | os.PathLike[str] | None = None,
+    *,
+    again: bool = False,
+    progress: bool = True,
+) -> list[Path]:
+    """Run one after the other and write the record of each at once; what is recorded already is not run again.
+
+    Parameters
+    ----------
+    specs : sequence of RunSpec
+    runs : path-like, optional
+        Folder of the records, `runs_folder()` by default.
+    again : bool
+        Run even what is recorded.
+    progress : bool
+        Show progress bars.
+
+    Returns
+    -------
+    list of pathlib.Path
+        Folders of the records, in order.
+
+    Raises
+    ------
+    RuntimeError
+        At the end, if a run ended in an error, which then is in ``error.txt`` of its folder; the others are recorded.
+    """
+    runs = Path(runs_folder() if runs is None else runs)
+    load = functools.lru_cache(maxsize=1)(load_features)  # one at a time: runs come set by set
+    folders, failures = [], []
+    for spec in tqdm(specs, unit="run", disable=not progress or len(specs) < 2):
+        folder = runs / spec.id
+        folders.append(folder)
+        if not again and is_whole(folder, measured=True):
+            continue
+        try:
+            if not again and is_whole(folder):
+                measure_again(spec, runs)
+            else:
+                write_record(run_experiment(spec, load(spec.data), progress=progress), runs)
+            (folder / ERROR).unlink(missing_ok=True)
+        except Exception as error:
+            write_text(folder / ERROR, traceback.format_exc())
+            failures.append(f"{folder.name}: {type(error).__name__}: {error}")
+    if failures:
+        raise RuntimeError(f"{len(failures)} of {len(specs)} runs failed\n" + "\n".join(failures))
+    return folders
+
+
 def collect_records(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | None = None) -> pd.DataFrame:
     """Collect the records of the given runs into a tidy table, one row a run, in their order.
-
-    Ids are made from the code and data that are here now, so a record of other code or data is never taken.
 
     Raises
     ------
@@ -213,15 +313,14 @@ def collect_records(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | Non
         rows.append(
             {
                 **{key: record[key] for key in ("id", "data", "method", "n_bits", "seed")},
-                "parameters": json.dumps(record["parameters"], sort_keys=True),
+                "parameters": json.dumps(spec.all_parameters, sort_keys=True, default=str),
                 "top_k": record["top_k"],
                 **record["metrics"],
                 **{key: record[key] for key in ("fit_seconds", "encode_seconds", "evaluate_seconds")},
-                "peak_memory_mb": record["peak_memory_mb"],
-                "finished": record["finished"],
-                "commit": record["commit"],
-                "code_sha256": record["code_sha256"][:16],
+                **{key: record[key] for key in ("peak_memory_mb", "finished", "commit")},
+                **{key: record[key] for key in ("results_version", "evaluation_version")},
                 "data_sha256": record["data_sha256"][:16],
+                "codes_sha256": (record["codes_sha256"] or "")[:16],
                 "versions": json.dumps(record["versions"], sort_keys=True),
                 "machine": json.dumps(record["machine"], sort_keys=True),
             }
@@ -248,8 +347,8 @@ def collect_measures(
     Returns
     -------
     DataFrame
-        id, data, method, n_bits, seed, parameters, top_k, what `measure` gives, commit, code_sha256, data_sha256,
-        machine; as in `collect_records`.
+        id, data, method, n_bits, seed, parameters, top_k, what `measure` gives, commit, results_version,
+        data_sha256, machine; as in `collect_records`.
 
     Raises
     ------
@@ -286,34 +385,30 @@ def collect_histograms(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | 
 def failed_runs(
     specs: Iterable[RunSpec], runs: str | os.PathLike[str] | None = None
 ) -> list[tuple[RunSpec, str, Path]]:
-    """Find the runs that ended in an error: each with its last error line and its executed notebook.
+    """Find the runs that ended in an error: each with its last error line and the file that has all of it.
 
     A run that was cut or has not started is not among them.
     """
     runs = Path(runs_folder() if runs is None else runs)
     failures = []
     for spec in specs:
-        notebook = runs / spec.id / "train.ipynb"
-        if (runs / spec.id / "record.json").is_file() or not notebook.is_file():
+        path = runs / spec.id / ERROR
+        if (runs / spec.id / "record.json").is_file() or not path.is_file():
             continue
-        try:
-            outputs = [output for cell in read_json(notebook)["cells"] for output in cell.get("outputs", [])]
-            errors = [f"{o['ename']}: {o['evalue']}" for o in outputs if o.get("output_type") == "error"]
-        except (ValueError, KeyError, TypeError, AttributeError):  # cut while it was written, or no notebook
-            continue
-        if errors:
-            failures.append((spec, errors[0], notebook))
+        lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        failures.append((spec, lines[-1] if lines else "", path))
     return failures
 
 
 def stale_rows(table: pd.DataFrame, specs: Iterable[RunSpec]) -> pd.DataFrame:
-    """Rows of a table of runs whose id is not that of any given run: made from other code, data or settings.
+    """Rows of a table of runs that are not those of any given run, or were measured by an older evaluation.
 
     Parameters
     ----------
     table : DataFrame
         See `collect_records`.
     specs : iterable of RunSpec
-        The runs that the table is to have; their ids are made from the code and data that are here now.
+        The runs that the table is to have; their ids follow from data, settings and numbers raised by hand.
     """
-    return table[~table["id"].isin({spec.id for spec in specs})]
+    current = table["id"].isin({spec.id for spec in specs})
+    return table[~current | (table["evaluation_version"] != EVALUATION_VERSION)]

@@ -43,7 +43,7 @@ def test_embeddings_by_file_to_a_metric(
     features = load_features(name)
     assert (features.name, len(features.query), features.database.shape) == (name, 10, (90, 12))
     experiment = run_experiment(RunSpec(name, "itq", 8))
-    assert experiment.determinants["data_sha256"] == features.sha256
+    assert experiment.data_sha256 == features.sha256
     assert experiment.metrics["map_expected"] > 0.5
 
 

@@ -1,4 +1,3 @@
-import ast
 import json
 import math
 import subprocess
@@ -10,17 +9,21 @@ import pytest
 
 from sdclib import provenance
 from sdclib.codes import binarize
-from sdclib.evaluation import evaluate_codes, evaluate_features
+from sdclib.evaluation import EVALUATION_VERSION, evaluate_codes, evaluate_features
 from sdclib.experiment import RunSpec, expand_config, run_experiment
 from sdclib.files import write_json
-from sdclib.methods import make_hasher
+from sdclib.methods import METHODS, make_hasher
 from sdclib.presets import PRESETS
 from sdclib.records import (
     collect_histograms,
     collect_records,
+    failed_runs,
+    is_whole,
     read_codes,
     read_record,
+    run_all,
     runs_folder,
+    stale_rows,
     write_record,
 )
 from sdclib.tables import (
@@ -112,43 +115,29 @@ class TestRunSpec:
         ]
         assert len({spec.id for spec in [one, *others]}) == len(others) + 1
 
-    def test_id_follows_what_a_preset_stands_for_not_its_name_alone(self, tiny_data, monkeypatch):
+    def test_id_follows_what_a_preset_stands_for_not_its_name(self, tiny_data, monkeypatch):
         spec = RunSpec("tiny", "sdc", 8, 0, {"preset": "release"})
         before = spec.id
-        assert spec.determinants()["settings"]["weight_decay"] == 1e-5
-        monkeypatch.setitem(PRESETS, "another", PRESETS["paper"])
-        assert spec.id == before
+        monkeypatch.setitem(PRESETS, "another", PRESETS["release"])
+        assert RunSpec("tiny", "sdc", 8, 0, {"preset": "another"}).id == before
         monkeypatch.setitem(PRESETS, "release", PRESETS["paper"])
         assert spec.id != before
 
-    def test_code_changes_the_id_and_comments_do_not(self, tmp_path, monkeypatch):
-        package = tmp_path / "sdclib"
-        package.mkdir()
-        (package / "a.py").write_text("from sdclib.b import f\n\n\ndef g():\n    return f() + 1\n")
-        (package / "b.py").write_text("def f():\n    return 1\n")
-        (package / "other.py").write_text("x = 1\n")
-        monkeypatch.setattr(provenance, "PACKAGE", package)
-        before = provenance.code_sha256("sdclib.a")
-        (package / "b.py").write_text('"""Docs."""\n\n\ndef f():\n    """More."""\n    return 1  # one\n')
-        (package / "other.py").write_text("x = 2\n")
-        assert provenance.code_sha256("sdclib.a") == before
-        (package / "b.py").write_text("def f():\n    return 2\n")
-        assert provenance.code_sha256("sdclib.a") != before
+    def test_id_is_what_it_was_whatever_became_of_the_code(self):
+        """No module, message or machine is in an id: this one stands in a published table."""
+        spec = RunSpec("cifar10-embedded", "itq", 64)
+        published = pd.read_csv(provenance.RESULTS / "main.csv", dtype={"id": str})
+        row = published.query("method == 'itq' and n_bits == 64 and seed == 0")
+        assert [spec.id] == row["id"].tolist() == ["b9d52274132958a5"]
 
-    def test_code_is_the_same_with_every_version_of_python(self):
-        tree = ast.parse("class A:\n    def f(self):\n        return [*()]\n")
-        assert provenance._without_docstrings(tree) == (
-            "Module(body=[ClassDef(name='A', bases=[], keywords=[], body=[FunctionDef(name='f', args=arguments("
-            "posonlyargs=[], args=[arg(arg='self')], kwonlyargs=[], kw_defaults=[], defaults=[]), body=[Return("
-            "value=List(elts=[Starred(value=Tuple(elts=[], ctx=Load()), ctx=Load())], ctx=Load()))], "
-            "decorator_list=[])], decorator_list=[])], type_ignores=[])"
-        )
-
-    def test_code_of_a_method_is_followed_through_its_imports(self, monkeypatch):
-        read = []
-        monkeypatch.setattr(provenance, "_without_docstrings", lambda tree: read.append(tree) or "")
-        provenance.code_sha256("sdclib.methods.sdc")
-        assert len(read) >= 8  # sdc, base, training, head, losses, presets, calibration, codes, checks, files
+    def test_a_raised_version_makes_rows_stale(self, tiny_data, monkeypatch):
+        specs = [RunSpec("tiny", method, 8) for method in ("itq", "lsh")]
+        table = pd.DataFrame({"id": [spec.id for spec in specs], "evaluation_version": EVALUATION_VERSION})
+        assert stale_rows(table, specs).empty
+        monkeypatch.setattr(METHODS["itq"], "results_version", 2)
+        assert stale_rows(table, specs)["id"].tolist() == table["id"].tolist()[:1]
+        table["evaluation_version"] = EVALUATION_VERSION - 1
+        assert len(stale_rows(table, specs)) == 2
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -241,7 +230,7 @@ class TestRecords:
         with pytest.raises(ValueError, match=r"history\.csv: damaged"):
             read_record(folder)
         write_json(folder / "record.json", {"format_version": 0})
-        with pytest.raises(ValueError, match=r"record\.json: expected a run record of format_version 1"):
+        with pytest.raises(ValueError, match=r"record\.json: expected a run record of format_version 2"):
             read_record(folder)
 
     def test_a_cut_record_does_not_count(self, spec, tmp_path, monkeypatch):
@@ -258,6 +247,31 @@ class TestRecords:
             collect_records([spec], tmp_path)
         write_record(experiment, tmp_path)
         assert len(collect_records([spec], tmp_path)) == 1
+
+    def test_new_metrics_come_from_stored_codes(self, spec, tmp_path, monkeypatch):
+        specs = [spec, RunSpec("tiny", "cosine")]
+        first = [read_record(folder) for folder in run_all(specs, tmp_path, progress=False)]
+        monkeypatch.setattr("sdclib.records.EVALUATION_VERSION", EVALUATION_VERSION + 1)
+        monkeypatch.setattr("sdclib.records.run_experiment", None)  # nothing is fitted
+        assert not any(is_whole(tmp_path / s.id, measured=True) for s in specs)
+        second = [read_record(folder) for folder in run_all(specs, tmp_path, progress=False)]
+        for before, after in zip(first, second, strict=True):
+            assert after["evaluation_version"] == EVALUATION_VERSION + 1
+            changed = {"evaluation_version", "evaluate_seconds"}
+            assert all(after[name] == before[name] for name in before.keys() - changed)
+
+    def test_run_all_takes_what_is_recorded_and_names_what_fails(self, tiny_data, tmp_path, monkeypatch):
+        specs = [RunSpec("tiny", "itq", n_bits) for n_bits in (8, 300, 12)]
+        with pytest.raises(RuntimeError, match=r"1 of 3 runs failed\n.*ValueError: n_bits: expected at most"):
+            run_all(specs, tmp_path, progress=False)
+        assert [is_whole(tmp_path / spec.id) for spec in specs] == [True, False, True]
+        ((spec, error, path),) = failed_runs(specs, tmp_path)
+        assert (spec, error.startswith("ValueError: n_bits"), path.is_file()) == (specs[1], True, True)
+        written = [(tmp_path / spec.id / "record.json").stat().st_mtime_ns for spec in specs[::2]]
+        run_all(specs[::2], tmp_path, progress=False)
+        assert written == [(tmp_path / spec.id / "record.json").stat().st_mtime_ns for spec in specs[::2]]
+        run_all(specs[:1], tmp_path, again=True, progress=False)
+        assert written[0] < (tmp_path / specs[0].id / "record.json").stat().st_mtime_ns
 
     def test_tables(self, tiny_data, tmp_path):
         specs = [RunSpec("tiny", "lsh", 8, seed) for seed in (0, 1, 2)] + [RunSpec("tiny", "cosine")]
@@ -279,8 +293,8 @@ class TestRecords:
         assert histograms.groupby("id")["positive"].sum().nunique() == 1
 
     def test_runs_folder(self, monkeypatch, tmp_path):
-        assert runs_folder() == provenance.RESULTS / "runs"
-        monkeypatch.setattr("sdclib.records.RESULTS", tmp_path)
+        assert runs_folder() == provenance.OWN_RESULTS / "runs"
+        monkeypatch.setattr("sdclib.records.OWN_RESULTS", tmp_path)
         assert runs_folder() == tmp_path / "runs"
 
 

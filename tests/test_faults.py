@@ -30,7 +30,7 @@ import sdclib.methods.base
 from sdclib import files
 from sdclib.cli import main
 from sdclib.encoding import encode, load_hasher
-from sdclib.experiment import RunSpec, run_experiment, run_id
+from sdclib.experiment import RunSpec, run_experiment
 from sdclib.feature_cache import extract_features, extraction, find_cached
 from sdclib.index import HammingIndex
 from sdclib.methods import ITQHasher
@@ -111,7 +111,7 @@ def kinds(inputs: Path, run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
                 features.verify()
         return max((version for version in VERSIONS if found[version] is not None), default=None)
 
-    identity = run_id(run.determinants)
+    identity = run.id
 
     def write_run(folder: Path, version: int) -> None:
         history = pd.DataFrame({"seconds": np.random.default_rng(version).random(500)})
@@ -132,7 +132,7 @@ def kinds(inputs: Path, run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
     def write_tables(folder: Path, version: int) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(scripts.sweep, "RESULTS", folder)
+            patch.setattr(scripts.sweep, "OWN_RESULTS", folder)
             patch.setattr(scripts.sweep, "runs_folder", lambda: tmp_path / "runs")
             patch.setattr(scripts.sweep, "run_sweep", lambda *_: 0)
             patch.setattr(scripts.sweep, "report_failures", lambda *_: None)

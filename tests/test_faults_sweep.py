@@ -25,11 +25,13 @@ def test_the_sweep_whose_command_was_killed_alone_keeps_others_out(
     """What it started lives on and still writes records: another sweep waits for that, and for no dead process."""
     started = tmp_path / "started"
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(scripts.sweep, "runs_folder", lambda: tmp_path)
+    specs = [RunSpec("cifar10-embedded", "sign", 8)]
     monkeypatch.setattr(scripts.sweep, "SNAKEMAKE", ["sh", "-c", f"echo $$ > {started}; exec sleep 600"])
 
     def sweep() -> None:
         with scripts.sweep.only_sweep(tmp_path) as lock:
-            scripts.sweep.run_sweep(tmp_path / "config.yaml", [], [], lock)
+            scripts.sweep.run_sweep(specs, [], lock)
 
     child = forked(sweep)
     wait_for(lambda: started.exists() and started.read_text())
@@ -89,14 +91,13 @@ def test_the_long_check_finds_faults(script: str, problem: str | None, tmp_path:
 
 
 def test_a_run_that_was_killed_alone_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As the system does for want of memory: no record, and a notebook without an error."""
+    """As the system does for want of memory: no record, and no error."""
     done, killed = (RunSpec("cifar10-embedded", "sign", n_bits) for n_bits in (8, 16))
     files.write_json(tmp_path / done.id / "record.json", {})
-    files.write_json(tmp_path / killed.id / "train.ipynb", {"cells": []})
     scripts.sweep.report_failures([done, killed], tmp_path)
     printed = capsys.readouterr().out
     assert "0 of 2 runs failed" in printed
     assert (
-        f"1 more have no record and no error of their own: killed, or not started\n- [{killed.id}]" in printed
+        f"1 more have no record and no error of their own: killed, or not started\n- {killed.id}" in printed
     )
     assert done.id not in printed

@@ -6,7 +6,7 @@ import hashlib
 import json
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,7 @@ class Spec:
     """Stands for a `RunSpec` with a known id."""
 
     id = "run"
+    all_parameters: ClassVar[dict[str, Any]] = {}
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +43,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], d
     """Files of a record that the library wrote, and what its `record.json` says."""
     experiment = Experiment(
         spec=RunSpec("tiny", "lsh", 8),
-        determinants={
-            **{"data": "tiny", "data_sha256": "0" * 64, "method": "lsh", "n_bits": 8, "seed": 0},
-            **{"parameters": {}, "code_sha256": "1" * 64},
-        },
+        id="run",
+        data_sha256="0" * 64,
         top_k=3,
         metrics={"map_expected": 0.5},
         histogram=pd.DataFrame({"similarity": [-1.0, 1.0], "positive": [1, 2], "negative": [3, 0]}),
@@ -121,19 +120,14 @@ def test_records_whose_files_are_others_with_their_hash(
     use(lay_out(tmp_path / "run", {**whole[0], name: content, "record.json": json.dumps(record).encode()}))
 
 
-ERROR = {"output_type": "error", "ename": "ValueError", "evalue": "no"}
-NOTEBOOK = {"cells": [{"cell_type": "code", "outputs": [ERROR]}], "metadata": {}}
-
-
 @fuzzed
-@given(st.data())
-def test_any_executed_notebook(tmp_path: Path, data: st.DataObject) -> None:
-    cell = st.fixed_dictionaries({}, optional={"outputs": st.lists(changed(ERROR) | JSON, max_size=2) | JSON})
-    notebook = changed(NOTEBOOK) | st.fixed_dictionaries({"cells": st.lists(cell | JSON, max_size=2)}) | JSON
-    folder = lay_out(tmp_path / "run", {"train.ipynb": json.dumps(data.draw(notebook)).encode()})
+@given(st.binary(max_size=40))
+def test_any_file_of_an_error(tmp_path: Path, content: bytes) -> None:
+    folder = lay_out(tmp_path / "run", {"error.txt": content})
     specs: Any = [Spec()]
-    failures = outcome(lambda: failed_runs(specs, folder.parent), "nothing: there is no error to raise", ())
-    assert len(failures) <= 1
+    ((_, error, path),) = outcome(lambda: failed_runs(specs, folder.parent), "no error to raise", ())
+    assert "\n" not in error
+    assert path == folder / "error.txt"
 
 
 TABLE = (

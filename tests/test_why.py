@@ -334,7 +334,7 @@ def test_the_script_runs_what_is_missing_alone(tiny_data, tmp_path, monkeypatch,
     pd.testing.assert_frame_equal(both[both["seed"] == 1].reset_index(drop=True), first)
     monkeypatch.setattr(script, "run", lambda *_: pytest.fail("trained again"))
     script.main()
-    stale = both.drop(columns="label").assign(code_sha256=["other", *both["code_sha256"][1:]])
+    stale = both.drop(columns="label").assign(results_version=[0, *both["results_version"][1:]])
     stale.to_csv(tmp_path / "why.csv", index=False)
     with pytest.raises(pytest.fail.Exception, match="trained again"):
         script.main()

@@ -126,7 +126,7 @@ def collect_classes(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | Non
     DataFrame
         One row a run and class: id, data, method, n_bits, seed, parameters, top_k; class, n_train, n_query,
         map_expected (see `class_precision`), map_unseen (see `unseen_precision`; without the training rows of ratio
-        1); commit, code_sha256, data_sha256, machine; as in `sdclib.records.collect_records`.
+        1); commit, results_version, data_sha256, machine; as in `sdclib.records.collect_records`.
 
     Raises
     ------

@@ -76,7 +76,7 @@ def collect_curves(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | None
     -------
     DataFrame
         One row a run and k: id, data, method, n_bits, seed, parameters, the columns of `at_k`, and commit,
-        code_sha256, data_sha256, machine as in `sdclib.records.collect_records`.
+        results_version, data_sha256, machine as in `sdclib.records.collect_records`.
 
     Raises
     ------

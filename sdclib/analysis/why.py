@@ -36,7 +36,7 @@ __all__ = [
 
 BASE = "base"
 # Columns that are text even where all of it is digits.
-TEXT: dict[str, type] = {"variant": str, "code_sha256": str, "data_sha256": str}
+TEXT: dict[str, type] = {"variant": str, "data_sha256": str}
 
 
 def _sdc(**parameters: Any) -> str:

@@ -22,6 +22,7 @@ from sdclib.files import file_sha256, read_json, write_bytes, write_json
 __all__ = ["BaseHasher"]
 
 FORMAT_VERSION = 1
+_NOT_DETERMINING = {"n_bits", "random_state", "device", "progress"}
 
 
 class BaseHasher(TransformerMixin, BaseEstimator):
@@ -34,12 +35,24 @@ class BaseHasher(TransformerMixin, BaseEstimator):
 
     Attributes
     ----------
+    results_version : int
+        Of the class; to be raised by hand when the method gives other codes than before, which golden codes show
+        (``tests/golden.py``). Runs of an older number are then not taken for its own.
     n_features_in_ : int
         The width of the features seen in `fit`.
     """
 
     method: ClassVar[str]
+    results_version: ClassVar[int] = 1
     n_bits: int
+
+    def given_parameters(self) -> dict[str, Any]:
+        """Parameters that codes depend on besides code length and seed; without those that are None."""
+        return {k: v for k, v in self.get_params().items() if v is not None and k not in _NOT_DETERMINING}
+
+    def resolved_parameters(self) -> dict[str, Any]:
+        """`given_parameters` with what the name of a preset stands for in its place."""
+        return self.given_parameters()
 
     @property
     def needs_views(self) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -111,6 +114,12 @@ epochs, step_epoch, contrastive_weight, temperature, clip_targets, view_pairs : 
         """The preset with what the parameters replace."""
         overrides = {name: getattr(self, name) for name in SDCSettings.__dataclass_fields__}
         return settings_from_preset(self.preset, **overrides)
+
+    def resolved_parameters(self) -> dict[str, Any]:
+        """All settings, whatever the preset was called."""
+        settings = self.settings
+        resolved = {**asdict(settings), "calibration": str(settings.calibration)}
+        return {name: value for name, value in resolved.items() if value is not None}
 
     @property
     def needs_views(self) -> bool:

@@ -1,0 +1,129 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from sdclib.analysis.epochs import epoch_noise
+from sdclib.analysis.training_effects import seed_noise
+from sdclib.analysis.why import (
+    BASE,
+    PARTS,
+    by_epoch,
+    enough_quantiles,
+    from_tables,
+    less_base,
+    read_variants,
+)
+from sdclib.calibration import parse_calibration, target_quantiles
+from sdclib.provenance import RESULTS
+from sdclib.tables import mean_interval
+from tests.sentences.published import csv, runs, says
+
+
+@pytest.fixture(scope="module")
+def variants():
+    rows = read_variants(RESULTS / "why.csv")
+    return rows[rows["data"] == "cifar10-embedded"]
+
+
+@pytest.fixture(scope="module")
+def means(variants):
+    """Means in percent by label."""
+    return 100 * variants.groupby("label").mean(numeric_only=True)
+
+
+def test_trainings(variants, means):
+    says("Three seeds each.", (variants.groupby("label").size() == 3).all())
+    quick = runs("training").query(
+        "label == 'SDC (release, batch_size=256, learning_rate=0.0004, centred)' and data == 'cifar10-embedded'"
+    )
+    says(
+        "The trainings of this page have the preset `release` with batches of 256, four times its learning rate and "
+        "centred features, at 64 bits.",  # so that they repeat those of another table, but for rounding
+        set(variants["n_bits"]) == {64}
+        and abs(100 * quick["map_expected"].mean() - means.loc[BASE, "map_expected"]) < 0.4,
+    )
+
+
+def test_quantiles(variants):
+    rows = less_base(variants, "quantiles")
+    by_number = rows.set_index(rows["variant"].astype(int))
+    says("Few targets are enough.", (enough_quantiles(rows) or 128) <= 32)
+    says(
+        "To tell only the more similar half of a batch from the other costs ... points.",
+        by_number.loc[2, "high"] < 0,
+    )
+    says(
+        "So a batch of 256 has targets enough: finer ones, by more pairs or larger batches, have little to win.",
+        by_number.loc[32, "mean"] > -1,
+    )
+
+
+def test_teacher_and_head(means):
+    mean = means["map_expected"]
+    says(
+        "The order of the pairs counts. Whitening, which gives all directions of the features the same spread, costs "
+        "... points where it only orders the pairs, ... where only the head sees it.",
+        mean["teacher and head: whitened, centred"] + 2
+        < mean["teacher and head: centred, whitened"]
+        < mean[BASE],
+    )
+    even = means["balanced_bits"]
+    by_raw, by_centred = (
+        even[[f"teacher and head: {teacher}, raw", other]]
+        for teacher, other in (("raw", "teacher and head: raw, centred"), ("centred", BASE))
+    )
+    says("It is the teacher's view that decides how bits are used.", by_raw.max() + 20 < by_centred.min())
+
+
+def test_target_for_k_bits():
+    spread = target_quantiles(parse_calibration("beta(5, 5)"), 10_000).std()
+    says(
+        "K independent fair bits give similarities with a standard deviation of ..., which is narrower than that of "
+        "Beta(5, 5) at the code lengths in use.",
+        (1 / np.sqrt(runs("calibration")["n_bits"].dropna().unique().astype(float)) < spread).all(),
+    )
+
+
+def test_batchnorm(variants, means):
+    ends = means[means.index.str.startswith("end of the head")]
+    says("Nothing collapses without BatchNorm.", ends["constant_bits"].max() < 1)
+    even = means["balanced_bits"]
+    says(
+        "A standardisation at the start does no more than nothing in its place.",
+        abs(even["end of the head: fixed"] - even["end of the head: none"]) < 5,
+    )
+    by_seed = 100 * variants.pivot_table(index="label", columns="seed", values="balanced_bits")
+    less = {
+        name: sum(mean_interval(by_seed.loc[f"end of the head: {name}"] - by_seed.loc[BASE]))
+        for name in ("fixed", "none")
+    }
+    says(
+        "BatchNorm makes bits more even; what evens the bits is that BatchNorm goes on with every batch.",
+        max(less.values()) < 0,
+    )
+    says(
+        "BatchNorm makes bits more even, but not alone.",
+        even["teacher and head: raw, raw"] < even["end of the head: none"] - 10,
+    )
+
+
+def test_last_epochs(variants):
+    epochs = csv("why_epochs")
+    falls, kept = (by_epoch(epochs, "cifar10-embedded", variant) for variant in (BASE, "kept"))
+    noise = {
+        "before": epoch_noise(falls, (61, 80)),
+        "after": epoch_noise(falls, (81, 100)),
+        "kept": epoch_noise(kept, (81, 100)),
+    }
+    says("The fall quiets the last epochs.", 2 * noise["after"] < min(noise["before"], noise["kept"]))
+    says("So the epoch is not what sets runs apart.", 2 * max(noise.values()) < seed_noise(variants)[0])
+
+
+def test_limits(variants):
+    studies = [less_base(variants, study) for study in ("end of the head", "quantiles", "rate")]
+    rows = pd.concat([from_tables({part.table: runs(part.table) for part in PARTS}), *studies])
+    unsure = rows[(rows["low"] <= 0) & (rows["high"] >= 0)]
+    says(
+        "A difference of a point can hide in most intervals that hold 0.",
+        ((unsure["low"] <= -1) | (unsure["high"] >= 1)).mean() > 0.5,
+    )

@@ -9,15 +9,21 @@ export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-.venv/.complete: requirements.lock pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -r requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
+INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python
+
+.venv/.study: requirements.lock pyproject.toml
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock uv
+	$(INSTALL) --constraint requirements.lock --editable '.[book,features]'
+	touch $@
+
+.venv/.complete: .venv/.study
+	$(INSTALL) -r requirements.lock
 	touch $@
 
 env: .venv/.complete  ## Make the virtual environment .venv from the lock file
 
-study: env  ## Run the main job on the embedded data, print its table, build the book
+study: .venv/.study  ## Run the main job on the embedded data, print its table, build the book
 	$(BIN)/python scripts/sweep.py config/main.yaml
 	$(BIN)/python scripts/print_table.py results/main.csv
 	$(BIN)/python scripts/build_book.py
@@ -32,7 +38,7 @@ sweep: env  ## Run one sweep, or take it up where it was stopped: make sweep CON
 verify-results: env  ## Say which rows of the tables are stale, and run a random handful again
 	$(BIN)/python scripts/verify_results.py $(wildcard config/*.yaml)
 
-book: env  ## Execute the chapters and build the book; prints the path of its first page
+book: .venv/.study  ## Execute the chapters and build the book; prints the path of its first page
 	$(BIN)/python scripts/build_book.py
 
 test: env  ## Run all tests and the notebooks

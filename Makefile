@@ -4,7 +4,7 @@ BIN := .venv/bin
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 
-.PHONY: help env study results sweep verify-results book notebooks test check format lock bench check-resume check-throughput check-faults check-determinism check-clean fuzz mutation coverage clean
+.PHONY: help env study results sweep verify-results book notebooks test check format lock bench check-resume check-processors check-throughput check-faults check-determinism check-clean fuzz mutation coverage clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -23,13 +23,13 @@ INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 env: .venv/.complete  ## Make the virtual environment .venv from the lock file
 
-study: .venv/.study  ## Run the main job on the embedded data, print its table, build the book
-	$(BIN)/python scripts/sweep.py config/main.yaml
-	$(BIN)/python scripts/print_table.py results/main.csv
-	$(BIN)/python scripts/build_book.py
+study: .venv/.study  ## Run the main job, build the book, print your table beside the published one
+	$(BIN)/python scripts/sweep.py config/study.yaml
+	$(BIN)/python scripts/build_book.py --no-execute
+	$(BIN)/python -m sdclib.analysis.your_run
 
-results: env  ## Run every sweep under config/ and collect its table
-	$(BIN)/python scripts/sweep.py $(wildcard config/*.yaml)
+results: env  ## Run every sweep under config/ and publish its table in results
+	$(BIN)/python scripts/sweep.py --publish $(wildcard config/*.yaml)
 
 CONFIG ?= config/main.yaml
 sweep: env  ## Run one sweep, or take it up where it was stopped: make sweep CONFIG=config/main.yaml
@@ -41,9 +41,10 @@ verify-results: env  ## Say which rows of the tables are stale, and run a random
 book: .venv/.study  ## Execute the chapters and build the book; prints the path of its first page
 	$(BIN)/python scripts/build_book.py
 
+WORKERS := --numprocesses auto --maxprocesses 4 --dist loadscope
 test: env  ## Run all tests and the notebooks
-	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest --nbval notebooks
+	$(BIN)/python -m pytest $(WORKERS)
+	$(BIN)/python -m pytest $(WORKERS) --nbval notebooks
 
 check: env  ## Lint, format check, type check
 	$(BIN)/ruff check
@@ -72,6 +73,9 @@ bench: env  ## Time metrics, backbones, training, encoding and (with SDC_DATA) s
 check-resume: env  ## Kill a sweep three times and compare its table with an undisturbed one's (minutes)
 	$(BIN)/python -m benchmarks.check_resume
 
+check-processors: env  ## Run the main job, the tests and the notebooks with the kernels of other processors (an hour)
+	$(BIN)/python -m benchmarks.check_processors
+
 check-throughput: env  ## Time a sweep of 24 runs, one failing, with one and with two jobs at a time (minutes, nothing beside it)
 	$(BIN)/python -m benchmarks.check_throughput
 
@@ -96,4 +100,4 @@ coverage: env  ## Coverage of sdclib by lines and branches, with all tests (20 m
 	$(BIN)/python -m benchmarks.check_coverage
 
 clean:  ## Delete the built book and all run records
-	rm -rf book/_build results/runs .snakemake
+	rm -rf book/_build results/local .snakemake

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -30,7 +31,7 @@ n_bits: [8, 16, 32, 64]
 seeds: [0, 1, 2]
 runs:
   - {method: lsh}
-  - {method: itq}
+  - {method: itq, parameters: {n_iterations: 500}}
 """
 MEASURED = ["id", "data", "method", "n_bits", "seed", "parameters", "top_k", "results_version", "data_sha256"]
 
@@ -68,16 +69,16 @@ def measured(table: pd.DataFrame) -> pd.DataFrame:
     return table[MEASURED + metrics]
 
 
-def sweep(folder: Path, name: str, kills: int, rng: random.Random) -> tuple[pd.DataFrame, int]:
-    """Run one sweep, killed `kills` times; return its table and how many finished runs were run again."""
+def sweep(folder: Path, name: str, moments: Sequence[float]) -> tuple[pd.DataFrame, int]:
+    """Run one sweep, killed after each of `moments` in seconds; give its table, and how many runs were run twice."""
     results, work = folder / name, working_folder(folder / f"{name}-work")
     config = folder / f"{name}.yaml"
     config.write_text(CONFIG)
     repeated = 0
     before: dict[str, int] = {}
-    for _ in range(kills):
+    for moment in moments:
         process = start(config, results, folder=work)
-        time.sleep(rng.uniform(15, 45))
+        time.sleep(moment)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         repeated += sum(finished(results).get(key) != value for key, value in before.items())
@@ -101,8 +102,11 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="check-resume-"))
     rng = random.Random(arguments.seed)
     try:
-        undisturbed, _ = sweep(folder, "undisturbed", 0, rng)
-        killed, repeated = sweep(folder, "killed", arguments.kills, rng)
+        begun = time.perf_counter()
+        undisturbed, _ = sweep(folder, "undisturbed", [])
+        whole = time.perf_counter() - begun
+        moments = [rng.uniform(0.4, 0.9) * whole for _ in range(arguments.kills)]
+        killed, repeated = sweep(folder, "killed", moments)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     same = measured(undisturbed).equals(measured(killed))

@@ -55,11 +55,11 @@ def main() -> None:
             seconds[jobs] = time.perf_counter() - begun
             done = len(finished(results))
             named = bad.id in (results / "runs" / "failures.md").read_text()
-            kept = (results / "runs" / bad.id / "train.ipynb").is_file()
+            kept = (results / "runs" / bad.id / "error.txt").is_file()
             right &= code != 0 and done == len(specs) - 1 and named and kept
             print(
                 f"{jobs} at a time: {seconds[jobs]:.0f} s, {done} of {len(specs)} runs finished, exit code {code}, "
-                f"failing run named: {named}, its notebook kept: {kept}",
+                f"failing run named: {named}, its error kept: {kept}",
                 flush=True,
             )
     finally:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import yaml
 
+from sdclib.analysis import your_run
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -54,6 +56,7 @@ def api_pages(layout: Path) -> dict[str, tuple[str, list[str]]]:
 def notebook_names(book: Path) -> list[str]:
     """Pages in `_toc.yml` that are notebooks: neither files of the book nor pages of the API reference."""
     made = api_pages(book / "layout.md")
+    made |= {"your_run": ("", [])}
     return [name for name in chapters(book) if name not in made and not (book / f"{name}.md").is_file()]
 
 
@@ -77,9 +80,10 @@ def stage(book: Path, notebooks: Path, source: Path) -> None:
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(book, source, ignore=shutil.ignore_patterns("_build"))
     # What pages offer for download: the tables and the configurations that made them.
-    shutil.copytree(ROOT / "results", source / "results", ignore=shutil.ignore_patterns("runs"))
+    shutil.copytree(ROOT / "results", source / "results", ignore=shutil.ignore_patterns("local"))
     shutil.copytree(ROOT / "config", source / "config")
     write_api(book / "layout.md", source)
+    (source / "your_run.md").write_text(your_run.page(), encoding="utf-8")
     for name in chapters(book):
         if (source / f"{name}.md").is_file():
             continue

@@ -1,4 +1,4 @@
-"""Numerical kernels that every x86-64 processor with AVX2 has: with them, one run gives the same bits on all of these."""
+"""Numerical kernels of every x86-64 processor with AVX2: with them, a run gives the same bits on all of these."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def use_portable_kernels() -> None:
     loaded = sorted({"numpy", "torch"} & sys.modules.keys())
     if missing and loaded:
         raise RuntimeError(
-            f"use_portable_kernels: expected to be called before {' and '.join(loaded)} is imported; restart Python, or "
-            f"set SDC_KERNELS={NATIVE} to do without portable kernels"
+            f"use_portable_kernels: expected to be called before {' and '.join(loaded)} is imported; restart Python, "
+            f"or set SDC_KERNELS={NATIVE} to do without portable kernels"
         )
     for name in missing:
         os.environ[name] = PORTABLE[name]
 
 
 def kernels_in_use() -> str:
-    """``"portable"``, or what the variables are instead, such as ``"MKL_CBWR=AVX2"``; ``"native"`` where none is set."""
+    """Say ``"portable"``, or what the variables are instead; ``"native"`` where none is set."""
     chosen = {name: os.environ[name] for name in PORTABLE if name in os.environ}
     if chosen == PORTABLE:
         return "portable"

@@ -20,7 +20,7 @@ def table_hashes() -> dict[str, str]:
 
 
 def write_manifest(verified: dict[str, Any] | None = None) -> Path:
-    """Write the manifest of the tables as they are; `verified` is the outcome of a verification, else the last stays."""
+    """Write the manifest of the tables as they are; `verified` is what a verification found, else the last stays."""
     last = read_json(MANIFEST).get("verified") if MANIFEST.is_file() else None
     return write_json(
         MANIFEST,

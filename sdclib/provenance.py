@@ -42,7 +42,7 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """Commit of the checkout, with ``-dirty`` where tracked files but results differ from it; None outside a checkout."""
+    """Commit of the checkout, with ``-dirty`` where files other than results differ; None outside a checkout."""
     commit = _git("rev-parse", "--short=12", "HEAD")
     if commit is None:
         return None
@@ -56,7 +56,7 @@ def uncommitted() -> list[str]:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git prints; None where it fails."""
+    """Run git and give what it prints; None where it fails."""
     try:
         return subprocess.run(
             ["git", *arguments], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True

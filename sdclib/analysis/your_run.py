@@ -1,0 +1,147 @@
+"""One's own run of the main job beside the published one.
+
+After `make study`, ``python -m sdclib.analysis.your_run`` prints the comparison.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from sdclib.provenance import OWN_RESULTS, RESULTS
+from sdclib.tables import read_results
+
+__all__ = ["compare_runs", "compared", "origin", "page", "seed_half_widths"]
+
+TABLE = "study.csv"
+ROUNDING = 0.1  # points of mAP that other kernels may move a method without seeds by
+EXPLAINED = (
+    "mAP@1000 (expected) in percent. *same*: the same codes and mAP to the last bit. *within seeds*: no further apart than"
+    " two seeds of the method are in 19 of 20 cases (the column seeds, in points;"
+    f" {ROUNDING} for methods without seeds). *different*: further apart than that."
+)
+SETTING = ["data", "method", "parameters", "n_bits"]
+EXACT = 1e-9  # metrics of the same codes are sums of the same numbers
+
+
+def seed_half_widths(published: pd.DataFrame) -> pd.Series:
+    """Half width, in points, of the 95 % interval of the difference of two runs that differ in their seed alone.
+
+    Student's t times the standard deviation over the published seeds times the root of 2; `ROUNDING` at least.
+
+    Parameters
+    ----------
+    published : DataFrame
+        Runs of all published tables, see `sdclib.tables.read_results`.
+
+    Returns
+    -------
+    Series
+        By data, method, parameters and n_bits (-1 for float features).
+    """
+    groups = published.fillna({"n_bits": -1}).groupby(SETTING)["map_expected"]
+    n, deviation = groups.count(), groups.std()
+    half = 100 * stats.t.ppf(0.975, (n - 1).clip(lower=1)) * deviation * np.sqrt(2)
+    return half.fillna(0).clip(lower=ROUNDING)
+
+
+def compare_runs(own: pd.DataFrame, published: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
+    """Lay each run beside the published one of the same id.
+
+    Parameters
+    ----------
+    own, published : DataFrame
+        Of the same sweep, see `sdclib.tables.read_results`.
+    others : DataFrame
+        Runs of other published tables, which tell how far seeds move each method.
+
+    Returns
+    -------
+    DataFrame
+        method, bits, seed; yours, published, difference, seeds (the half width of `seed_half_widths`): mAP in points;
+        verdict: "same" (codes and mAP are the same to the last bit), "within seeds", "different" or "not published".
+    """
+    half = seed_half_widths(others).to_dict()
+    there = published.set_index("id")
+    rows = []
+    for run in own.fillna({"n_bits": -1}).to_dict("records"):
+        width = half.get(tuple(run[name] for name in SETTING), ROUNDING)
+        row = {
+            "method": run["label"],
+            "bits": "float" if run["n_bits"] < 0 else str(run["n_bits"]),
+            "seed": run["seed"],
+            "yours": 100 * run["map_expected"],
+        }
+        if run["id"] not in there.index:
+            rows.append({**row, "verdict": "not published"})
+            continue
+        other = there.loc[run["id"]]
+        difference = row["yours"] - 100 * other["map_expected"]
+        same_codes = run["codes_sha256"] == other["codes_sha256"] or pd.isna(other["codes_sha256"])
+        if same_codes and abs(difference) <= EXACT:
+            verdict = "same"
+        elif abs(difference) <= width and not (same_codes and run["n_bits"] > 0):
+            verdict = "within seeds"
+        else:
+            verdict = "different"
+        published_map = 100 * other["map_expected"]
+        rows.append(
+            {**row, "published": published_map, "difference": difference, "seeds": width, "verdict": verdict}
+        )
+    return pd.DataFrame(rows)
+
+
+def origin(table: pd.DataFrame, packages: Sequence[str] = ("python", "torch", "numpy")) -> str:
+    """Say in one line on which machine and by which versions a table was made, by its first row."""
+    machine, versions = (json.loads(table[name].iloc[0]) for name in ("machine", "versions"))
+    cores = f"{machine['cores']} cores, {machine.get('kernels', 'native')} kernels"
+    named = ", ".join(f"{name} {versions[name]}" for name in packages)
+    return f"{machine['processor']}, {cores}; {named}; commit {table['commit'].iloc[0]}"
+
+
+def compared() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Give the comparison, one's own table and the published one; FileNotFoundError where there is no own table."""
+    own, published = read_results(OWN_RESULTS / TABLE), read_results(RESULTS / TABLE)
+    others = [path for path in sorted(RESULTS.glob("*.csv")) if is_runs(path) and path.name != TABLE]
+    return compare_runs(own, published, pd.concat(map(read_results, others))), own, published
+
+
+def is_runs(path: Path) -> bool:
+    """Whether a file of results is a table of runs."""
+    return {"id", "parameters", "fit_seconds"} <= set(pd.read_csv(path, nrows=0).columns)
+
+
+def page() -> str:
+    """Make the book's page."""
+    title = "# Your run\n\n"
+    try:
+        table, own, published = compared()
+    except FileNotFoundError:
+        return title + (
+            "`make study` runs the main job on your machine and lays its table beside the published one here. It has not"
+            " run in this checkout yet.\n"
+        )
+    counts = ", ".join(f"{n} {word}" for word, n in table["verdict"].value_counts().items())
+    return (
+        f"{title}Your {len(own)} runs beside the published ones: {counts}.\n\n{EXPLAINED}\n\n"
+        f"{table.to_html(index=False, float_format='{:.2f}'.format, na_rep='', border=0)}\n\n"
+        f"- Yours: {origin(own)}.\n- Published: {origin(published)}.\n\n"
+        "All chapters show the published tables; your run changes none of their figures.\n"
+    )
+
+
+def main() -> None:
+    """Print the comparison."""
+    table, own, published = compared()
+    with pd.option_context("display.width", 200, "display.max_columns", None):
+        print(table.to_string(index=False, float_format="{:.2f}".format))
+    print(f"\n{EXPLAINED.replace('*', '')}\nyours:     {origin(own)}\npublished: {origin(published)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -21,8 +21,8 @@ __all__ = ["compare_runs", "compared", "origin", "page", "seed_half_widths"]
 TABLE = "study.csv"
 ROUNDING = 0.1  # points of mAP that other kernels may move a method without seeds by
 EXPLAINED = (
-    "mAP@1000 (expected) in percent. *same*: the same codes and mAP to the last bit. *within seeds*: no further apart than"
-    " two seeds of the method are in 19 of 20 cases (the column seeds, in points;"
+    "mAP@1000 (expected) in percent. *same*: the same codes and mAP to the last bit. *within seeds*: no further apart"
+    " than two seeds of the method are in 19 of 20 cases (the column seeds, in points;"
     f" {ROUNDING} for methods without seeds). *different*: further apart than that."
 )
 SETTING = ["data", "method", "parameters", "n_bits"]
@@ -123,8 +123,8 @@ def page() -> str:
         table, own, published = compared()
     except FileNotFoundError:
         return title + (
-            "`make study` runs the main job on your machine and lays its table beside the published one here. It has not"
-            " run in this checkout yet.\n"
+            "`make study` runs the main job on your machine and lays its table beside the published one here. It has"
+            " not run in this checkout yet.\n"
         )
     counts = ", ".join(f"{n} {word}" for word, n in table["verdict"].value_counts().items())
     return (

@@ -1,0 +1,122 @@
+"""Run the main job, the tests and the notebooks with the kernels that other processors would choose.
+
+python -m benchmarks.check_processors [--only NAME ...] [--out results/check_processors.json]
+
+Prints each outcome and how far mAP moved from the first combination by method, writes both, and ends with exit code 1
+if anything failed. An hour on two cores; it works in temporary folders.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from sdclib.files import write_json
+from sdclib.kernels import NATIVE, PORTABLE
+from sdclib.provenance import PROJECT_ROOT, RESULTS, git_commit, machine
+from sdclib.tables import read_results
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+OLD = {"ATEN_CPU_CAPABILITY": "default", "OPENBLAS_CORETYPE": "Nehalem", "MKL_CBWR": "COMPATIBLE"}
+AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "OPENBLAS_CORETYPE": "Haswell", "MKL_CBWR": "AVX2"}
+COMBINATIONS: dict[str, dict[str, str]] = {
+    "portable, 1 thread": {},
+    "this processor's own, 1 thread": {"SDC_KERNELS": NATIVE, **dict.fromkeys(THREADS, "1")},
+    "this processor's own, 2 threads": {"SDC_KERNELS": NATIVE, **dict.fromkeys(THREADS, "2")},
+    "without AVX2, 1 thread": {"SDC_KERNELS": NATIVE, **OLD, **dict.fromkeys(THREADS, "1")},
+    "MKL's for AVX2, 2 threads": {"SDC_KERNELS": NATIVE, **AVX2, **dict.fromkeys(THREADS, "2")},
+}
+WORKERS = ["--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadscope", "--quiet"]
+COMMANDS = {
+    "main job": ["scripts/sweep.py", "config/study.yaml"],
+    "tests": ["-m", "pytest", *WORKERS],
+    "notebooks": ["-m", "pytest", *WORKERS, "--nbval", "notebooks"],
+}
+
+
+def run(command: list[str], variables: dict[str, str], results: Path) -> dict[str, object]:
+    """Run one command; give its exit code, seconds and last line."""
+    inherited = {name: value for name, value in os.environ.items() if name not in {*PORTABLE, "SDC_KERNELS"}}
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=PROJECT_ROOT,
+        env={**inherited, **variables, "SDC_RESULTS": str(results)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        print(done.stdout[-5000:])
+    last = done.stdout.strip().splitlines()[-1:] or [""]
+    return {
+        "exit_code": done.returncode,
+        "seconds": round(time.perf_counter() - start),
+        "last_line": last[0].strip("= "),
+    }
+
+
+def differences(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Greatest difference of mAP from the first table's in points, and share of equal codes, by method and bits."""
+    first, *others = tables
+    reference = tables[first].set_index("id")
+    rows = []
+    for name in others:
+        table = tables[name].set_index("id").loc[reference.index]
+        moved = 100 * (table["map_expected"] - reference["map_expected"]).abs()
+        equal = table["codes_sha256"].fillna("") == reference["codes_sha256"].fillna("")
+        for (label, n_bits), group in reference.groupby(["label", "n_bits"], sort=False, dropna=False):
+            rows.append(
+                {
+                    "kernels": name,
+                    "method": label,
+                    "n_bits": None if pd.isna(n_bits) else int(n_bits),
+                    "runs": len(group),
+                    "same_codes": int(equal[group.index].sum()) if not pd.isna(n_bits) else None,
+                    "moved": round(float(moved[group.index].max()), 4),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    """Run all combinations, print and write what was found."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=COMMANDS, default=list(COMMANDS))
+    parser.add_argument("--out", type=Path, default=RESULTS / "check_processors.json")
+    arguments = parser.parse_args()
+    outcomes, tables = [], {}
+    for name, variables in COMBINATIONS.items():
+        with tempfile.TemporaryDirectory(prefix="check-processors-") as folder:
+            for what in arguments.only:
+                found = run(COMMANDS[what], variables, Path(folder))
+                outcomes.append({"kernels": name, "what": what, **found})
+                print(*outcomes[-1].values(), sep=" | ", flush=True)
+            if (Path(folder) / "study.csv").is_file():
+                tables[name] = read_results(Path(folder) / "study.csv")
+    moved = differences(tables) if tables else pd.DataFrame()
+    print(moved.to_string(index=False))
+    report = {
+        "commit": git_commit(),
+        "machine": machine(),
+        "variables": COMBINATIONS,
+        "outcomes": outcomes,
+        "differences": json.loads(moved.to_json(orient="records")),
+    }
+    print(write_json(arguments.out, report))
+    sys.exit(any(outcome["exit_code"] for outcome in outcomes))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,9 +1,11 @@
 """What the project's own files say of each other must agree."""
 
+import ast
 import re
 import subprocess
+import sys
 import tomllib
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,21 @@ def test_every_requirement_has_a_lower_bound_and_the_lock_meets_it():
         assert all(requirement.specifier.contains(v) for v in versions), (
             f"{requirement}: locked at {versions}"
         )
+
+
+def test_what_the_library_imports_at_once_needs_no_extra():
+    required = {Requirement(text).name for text in PROJECT["dependencies"]}
+    imported = set()
+    for path in (PROJECT_ROOT / "sdclib").rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add(node.module.partition(".")[0])
+    provided = packages_distributions()
+    others = imported - sys.stdlib_module_names - {"sdclib"}
+    assert len(others) >= 8
+    assert sorted(name for name in others if not required & {d.lower() for d in provided[name]}) == []
 
 
 def test_no_registry_is_named():

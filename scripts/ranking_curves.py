@@ -25,7 +25,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("config", type=Path, help="a sweep, such as config/neighbours.yaml")
-    parser.add_argument("--runs", type=Path, help="folder of the run records, results/runs by default")
+    parser.add_argument("--runs", type=Path, help="folder of the run records, results/local/runs by default")
     arguments = parser.parse_args()
     config = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
     table = collect_curves(expand_config(config), arguments.runs)

@@ -11,7 +11,7 @@ from tests.built_book import BOOK, built_book
 
 @pytest.fixture(scope="module")
 def html(tmp_path_factory):
-    return built_book(tmp_path_factory.getbasetemp() / "book")
+    return built_book(tmp_path_factory.getbasetemp() / "mein Büch")
 
 
 @pytest.fixture(scope="module")

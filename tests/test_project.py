@@ -2,7 +2,6 @@
 
 import ast
 import re
-import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions, version
@@ -86,32 +85,6 @@ def test_readme_lists_every_make_target():
     readme = (PROJECT_ROOT / "README.md").read_text()
     assert {"study", "test"} <= set(targets)
     assert [t for t in targets if f"make {t}" not in readme] == []
-
-
-def test_no_python_file_is_longer_than_400_lines():
-    try:
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "*.py", "workflow/Snakefile"],
-            cwd=PROJECT_ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("not a checkout of git")
-    paths = [PROJECT_ROOT / name for name in listed.stdout.split("\0") if name]
-    lines = {
-        str(path.relative_to(PROJECT_ROOT)): path.read_bytes().count(b"\n") for path in paths if path.exists()
-    }
-    assert {name.partition("/")[0] for name in lines} >= {
-        "sdclib",
-        "tests",
-        "scripts",
-        "benchmarks",
-        "workflow",
-    }
-    long = [f"{name} has {count} lines" for name, count in lines.items() if count > 400]
-    assert not long, f"expected at most 400 lines in a Python file, split by topic: {', '.join(long)}"
 
 
 @pytest.mark.parametrize("path", sorted((PROJECT_ROOT / "config").glob("*.yaml")), ids=lambda p: p.name)

@@ -23,7 +23,12 @@ FAILING = {**GOOD, "runs": [{"method": "sign"}, {"method": "itq", "n_bits": 300}
 
 @pytest.fixture
 def results(tmp_path):
-    return tmp_path / "results"
+    """Give a folder of results in a path that shells would take apart."""
+    folder = tmp_path / "mein Ordner ü"
+    folder.mkdir()
+    for name in ("notebooks", "scripts", "workflow"):
+        (folder / name).symlink_to(PROJECT_ROOT / name)
+    return folder / "results"
 
 
 def start(config, results, *options):
@@ -32,7 +37,7 @@ def start(config, results, *options):
     path.write_text(yaml.safe_dump(config))
     return subprocess.Popen(
         [sys.executable, "scripts/sweep.py", str(path), *options],
-        cwd=PROJECT_ROOT,
+        cwd=results.parent,
         env={**os.environ, "SDC_RESULTS": str(results)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -67,6 +72,7 @@ def test_killed_at_a_random_moment_and_taken_up_while_another_waits(results):
         first = next((results / "runs").glob("*/record.json"), None)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
+    time.sleep(3)  # its kernel ends when it sees that its parent is gone
     assert first is not None
     written = first.stat().st_mtime_ns
     for run in ids(GOOD):  # whatever was finished beside it is not there

@@ -9,14 +9,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
 from sdclib.backbones import cache_dir
 from sdclib.checks import check_int, check_labels, check_name
 from sdclib.metrics.policies import DENOMINATORS, EMPTY
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["ImageSet", "data_root", "file_reader", "open_rgb"]
 
@@ -191,6 +194,8 @@ def open_rgb(path: str | os.PathLike[str]) -> Image.Image:
     ValueError
         If it is missing, broken or no image; the message names it.
     """
+    from PIL import Image
+
     try:
         with Image.open(path) as image:
             return image.convert("RGB")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faiss
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
@@ -36,6 +35,8 @@ def neighbour_graph(features: ArrayLike, n_neighbors: int = 10) -> sparse.csr_ar
     ValueError
         If there are no more rows than `n_neighbors`, or the features cannot be used.
     """
+    import faiss
+
     features = check_features(features)
     n, n_neighbors = len(features), check_int(n_neighbors, "n_neighbors", minimum=1)
     if n <= n_neighbors:

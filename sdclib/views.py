@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, ImageFilter
-from torchvision.transforms import functional  # type: ignore[import-untyped]
 
 from sdclib.backbones import Backbone, load_backbone
 from sdclib.catalogue import HOLDOUT
@@ -25,12 +24,15 @@ from sdclib.holdout import holdout_rows
 from sdclib.images import ImageSet
 from sdclib.unseen import UNSEEN
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 __all__ = ["VIEWS_VERSION", "AugmentedImages", "Views", "augment", "load_tokens", "load_views"]
 
 N_VIEWS = 4
 N_TOKEN_VIEWS = 2  # patch tokens of an image take about 200 times the room of its feature
 SEED = 0
-VIEWS_VERSION = 1  # to be raised by hand when views are made in another way; runs that learn from them are then stale
+VIEWS_VERSION = 1  # raised by hand when views are made another way; runs that learn from them are then stale
 
 _PACKAGED = {"cifar10-embedded": DATA / "cifar10_embedded_views.npz"}
 
@@ -77,6 +79,9 @@ def augment(image: Image.Image, size: int, rng: np.random.Generator) -> Image.Im
     half the colour strength, as there for CIFAR-10; Qiu et al., "Unsupervised hashing with contrastive information
     bottleneck", IJCAI 2021.
     """
+    from PIL import Image, ImageFilter
+    from torchvision.transforms import functional  # type: ignore[import-untyped]
+
     image = image.resize((size, size), Image.Resampling.BICUBIC, box=_random_box(*image.size, rng))
     if rng.random() < 0.5:
         image = functional.hflip(image)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["Backbone", "BackboneInfo"]
 

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from sdclib.checks import check_int, check_name
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 __all__ = ["INTERPOLATIONS", "Preprocessing", "preprocess_image"]
 
-_FILTERS = {
-    "bicubic": Image.Resampling.BICUBIC,
-    "bilinear": Image.Resampling.BILINEAR,
-    "lanczos": Image.Resampling.LANCZOS,
-}
-
-INTERPOLATIONS = tuple(_FILTERS)
+INTERPOLATIONS = ("bicubic", "bilinear", "lanczos")
 """Pillow's filters by name; all smooth when they shrink."""
 
 
@@ -60,6 +57,8 @@ def preprocess_image(
     ValueError
         If `image` is not a Pillow image, `resize` < `size`, or the interpolation is unknown.
     """
+    from PIL import Image
+
     if not isinstance(image, Image.Image):
         raise ValueError(f"image: expected a PIL image, got {type(image).__name__}")
     target = size if resize is None else check_int(resize, "resize", minimum=size)
@@ -69,7 +68,7 @@ def preprocess_image(
     shorter = min(width, height)
     new_width, new_height = (max(target, round(side * target / shorter)) for side in (width, height))
     if (width, height) != (new_width, new_height):
-        rgb = rgb.resize((new_width, new_height), _FILTERS[interpolation])
+        rgb = rgb.resize((new_width, new_height), Image.Resampling[interpolation.upper()])
     left, top = (new_width - size) // 2, (new_height - size) // 2
     rgb = rgb.crop((left, top, left + size, top + size))
     pixels = np.asarray(rgb, dtype=np.float32).transpose(2, 0, 1)

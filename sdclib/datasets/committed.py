@@ -11,15 +11,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from sdclib.files import file_sha256, read_json
 from sdclib.images import ImageSet, data_root
 from sdclib.splits import Split, split_sha256
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["MANIFEST", "SPLITS", "CommittedSet", "Found", "id_keys", "in_split_order", "split_bytes"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.datasets import load_digits as read_digits
 
 from sdclib.datasets.committed import in_split_order
 from sdclib.datasets.sources import ArrayReader, array_ids
@@ -23,7 +22,9 @@ def load_digits() -> ImageSet:
     -------
     ImageSet
     """
-    digits = read_digits()
+    from sklearn import datasets
+
+    digits = datasets.load_digits()
     pixels = np.round(digits.images * 255 / 16).astype(np.uint8)
     labels = digits.target.astype(np.int64)
     ids = array_ids(pixels)

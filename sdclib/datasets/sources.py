@@ -8,16 +8,18 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from sdclib.backbones import cache_dir
 from sdclib.files import write_text
 from sdclib.images import open_rgb
 from sdclib.progress import tqdm
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["ArrayReader", "array_ids", "class_folders", "file_ids", "list_images", "try_download"]
 
@@ -106,6 +108,8 @@ class ArrayReader:
 
     def __call__(self, image: int) -> Image.Image:
         """Read image number `image` as RGB."""
+        from PIL import Image
+
         return Image.fromarray(self.images[image]).convert("RGB")
 
 

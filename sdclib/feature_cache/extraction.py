@@ -10,11 +10,10 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
 from sdclib.checks import check_int, check_name
 from sdclib.feature_cache.layout import (
@@ -32,6 +31,9 @@ from sdclib.feature_cache.layout import (
 )
 from sdclib.files import write_bytes, write_json
 from sdclib.progress import tqdm
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["BROKEN", "SHARD_SIZE", "extract_features"]
 

@@ -8,15 +8,17 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
 from sdclib.backbones import cache_dir
 from sdclib.files import file_sha256, read_json
 from sdclib.vectors import load_npy
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = [
     "VERSION",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faiss
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -122,6 +121,8 @@ def hamming_block(
         return _blas_block(query, database)
     if backend == "numpy":
         return _numpy_block(query, database)
+    import faiss
+
     distances = np.empty((len(query), len(database)), dtype=np.int32)
     pointers = [faiss.swig_ptr(array) for array in (query, database, distances)]
     faiss.hammings(pointers[0], pointers[1], len(query), len(database), query.shape[1], pointers[2])  # type: ignore[attr-defined]

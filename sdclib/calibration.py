@@ -14,7 +14,6 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
 
 __all__ = [
     "Beta",
@@ -81,6 +80,8 @@ class Beta:
 
     def quantile(self, u: ArrayLike) -> NDArray[np.float64]:
         """See `CalibrationDistribution.quantile`."""
+        from scipy import special
+
         return 2 * special.betaincinv(self.alpha, self.beta, _check_probabilities(u)) - 1
 
     def __str__(self) -> str:
@@ -110,6 +111,8 @@ class TruncatedGaussian:
 
     def quantile(self, u: ArrayLike) -> NDArray[np.float64]:
         """See `CalibrationDistribution.quantile`."""
+        from scipy import stats
+
         low, high = (-1 - self.mean) / self.std, (1 - self.mean) / self.std
         values = stats.truncnorm.ppf(_check_probabilities(u), low, high, loc=self.mean, scale=self.std)
         return np.clip(values, -1, 1)
@@ -141,6 +144,8 @@ class TruncatedLaplace:
 
     def quantile(self, u: ArrayLike) -> NDArray[np.float64]:
         """See `CalibrationDistribution.quantile`."""
+        from scipy import stats
+
         whole = stats.laplace(self.mean, self.scale)
         low, high = whole.cdf(-1), whole.cdf(1)
         return np.clip(whole.ppf(low + _check_probabilities(u) * (high - low)), -1, 1)
@@ -170,6 +175,8 @@ class Binomial:
 
     def quantile(self, u: ArrayLike) -> NDArray[np.float64]:
         """See `CalibrationDistribution.quantile`."""
+        from scipy import stats
+
         agreeing = stats.binom.ppf(_check_probabilities(u), self.n_bits, 0.5)
         return 2 * np.maximum(agreeing, 0) / self.n_bits - 1  # SciPy's quantile of 0 is -1
 

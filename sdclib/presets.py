@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from sdclib.calibration import CalibrationDistribution, parse_calibration
 from sdclib.checks import check_int, check_name, check_real
-from sdclib.losses.pairs import PAIRS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["BEST", "EMPIRICAL", "PRESETS", "SDCSettings", "preset_table", "settings_from_preset"]
 
@@ -89,7 +90,7 @@ class SDCSettings:
             raise ValueError(f"temperature: expected a number above 0, got {self.temperature!r}")
         if self.view_pairs and not self.contrastive_weight:
             raise ValueError("view_pairs: expected a contrastive_weight above 0 beside it, got 0")
-        check_name(self.pairs, "pairs", PAIRS)
+        check_name(self.pairs, "pairs", ("half", "all"))  # PAIRS of sdclib.losses.pairs, which imports torch
         if self.calibration != EMPIRICAL:
             parse_calibration(self.calibration)
 
@@ -132,6 +133,8 @@ def settings_from_preset(preset: str, **overrides: object) -> SDCSettings:
 
 def preset_table() -> pd.DataFrame:
     """Presets as columns, settings as rows, and whether the presets differ in a row."""
+    import pandas as pd
+
     columns = {
         name: {key: "d" if value is None else value for key, value in asdict(settings).items()}
         for name, settings in PRESETS.items()

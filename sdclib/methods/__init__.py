@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from sdclib.checks import check_name
-from sdclib.methods.base import BaseHasher
-from sdclib.methods.bihalf import BiHalfHasher
-from sdclib.methods.cibhash import CIBHashHasher
-from sdclib.methods.crovca import CroVCAHasher
-from sdclib.methods.greedyhash import GreedyHashHasher
-from sdclib.methods.itq import ITQHasher
-from sdclib.methods.linear import LSHHasher, SignHasher
-from sdclib.methods.logits import LogitHasher
-from sdclib.methods.matching import MatchingHasher
-from sdclib.methods.neighbour_sdc import NeighbourSDCHasher
-from sdclib.methods.nsh import NSHHasher
-from sdclib.methods.orthohash import OrthoHashHasher
-from sdclib.methods.pcah import PCAHHasher
-from sdclib.methods.rotation import RotationHasher
-from sdclib.methods.sdc import SDCHasher
-from sdclib.methods.sh import SHHasher
-from sdclib.methods.ssdh import SSDHHasher
-from sdclib.methods.supervised import SupervisedHasher
-from sdclib.methods.supervised_sdc import SupervisedSDCHasher
-from sdclib.methods.tbh import TBHHasher
-from sdclib.methods.wch import WCHHasher
 from sdclib.presets import BEST
+
+if TYPE_CHECKING:
+    from sdclib.methods.base import BaseHasher
+    from sdclib.methods.bihalf import BiHalfHasher
+    from sdclib.methods.cibhash import CIBHashHasher
+    from sdclib.methods.crovca import CroVCAHasher
+    from sdclib.methods.greedyhash import GreedyHashHasher
+    from sdclib.methods.itq import ITQHasher
+    from sdclib.methods.linear import LSHHasher, SignHasher
+    from sdclib.methods.logits import LogitHasher
+    from sdclib.methods.matching import MatchingHasher
+    from sdclib.methods.neighbour_sdc import NeighbourSDCHasher
+    from sdclib.methods.nsh import NSHHasher
+    from sdclib.methods.orthohash import OrthoHashHasher
+    from sdclib.methods.pcah import PCAHHasher
+    from sdclib.methods.rotation import RotationHasher
+    from sdclib.methods.sdc import SDCHasher
+    from sdclib.methods.sh import SHHasher
+    from sdclib.methods.ssdh import SSDHHasher
+    from sdclib.methods.supervised import SupervisedHasher
+    from sdclib.methods.supervised_sdc import SupervisedSDCHasher
+    from sdclib.methods.tbh import TBHHasher
+    from sdclib.methods.wch import WCHHasher
 
 __all__ = [
     "METHODS",
@@ -56,31 +60,63 @@ __all__ = [
     "make_hasher",
 ]
 
-METHODS: dict[str, type[BaseHasher]] = {
-    hasher.method: hasher
-    for hasher in (
-        SDCHasher,
-        SignHasher,
-        RotationHasher,
-        LSHHasher,
-        PCAHHasher,
-        SHHasher,
-        ITQHasher,
-        GreedyHashHasher,
-        BiHalfHasher,
-        SSDHHasher,
-        TBHHasher,
-        CIBHashHasher,
-        NSHHasher,
-        WCHHasher,
-        CroVCAHasher,
-        NeighbourSDCHasher,
-        MatchingHasher,
-        SupervisedSDCHasher,
-        OrthoHashHasher,
-        LogitHasher,
-    )
+_CLASSES = {  # module and class of a method, so that its name is known without an import of torch
+    "sdc": ("sdc", "SDCHasher"),
+    "sign": ("linear", "SignHasher"),
+    "rotation": ("rotation", "RotationHasher"),
+    "lsh": ("linear", "LSHHasher"),
+    "pcah": ("pcah", "PCAHHasher"),
+    "sh": ("sh", "SHHasher"),
+    "itq": ("itq", "ITQHasher"),
+    "greedyhash": ("greedyhash", "GreedyHashHasher"),
+    "bihalf": ("bihalf", "BiHalfHasher"),
+    "ssdh": ("ssdh", "SSDHHasher"),
+    "tbh": ("tbh", "TBHHasher"),
+    "cibhash": ("cibhash", "CIBHashHasher"),
+    "nsh": ("nsh", "NSHHasher"),
+    "wch": ("wch", "WCHHasher"),
+    "crovca": ("crovca", "CroVCAHasher"),
+    "neighbour-sdc": ("neighbour_sdc", "NeighbourSDCHasher"),
+    "matching": ("matching", "MatchingHasher"),
+    "supervised-sdc": ("supervised_sdc", "SupervisedSDCHasher"),
+    "orthohash": ("orthohash", "OrthoHashHasher"),
+    "logits": ("logits", "LogitHasher"),
 }
+_HOME = {
+    name: module
+    for module, name in [("base", "BaseHasher"), ("supervised", "SupervisedHasher"), *_CLASSES.values()]
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a class, and with it torch, at first use."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Methods(Mapping[str, "type[BaseHasher]"]):
+    """Classes by the names of their methods, imported when they are asked for."""
+
+    def __getitem__(self, method: str) -> type[BaseHasher]:
+        return __getattr__(_CLASSES[method][1])
+
+    def __contains__(self, method: object) -> bool:
+        return method in _CLASSES
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_CLASSES)
+
+    def __len__(self) -> int:
+        return len(_CLASSES)
+
+
+METHODS: Mapping[str, type[BaseHasher]] = _Methods()
 
 
 def make_hasher(method: str, n_bits: int, *, seed: int = 0, **parameters: Any) -> BaseHasher:
@@ -111,8 +147,8 @@ def make_hasher(method: str, n_bits: int, *, seed: int = 0, **parameters: Any) -
         raise ValueError(
             f"seed: expected the start of what is random, got random_state={parameters['random_state']!r}"
         )
-    if method == SDCHasher.method and parameters.get("preset") == BEST:
-        method = NeighbourSDCHasher.method
+    if method == "sdc" and parameters.get("preset") == BEST:
+        method = "neighbour-sdc"
         del parameters["preset"]
     kind = METHODS[check_name(method, "method", METHODS)]
     known = set(inspect.signature(kind).parameters) - {"n_bits", "random_state"}

@@ -1,4 +1,8 @@
-"""Command line: fit a hash method on vectors, encode, search, export, report."""
+"""Command line: fit a hash method on vectors, encode, search, export, report.
+
+Help and errors of usage come at once: what is imported here needs neither torch nor scikit-learn nor pandas, and each
+command checks its options before it imports more.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +13,22 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sdclib import __version__
 from sdclib.checks import check_features, check_int, check_name
+from sdclib.defaults import OPSET, REPORT_BITS, REPORT_METHODS
 from sdclib.encoding import BIT_ORDERS, PRECISIONS, encode, load_hasher, pack_bits, take_rows
-from sdclib.export import OPSET, onnx_model, to_faiss
 from sdclib.files import write_bytes, write_text
-from sdclib.index import HammingIndex
-from sdclib.methods import METHODS, BaseHasher, make_hasher
+from sdclib.methods import METHODS, make_hasher
 from sdclib.presets import BEST, PRESETS
-from sdclib.report import REPORT_BITS, REPORT_METHODS, measure_embeddings
-from sdclib.vectors import SUFFIXES, load_npy, read_vectors
+from sdclib.vectors import SUFFIXES, check_vector_file, load_npy, read_vectors
+
+if TYPE_CHECKING:
+    from sdclib.methods import BaseHasher
 
 __all__ = ["main"]
 
@@ -51,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = _parser().parse_args(arguments)
     try:
+        for name in ("embeddings", "database", "queries"):
+            if (path := getattr(given, name, None)) is not None:
+                check_vector_file(path)
         print(given.run(given))
     except (ImportError, OSError, ValueError) as error:
         print(f"sdc {given.command}: error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -62,9 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def fit(given: argparse.Namespace) -> str:
     """Fit a method on (a sample of) the vectors and write it into a folder."""
+    most = check_int(given.train_rows, "--train-rows", minimum=1)
     hasher = _make(given)
     vectors = _vectors(given.embeddings, given.key)
-    chosen = _rows(len(vectors), check_int(given.train_rows, "--train-rows", minimum=1), given.seed)
+    chosen = _rows(len(vectors), most, given.seed)
     train, name = take_rows(vectors, chosen), str(given.embeddings)
     if len(train) < len(vectors):
         name += f" (a sample of {len(train)} rows)"
@@ -77,8 +86,6 @@ def fit(given: argparse.Namespace) -> str:
 
 def encode_vectors(given: argparse.Namespace) -> str:
     """Encode vectors by a fitted method and write packed codes."""
-    hasher = load_hasher(given.model)
-    vectors = _vectors(given.embeddings, given.key)
     for option, value, known in (
         ("--bit-order", given.bit_order, BIT_ORDERS),
         ("--precision", given.precision, PRECISIONS),
@@ -87,6 +94,8 @@ def encode_vectors(given: argparse.Namespace) -> str:
             check_name(value, option, known)
     if None not in (given.bit_order, given.precision):
         raise ValueError(f"--bit-order: expected none beside --precision, got {given.bit_order!r}")
+    hasher = load_hasher(given.model)
+    vectors = _vectors(given.embeddings, given.key)
     codes = encode(
         hasher,
         vectors,
@@ -102,13 +111,13 @@ def encode_vectors(given: argparse.Namespace) -> str:
 
 def search(given: argparse.Namespace) -> str:
     """Find the nearest vectors of every query by their codes."""
+    k = check_int(given.k, "--k", minimum=1)
+    rescore = 0 if given.rescore is None else check_int(given.rescore, "--rescore", minimum=k)
     hasher = load_hasher(given.model)
     database = _vectors(given.database, given.key)
     query = check_features(
         _vectors(given.queries, given.key), str(given.queries), n_features=hasher.n_features_in_
     )
-    k = check_int(given.k, "--k", minimum=1)
-    rescore = 0 if given.rescore is None else check_int(given.rescore, "--rescore", minimum=k)
     if max(k, rescore) > len(database):
         option = "--rescore" if rescore else "--k"
         raise ValueError(
@@ -118,6 +127,8 @@ def search(given: argparse.Namespace) -> str:
         codes = encode(hasher, database, name=str(given.database), progress=not given.quiet)
     else:
         codes = _read_codes(given.codes, hasher, database)
+    from sdclib.index import HammingIndex
+
     index = HammingIndex(codes, n_bits=hasher.n_bits)
     distances, indices = index.search(encode(hasher, query), max(k, rescore), packed=True)
     arrays: dict[str, NDArray[Any]] = {"indices": indices, "distances": distances}
@@ -138,12 +149,14 @@ def export(given: argparse.Namespace) -> str:
         raise ValueError("--database: expected with --faiss, and only with it")
     if given.onnx is None and given.packed is not None:
         raise ValueError("--packed: expected with --onnx only")
+    if given.packed is not None:
+        check_name(given.packed, "--packed", PRECISIONS)
+    opset = check_int(given.opset, "--opset", minimum=OPSET)
     hasher = load_hasher(given.model)
+    from sdclib.export import onnx_model, to_faiss
+
     lines = []
     if given.onnx is not None:
-        if given.packed is not None:
-            check_name(given.packed, "--packed", PRECISIONS)
-        opset = check_int(given.opset, "--opset", minimum=OPSET)
         model = onnx_model(hasher, opset=opset, packed=given.packed).SerializeToString()
     if given.faiss is not None:
         database = _vectors(given.database, given.key)
@@ -164,9 +177,14 @@ def export(given: argparse.Namespace) -> str:
 
 def report(given: argparse.Namespace) -> str:
     """Write the report on the vectors."""
+    for bits in given.n_bits:
+        check_int(bits, "n_bits", minimum=1)
+    for method in given.methods:
+        check_name(method, "methods", METHODS)
     import matplotlib as mpl
 
     mpl.use("Agg")
+    from sdclib.report import measure_embeddings
     from sdclib.report_page import report_html
 
     measured = measure_embeddings(

@@ -5,18 +5,19 @@ from __future__ import annotations
 import mmap
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import check_is_fitted
 
 from sdclib.checks import MIN_LENGTH, check_features, check_int, check_name
 from sdclib.codes import binarize, check_codes
 from sdclib.files import read_json
-from sdclib.methods import METHODS, BaseHasher
+from sdclib.methods import METHODS
 from sdclib.progress import tqdm
-from sdclib.training import pick_device
+
+if TYPE_CHECKING:
+    from sdclib.methods import BaseHasher
 
 __all__ = ["BIT_ORDERS", "PRECISIONS", "encode", "load_hasher", "pack_bits", "pack_precision", "take_rows"]
 
@@ -157,6 +158,8 @@ def encode(
     sklearn.exceptions.NotFittedError
         If the hasher is not fitted.
     """
+    from sklearn.utils.validation import check_is_fitted
+
     check_is_fitted(hasher, "n_features_in_")
     precision = _precision(bit_order, precision)
     array: NDArray[Any] = np.asanyarray(vectors)
@@ -165,8 +168,12 @@ def encode(
     if array.dtype.kind not in "fiub" or array.shape[1] != hasher.n_features_in_:
         check_features(array[:1], name, n_features=hasher.n_features_in_)  # says what is wrong
     if block_bytes is None:
-        on_cpu = pick_device(getattr(hasher, "device", "cpu")).type == "cpu"
-        block_bytes = BLOCK_BYTES if on_cpu else ACCELERATOR_BLOCK_BYTES
+        block_bytes = BLOCK_BYTES
+        if hasattr(hasher, "device"):  # only then is torch there
+            from sdclib.training import pick_device
+
+            if pick_device(hasher.device).type != "cpu":
+                block_bytes = ACCELERATOR_BLOCK_BYTES
     height = min(len(array), max(1, check_int(block_bytes, "block_bytes", minimum=1) // (4 * array.shape[1])))
     in_memory = not isinstance(array, np.memmap)
     as_it_is = in_memory and array.dtype == np.float32 and array.flags.c_contiguous and array.flags.writeable

@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
@@ -17,6 +16,7 @@ from torch import nn
 from sdclib import __version__
 from sdclib.checks import check_int, check_name
 from sdclib.codes import pack_codes
+from sdclib.defaults import OPSET
 from sdclib.encoding import PRECISIONS, encode, pack_precision
 from sdclib.files import write_bytes
 from sdclib.head import HashHead
@@ -26,7 +26,6 @@ from sdclib.metrics.distances import check_packed
 
 __all__ = ["onnx_model", "to_faiss", "to_onnx"]
 
-OPSET = 17  # the first that has LayerNormalization; of 2022
 PROJECTIONS = (ITQHasher, LSHHasher, PCAHHasher, RotationHasher)  # codes are (x - mean_) @ projection_
 
 
@@ -166,6 +165,8 @@ def to_faiss(
     OSError
         If the file cannot be written; an older file is then untouched.
     """
+    import faiss
+
     codes: NDArray[np.uint8]
     if isinstance(source, BaseHasher):
         if database is None or n_bits is not None:

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from sdclib.checks import check_features, check_int, check_name
+from sdclib.defaults import REPORT_BITS, REPORT_METHODS
 from sdclib.embeddings import nearest_neighbours
 from sdclib.encoding import encode
 from sdclib.index import HammingIndex
@@ -29,8 +30,6 @@ from sdclib.recall import neighbour_recall
 from sdclib.tables import METHOD_LABELS
 
 __all__ = [
-    "REPORT_BITS",
-    "REPORT_METHODS",
     "SDC_PARAMETERS",
     "EmbeddingReport",
     "collapse_table",
@@ -39,8 +38,6 @@ __all__ = [
     "shortest_codes",
 ]
 
-REPORT_METHODS = ("sdc", "itq", "sign", "rotation")
-REPORT_BITS = (16, 32, 64, 128, 256)
 SDC_PARAMETERS: dict[str, Any] = {"preset": "release", "batch_size": 256, "learning_rate": 4e-4}
 LEAST_VECTORS = 100
 FLOAT = METHOD_LABELS["cosine"]

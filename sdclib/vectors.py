@@ -8,14 +8,24 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from safetensors.numpy import load_file
 
-__all__ = ["VectorFile", "arrays_sha256", "encode_labels", "load_npy", "read_csv", "read_vectors"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "VectorFile",
+    "arrays_sha256",
+    "check_vector_file",
+    "encode_labels",
+    "load_npy",
+    "read_csv",
+    "read_vectors",
+]
 
 VECTOR_KEYS = ("features", "embeddings", "embedding", "vectors", "vector")
 LABEL_KEYS = ("labels", "label")
@@ -47,6 +57,22 @@ class VectorFile:
     train_rows: NDArray[Any] | None = None
 
 
+def check_vector_file(path: Path | str) -> Path:
+    """Check that there is a file of a kind that `read_vectors` reads; it is not opened.
+
+    Raises
+    ------
+    ValueError
+        Otherwise.
+    """
+    path = Path(path)
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"{path}: expected a file {', '.join(SUFFIXES)}, got {path.suffix or 'no suffix'}")
+    if not path.is_file():
+        raise ValueError(f"{path}: expected a file of vectors, found none")
+    return path
+
+
 def read_vectors(path: Path | str, *, key: str | None = None) -> VectorFile:
     """Read vectors, and labels and ids where the file has them. No pickles are read.
 
@@ -73,11 +99,7 @@ def read_vectors(path: Path | str, *, key: str | None = None) -> VectorFile:
     ImportError
         If a .parquet cannot be read as pyarrow is not installed.
     """
-    path = Path(path)
-    if path.suffix not in SUFFIXES:
-        raise ValueError(f"{path}: expected a file {', '.join(SUFFIXES)}, got {path.suffix or 'no suffix'}")
-    if not path.is_file():
-        raise ValueError(f"{path}: expected a file of vectors, found none")
+    path = check_vector_file(path)
     tables = {".parquet": _read_parquet, ".csv": _read_csv}
     arrays = tables[path.suffix](path, key) if path.suffix in tables else _read_arrays(path)
     values = np.asanyarray(arrays[_vector_key(path, arrays, key)])
@@ -196,6 +218,8 @@ def read_csv(path: Path, **options: Any) -> pd.DataFrame:
     ValueError
         If it is no such table; the message names it.
     """
+    import pandas as pd
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -241,6 +265,8 @@ def _read_listing(path: Path) -> list[str]:
 def _read_parquet(path: Path, key: str | None) -> Mapping[str, NDArray[Any]]:
     if importlib.util.find_spec("pyarrow") is None:
         raise ImportError(f"{path}: reading .parquet needs the package pyarrow: pip install pyarrow")
+    import pandas as pd
+
     try:
         table = pd.read_parquet(path, engine="pyarrow")
         columns = {str(name): table[name].to_numpy() for name in table.columns}

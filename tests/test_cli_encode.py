@@ -151,6 +151,7 @@ LARGE = """
 import re, sys
 from pathlib import Path
 from sdclib.cli import main
+from sdclib.methods import LSHHasher
 
 def peak():  # of this program; what getrusage says begins with what its parent had
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024 / 1e6

@@ -85,19 +85,18 @@ check-faults: env  ## Kill extraction, training, sweep and collection 60 times; 
 check-determinism: env  ## Fit every method twice, and on two threads; compare the codes (10 minutes)
 	$(BIN)/python -m benchmarks.check_determinism
 
-check-clean:  ## Clone into an empty folder and, with an empty home, make env, study, test and check with PYTHON (30 minutes or more)
+check-clean:  ## Clone into an empty folder and, with an empty home, make study and test with PYTHON (15 minutes)
 	$(PYTHON) -m benchmarks.check_clean
 
 EXAMPLES ?= 5000
-SECONDS ?= 60
-fuzz: env  ## Give all readers damaged files: EXAMPLES for every test, then SECONDS a reader guided by coverage (30 minutes)
-	$(BIN)/python -m benchmarks.check_fuzz --examples $(EXAMPLES) --seconds $(SECONDS)
+fuzz: env  ## Give all readers EXAMPLES damaged files for every test, others each time (20 minutes)
+	SDC_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest $(WORKERS) $(wildcard tests/test_fuzz_*.py)
 
 mutation: env  ## Mutation testing of losses, calibration and metrics (ten minutes on two cores)
 	$(BIN)/python scripts/mutation.py
 
 coverage: env  ## Coverage of sdclib by lines and branches, with all tests (20 minutes)
-	$(BIN)/python -m benchmarks.check_coverage
+	$(BIN)/python -m pytest $(WORKERS) --cov sdclib --cov-branch --cov-report term --cov-fail-under 95
 
 clean:  ## Delete the built book and all run records
 	rm -rf book/_build results/local .snakemake

@@ -13,6 +13,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -212,7 +213,7 @@ def _describe_constants(names: Names) -> None:
             (c["", name] for m, c in comments.items() if ("", name) in c and _is(m, name, value)), []
         )
         lines = [line for line in lines if line]
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             lines += ["", "Keys: " + ", ".join(f"``{key}``" for key in value) + "."]
         elif isinstance(value, str | int | float | tuple) and len(repr(value)) < 400:
             lines += ["", f"``{value!r}``"]

@@ -14,9 +14,8 @@ MANIFEST = RESULTS / "manifest.json"
 
 
 def table_hashes() -> dict[str, str]:
-    """SHA-256 by name of all published tables and reports."""
-    files = [*RESULTS.glob("*.csv"), *RESULTS.glob("*.json")]
-    return {path.name: file_sha256(path) for path in sorted(files) if path != MANIFEST}
+    """SHA-256 by name of all published tables."""
+    return {path.name: file_sha256(path) for path in sorted(RESULTS.glob("*.csv"))}
 
 
 def write_manifest(verified: dict[str, Any] | None = None) -> Path:

@@ -60,6 +60,8 @@ def test_without_seeds_a_tenth_of_a_point(published):
     one = runs([0.5])
     assert verdicts(runs([0.5009], codes="cd"), one) == ["within seeds"]
     assert verdicts(runs([0.5011], codes="cd"), one) == ["different"]
+    others = pd.concat([one, runs([0.60, 0.62, 0.61], n_bits=64)])
+    assert verdicts(runs([0.55], codes="cd"), one, others) == ["within seeds"]  # by the spread at 64 bits
     floats = one.assign(n_bits=pd.array([pd.NA], dtype="Int64"), codes_sha256=np.nan)
     assert verdicts(floats, floats) == ["same"]
     assert verdicts(floats.assign(map_expected=0.5001), floats) == ["within seeds"]

@@ -32,7 +32,8 @@ EXACT = 1e-9  # metrics of the same codes are sums of the same numbers
 def seed_half_widths(published: pd.DataFrame) -> pd.Series:
     """Half width, in points, of the 95 % interval of the difference of two runs that differ in their seed alone.
 
-    Student's t times the standard deviation over the published seeds times the root of 2; `ROUNDING` at least.
+    Student's t times the standard deviation over the published seeds times the root of 2. Where a code length has one
+    seed alone, the widest of the setting's other lengths; where none has more, `ROUNDING`.
 
     Parameters
     ----------
@@ -47,7 +48,8 @@ def seed_half_widths(published: pd.DataFrame) -> pd.Series:
     groups = published.fillna({"n_bits": -1}).groupby(SETTING)["map_expected"]
     n, deviation = groups.count(), groups.std()
     half = 100 * stats.t.ppf(0.975, (n - 1).clip(lower=1)) * deviation * np.sqrt(2)
-    return half.fillna(0).clip(lower=ROUNDING)
+    widest = half.groupby(SETTING[:-1]).transform("max")
+    return half.fillna(widest).fillna(0).clip(lower=ROUNDING)
 
 
 def compare_runs(own: pd.DataFrame, published: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:

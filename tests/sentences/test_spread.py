@@ -1,0 +1,75 @@
+import json
+
+import pytest
+import torch
+
+from sdclib import load_features
+from sdclib.analysis.comparisons import compared
+from sdclib.analysis.contributions import with_targets
+from sdclib.analysis.pair_targets import pair_targets
+from sdclib.calibration import parse_calibration
+from sdclib.evaluation import evaluate_features
+from sdclib.methods.matching import MatchingHasher, whitening
+from sdclib.presets import settings_from_preset
+from tests.sentences.published import runs, says
+
+DATA = "cifar10-embedded"
+
+
+@pytest.fixture(scope="module")
+def results():
+    return with_targets(runs("spread"))
+
+
+def test_trainings(results):
+    settings = [json.loads(text) for text in results.loc[results["target"] != "", "parameters"]]
+    sdc = settings_from_preset("release", batch_size=256, learning_rate=4e-4)
+    same = ["batch_size", "epochs", "learning_rate", "quantization_weight", "step_epoch", "weight_decay"]
+    says(
+        "Head, pairs, optimizer, epochs and quantization loss are the same for all five.",
+        all(of.get(name, getattr(sdc, name)) == getattr(sdc, name) for of in settings for name in same)
+        and results.loc[results["target"] != "", "target"].nunique() == 5,
+    )
+    says(
+        "Batches of 256 with four times the learning rate of the authors' code.",
+        sdc.learning_rate == 4 * settings_from_preset("release").learning_rate,
+    )
+
+
+def test_targets():
+    targets = pair_targets(load_features(DATA), parse_calibration("beta(5, 5)"))
+    says(
+        "Both maps bring them to 0.00 and 0.30.",
+        abs(targets.standardised.std() - targets.mapped.std()) < 0.01
+        and abs(targets.standardised.mean() - targets.mapped.mean()) < 0.01,
+    )
+    says(
+        "The linear map leaves the shape alone: the uppermost twentieth of the pairs holds ... of all squared "
+        "deviations, against ... after the quantile map.",
+        targets.upper_share("standardised") > targets.upper_share("mapped") + 0.05,
+    )
+    says(
+        "A bell brings positive pairs nearer to the others.",
+        targets.separation("standardised") > targets.separation("mapped") + 0.05,
+    )
+
+
+def test_whitening(results):
+    features = load_features(DATA)
+    mean = features.train.mean(axis=0)
+    matrix = whitening(torch.from_numpy(features.train), MatchingHasher().shrinkage).numpy().T
+    query, database = features.query, features.database
+    plain, centred, whitened = (
+        100 * evaluate_features(*both, features.relevant, features.top_k)[0]["map_expected"]
+        for both in (
+            (query, database),
+            (query - mean, database - mean),
+            ((query - mean) @ matrix, (database - mean) @ matrix),
+        )
+    )
+    codes = compared(results, [("linear map (whitened)", "linear map")]).set_index("data").loc[DATA]
+    says("Whitening costs the float cosine ... points.", whitened + 2 < plain < centred)
+    says(
+        "Most of their fall comes in the step from similarities to codes.",
+        plain - whitened < -0.5 * codes["high"],
+    )

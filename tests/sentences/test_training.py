@@ -1,0 +1,154 @@
+import pandas as pd
+import pytest
+
+from sdclib.analysis.epochs import by_epoch
+from sdclib.analysis.training_effects import (
+    costs,
+    differing_settings,
+    effects,
+    ladder,
+    per_doubling,
+    short_names,
+    with_settings,
+)
+from sdclib.tables import difference
+from tests.sentences.published import runs, says
+
+BASES = {"release": "SDC (release)", "quick": "SDC (release, batch_size=256, learning_rate=0.0004)"}
+WIDTH = 256  # of the packaged features
+
+
+@pytest.fixture(scope="module")
+def results():
+    return with_settings(runs("training"), WIDTH)
+
+
+@pytest.fixture(scope="module")
+def changes(results):
+    return effects(results, BASES)
+
+
+@pytest.fixture(scope="module")
+def cost(results, changes):
+    """Costs by the names that readers know."""
+    return costs(results).rename(index=short_names(changes))
+
+
+def test_runs(results, changes):
+    says("With three seeds each.", set(results.groupby("label").size()) == {3})
+    says(
+        "The bases have 1.",
+        set(results.loc[results["label"].isin(BASES.values()), "quantization_weight"]) == {1},
+    )
+    largest = changes.loc[changes["mean"].abs().idxmax()]
+    says(
+        "Keep the quantization loss at its full weight. The largest of 23 changes is quantization weight 0.",
+        len(changes) == 23 and largest["change"] == "quantization weight 0" and largest["high"] < 0,
+    )
+    says(
+        "To weaken it is the one kind of change whose effect stands when all 23 are tested together.",
+        set(changes.loc[changes["p_holm"] < 0.05, "group"]) == {"quantization weight"},
+    )
+
+
+def test_one_change_at_a_time(results, changes):
+    means = ladder(results, BASES["quick"], "quantization_weight").groupby("value")["map_expected"].mean()
+    says(
+        "Where the rise ends this table does not show.",
+        means.is_monotonic_increasing and means.index[-1] == 3,
+    )
+    rate = difference(results, BASES["quick"], "SDC (release, batch_size=256)", 64)
+    says("At a batch of 256 the higher rate alone is worth ...", rate[1] > 0)
+    collapse = effects(results, BASES, "intersection").query("base == 'quick'").set_index("change")
+    centred = changes.query("base == 'quick'").set_index("change").loc["centred"]
+    says(
+        "Centring lowers it by ... points, and yet its effect on mAP cannot be told from noise. Less collapse and a "
+        "better ranking are not the same thing.",
+        collapse.loc["centred", "high"] < 0 and centred["low"] < 0 < centred["high"],
+    )
+    quiet = changes[changes["group"].isin(["weight decay", "centring"])]
+    says(
+        "Weight decay and centring moved the mean by at most ... points; leave them alone.",
+        quiet["mean"].abs().max() < 1.5 and (quiet["low"] < 0).all() and (quiet["high"] > 0).all(),
+    )
+
+
+def test_step_by_step(results, changes):
+    release, quick = BASES.values()
+    slopes = [
+        per_doubling(ladder(results, *of))
+        for of in (
+            (release, "batch_size"),
+            (release, "batch_size", "learning_rate"),
+            (quick, "quantization_weight"),
+            (quick, "hidden_features"),
+        )
+    ]
+    groups = ["batch size", "batch size and learning rate", "quantization weight", "width"]
+    steps = changes[changes["group"].isin(groups)]
+    says(
+        "A setting that was changed in several steps says more than each step does: together they show "
+        "more than alone.",
+        all(low > 0 or high < 0 for _, low, high in slopes)
+        and ((steps["low"] > 0) | (steps["high"] < 0)).mean() < 0.5,
+    )
+
+
+def test_presets():
+    names = ["paper", "release", "paper-contrastive", "release-contrastive"]
+    of_terms = [set(differing_settings([name, f"{name}-contrastive"]).index) for name in ("paper", "release")]
+    says(
+        "The first changes nothing but the term. The second changes three settings at once: the term itself, targets "
+        "below 0 raised to 0, and pairs inside each view.",
+        of_terms == [{"contrastive_weight"}, {"contrastive_weight", "clip_targets", "view_pairs"}],
+    )
+    tables = ("cifar10_sdc", "cifar10_contrastive", "cifar10_contrastive_paper")
+    whole = pd.concat([runs(name) for name in tables])
+    seeds = (
+        whole[whole["label"].isin([f"SDC ({name})" for name in names])].groupby(["label", "n_bits"]).size()
+    )
+    says(
+        "The same presets were run by the paper's whole protocol, with ... four code lengths.",
+        len(seeds) == 16 and set(seeds) == {3},
+    )
+
+
+def test_time(cost, results):
+    seconds = cost["seconds"]
+    quick = seconds.filter(like="quick") / seconds["quick"]
+    more = quick[["quick, all pairs", "quick, width 1024", "quick, width 4096"]]
+    same = quick[quick.index.str.contains("quantization|decay|centred")]
+    says(
+        "More steps (small batches), more pairs and a wider layer cost time; most other settings cost none.",
+        seconds["release, batch 32"] > 1.3 * seconds["release"] > 2 * seconds["release, batch 256"]
+        and more.min() > 1.3
+        and (same - 1).abs().max() < 0.2,
+    )
+    says(
+        "Times of one table can be compared: each run took ... times the mean of its setting.",
+        (cost["seconds_low"] / seconds).min() > 0.8 and (cost["seconds_high"] / seconds).max() < 1.25,
+    )
+    says(
+        "Raise the learning rate with the batch: training takes ... of the time.",
+        seconds["release, batch 512, rate 0.0008"] < 0.5 * seconds["release"],
+    )
+    release = results[results["label"] == BASES["release"]]
+    both = runs("main").query("n_bits == 64").merge(release, on=["label", "seed"], suffixes=("_main", ""))
+    says(
+        "Those of two tables cannot: the runs of release in `results/main.csv`, with the same settings and seeds, took "
+        "... times as long.",
+        len(both) == 3
+        and both["fit_seconds_main"].mean() > 1.3 * both["fit_seconds"].mean()
+        and (both["map_expected_main"] - both["map_expected"]).abs().max() < 0.015,
+    )
+
+
+def test_epochs(results):
+    looked = with_settings(runs("epochs"), WIDTH)
+    epochs = by_epoch(looked)
+    quick = 100 * results[results["label"] == BASES["quick"]].set_index("seed")["map_expected"]
+    says(
+        "The same training of *quick* was stopped and measured after several epochs. At the last epoch these runs "
+        "differ from quick in the table above by at most ... points.",
+        epochs.shape == (15, 3) and epochs.index[-1] == 100 and (epochs.iloc[-1] - quick).abs().max() < 0.5,
+    )

@@ -28,8 +28,9 @@ study: .venv/.study  ## Run the main job, build the book, print your table besid
 	$(BIN)/python scripts/build_book.py --no-execute
 	$(BIN)/python -m sdclib.analysis.your_run
 
-results: env  ## Run every sweep under config/ and publish its table in results
-	$(BIN)/python scripts/sweep.py --publish $(wildcard config/*.yaml)
+CONFIGS ?= $(wildcard config/*.yaml)
+results: env  ## Run every sweep under config/, or those of CONFIGS, and publish their tables in results
+	$(BIN)/python scripts/sweep.py --publish $(CONFIGS)
 
 CONFIG ?= config/main.yaml
 sweep: env  ## Run one sweep, or take it up where it was stopped: make sweep CONFIG=config/main.yaml

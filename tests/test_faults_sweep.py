@@ -27,7 +27,7 @@ def test_the_sweep_whose_command_was_killed_alone_keeps_others_out(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(scripts.sweep, "runs_folder", lambda: tmp_path)
     specs = [RunSpec("cifar10-embedded", "sign", 8)]
-    monkeypatch.setattr(scripts.sweep, "SNAKEMAKE", ["sh", "-c", f"echo $$ > {started}; exec sleep 600"])
+    monkeypatch.setattr(scripts.sweep, "SNAKEMAKE", ["sh", "-c", f"echo $$ > '{started}'; exec sleep 600"])
 
     def sweep() -> None:
         with scripts.sweep.only_sweep(tmp_path) as lock:

@@ -37,7 +37,7 @@ def test_python_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.slow
 def test_single_runs_of_the_readme(tmp_path: Path) -> None:
     (command,) = re.findall(r"^\.venv/bin/papermill (.*method itq.*)$", README, flags=re.MULTILINE)
-    arguments = shlex.split(command.replace("out.ipynb", str(tmp_path / "out.ipynb")))
+    arguments = shlex.split(command.replace("out.ipynb", shlex.quote(str(tmp_path / "out.ipynb"))))
     done = subprocess.run(
         [sys.executable, "-m", "papermill", *arguments, "-p", "runs", str(tmp_path / "runs")],
         cwd=PROJECT_ROOT,

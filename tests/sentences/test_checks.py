@@ -1,0 +1,35 @@
+from sdclib.files import read_json
+from sdclib.provenance import RESULTS
+from tests.sentences.published import bench, says
+
+
+def test_other_processors():
+    models = [entry["models"] for entry in read_json(RESULTS / "fingerprints.json").values()]
+    says(
+        "With the study's kernels, models are the same to the last bit on an AMD EPYC and an Intel Xeon.",
+        len(models) > 1 and all(model == models[0] for model in models),
+    )
+    report = read_json(RESULTS / "check_processors.json")
+    says(
+        "With other kernels the mAP of a trained run in the main job moves by less than a point.",
+        max(row["moved"] for row in report["differences"]) < 1,
+    )
+    says("Every one ends well.", not any(outcome["exit_code"] for outcome in report["outcomes"]))
+
+
+def test_empty_machines():
+    runs = read_json(RESULTS / "check_clean.json")
+    says(
+        "Both README commands end well on an empty machine, in either order.",
+        {"study test", "test study"} <= {" ".join(o["target"] for o in run["targets"][1:]) for run in runs}
+        and not any(o["exit_code"] or o["changed_files"] for run in runs for o in run["targets"]),
+    )
+
+
+def test_speed():
+    step = bench("training")["paper"]["seconds_a_step"]
+    says("The library is about twice as fast as the plain loop", 1.7 < step["plain"] / step["library"] < 2.3)
+    says(
+        "products and optimizer take nearly all of its time",
+        0.85 < (step["products"] + step["optimizer"]) / step["library"] <= 1,
+    )

@@ -23,7 +23,7 @@ from typing import Any
 from sdclib.kernels import use_portable_kernels
 
 use_portable_kernels()  # before anything loads NumPy or torch; the notebooks that are started inherit them
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # with other kernels too: notebooks that run side by side share the cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # notebooks that run side by side share the cores
 
 import yaml
 

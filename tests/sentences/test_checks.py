@@ -17,15 +17,6 @@ def test_other_processors():
     says("Every one ends well.", not any(outcome["exit_code"] for outcome in report["outcomes"]))
 
 
-def test_empty_machines():
-    runs = read_json(RESULTS / "check_clean.json")
-    says(
-        "Both README commands end well on an empty machine, in either order.",
-        {"study test", "test study"} <= {" ".join(o["target"] for o in run["targets"][1:]) for run in runs}
-        and not any(o["exit_code"] or o["changed_files"] for run in runs for o in run["targets"]),
-    )
-
-
 def test_speed():
     step = bench("training")["paper"]["seconds_a_step"]
     says("The library is about twice as fast as the plain loop", 1.7 < step["plain"] / step["library"] < 2.3)

@@ -131,7 +131,7 @@ def page() -> str:
     counts = ", ".join(f"{n} {word}" for word, n in table["verdict"].value_counts().items())
     return (
         f"{title}Your {len(own)} runs beside the published ones: {counts}.\n\n{EXPLAINED}\n\n"
-        f"{table.to_html(index=False, float_format='{:.2f}'.format, na_rep='', border=0)}\n\n"
+        f"{table.to_html(index=False, float_format='{:.2f}'.format, na_rep='', border=0, classes='table')}\n\n"
         f"- Yours: {origin(own)}.\n- Published: {origin(published)}.\n\n"
         "All chapters show the published tables; your run changes none of their figures.\n"
     )

@@ -4,7 +4,7 @@ import torch
 from scipy.special import expit, rel_entr
 
 from sdclib import load_features
-from sdclib.losses.bernoulli_kl import bernoulli_kl_loss
+from sdclib.losses.contrastive import bernoulli_kl_loss
 from sdclib.methods import cibhash, make_hasher
 from sdclib.methods.cibhash import CIBHashHasher
 from sdclib.views import load_views

@@ -3,8 +3,7 @@ import pytest
 import torch
 
 from sdclib import load_features
-from sdclib.losses.code_alignment import code_alignment_loss
-from sdclib.losses.coding_rate import coding_rate
+from sdclib.losses.contrastive import code_alignment_loss, coding_rate
 from sdclib.methods import crovca, make_hasher
 from sdclib.methods.crovca import CroVCAHasher
 from sdclib.views import load_views

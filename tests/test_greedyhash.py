@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdclib.losses.pair_similarity import pair_similarity_loss
+from sdclib.losses.pairwise import pair_similarity_loss
 from sdclib.methods import make_hasher
 from sdclib.methods.greedyhash import GreedyHashHasher
 from sdclib.methods.straight_through import straight_through_sign

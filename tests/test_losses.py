@@ -6,17 +6,18 @@ from hypothesis import strategies as st
 
 from sdclib.calibration import Beta, target_quantiles
 from sdclib.losses import calibration_loss, half_pairs, nt_xent_loss, pair_similarities, quantization_loss
-from sdclib.losses.bernoulli_kl import bernoulli_kl_loss
-from sdclib.losses.code_alignment import code_alignment_loss
-from sdclib.losses.coding_rate import coding_rate
-from sdclib.losses.cosine_classification import cosine_classification_loss
-from sdclib.losses.labelled_calibration import labelled_calibration_loss
-from sdclib.losses.pair_labels import pair_label_loss
-from sdclib.losses.pair_similarity import pair_similarity_loss
+from sdclib.losses.calibration import labelled_calibration_loss, ranking_loss
+from sdclib.losses.contrastive import (
+    bernoulli_kl_loss,
+    code_alignment_loss,
+    coding_rate,
+    image_weights,
+    mutual_attention,
+    sorted_nce_loss,
+    weighted_contrastive_loss,
+)
 from sdclib.losses.pairs import count_pairs_of
-from sdclib.losses.ranking import ranking_loss
-from sdclib.losses.sorted_nce import sorted_nce_loss
-from sdclib.losses.weighted_contrastive import image_weights, mutual_attention, weighted_contrastive_loss
+from sdclib.losses.pairwise import cosine_classification_loss, pair_label_loss, pair_similarity_loss
 from tests.reference import reference_calibration_loss
 
 BETAS = [(5, 5), (0.2, 0.2), (1, 1), (10, 10), (2, 7)]

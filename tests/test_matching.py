@@ -9,8 +9,7 @@ import torch
 from scipy import stats
 
 from sdclib.calibration import Beta
-from sdclib.losses.matching import matching_loss
-from sdclib.losses.ranking import ranking_loss
+from sdclib.losses.calibration import matching_loss, ranking_loss
 from sdclib.methods import MatchingHasher, SDCHasher
 from sdclib.methods.matching import FEATURES, TARGETS, linear_map, quantile_map, similarity_moments, whitening
 from tests.packaged import packaged_map

@@ -8,7 +8,7 @@ import torch
 
 from sdclib import load_features
 from sdclib.evaluation import evaluate_codes
-from sdclib.losses.sorted_nce import soft_sort, sorted_nce_loss
+from sdclib.losses.contrastive import soft_sort, sorted_nce_loss
 from sdclib.methods import make_hasher
 from sdclib.methods.nsh import NSHHasher
 from sdclib.views import load_views

@@ -4,7 +4,7 @@ import torch
 from scipy.spatial.distance import pdist
 from scipy.stats import norm
 
-from sdclib.losses.pair_labels import pair_label_loss
+from sdclib.losses.pairwise import pair_label_loss
 from sdclib.methods import half_gaussians as module
 from sdclib.methods import make_hasher, ssdh
 from sdclib.methods.half_gaussians import half_gaussians

@@ -13,8 +13,8 @@ from sklearn.preprocessing import StandardScaler
 from sdclib import load_features
 from sdclib.evaluation import evaluate_codes
 from sdclib.experiment import RunSpec, run_experiment
-from sdclib.losses.cosine_classification import cosine_classification_loss
-from sdclib.losses.labelled_calibration import labelled_calibration_loss, positive_pairs
+from sdclib.losses.calibration import labelled_calibration_loss, positive_pairs
+from sdclib.losses.pairwise import cosine_classification_loss
 from sdclib.methods import (
     METHODS,
     LogitHasher,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sdclib.evaluation import evaluate_codes
-from sdclib.losses.weighted_contrastive import image_weights, mutual_attention, weighted_contrastive_loss
+from sdclib.losses.contrastive import image_weights, mutual_attention, weighted_contrastive_loss
 from sdclib.methods import make_hasher
 from sdclib.methods.wch import WCHHasher
 

@@ -128,10 +128,11 @@ def page() -> str:
             "`make study` runs the main job on your machine and lays its table beside the published one here. It has"
             " not run in this checkout yet.\n"
         )
+    html = table.to_html(index=False, float_format="{:.2f}".format, na_rep="", border=0, classes="table")
     counts = ", ".join(f"{n} {word}" for word, n in table["verdict"].value_counts().items())
     return (
         f"{title}Your {len(own)} runs beside the published ones: {counts}.\n\n{EXPLAINED}\n\n"
-        f"{table.to_html(index=False, float_format='{:.2f}'.format, na_rep='', border=0, classes='table')}\n\n"
+        f'<div class="pst-scrollable-table-container">\n{html}</div>\n\n'
         f"- Yours: {origin(own)}.\n- Published: {origin(published)}.\n\n"
         "All chapters show the published tables; your run changes none of their figures.\n"
     )

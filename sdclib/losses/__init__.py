@@ -1,4 +1,4 @@
-"""Losses, one a module."""
+"""Losses, a family a module."""
 
 from sdclib.losses.calibration import calibration_loss
 from sdclib.losses.contrastive import nt_xent_loss

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sdclib.checks import check_int, check_real
-from sdclib.losses.pair_similarity import pair_similarity_loss
+from sdclib.losses.pairwise import pair_similarity_loss
 from sdclib.methods.descent import sgd
 from sdclib.methods.trained import TrainedHasher
 from sdclib.training import gradient_step, train

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sdclib.checks import check_int, check_real
-from sdclib.losses.bernoulli_kl import bernoulli_kl_loss
-from sdclib.losses.contrastive import nt_xent_loss
+from sdclib.losses.contrastive import bernoulli_kl_loss, nt_xent_loss
 from sdclib.methods.straight_through import straight_through_sign
 from sdclib.methods.trained import TrainedHasher, adam, draw_views
 from sdclib.training import gradient_step, train
@@ -29,7 +28,7 @@ class CIBHashHasher(TrainedHasher):
         L = \mathrm{NT\text{-}Xent}_\tau(b, b')
             + \frac{\beta}{2n} \sum_i \left( D(p_i \| p'_i) + D(p'_i \| p_i) \right),
 
-    where :math:`D` is the Kullback-Leibler divergence, summed over the bits (`sdclib.losses.bernoulli_kl`). When
+    where :math:`D` is the Kullback-Leibler divergence, summed over the bits (`sdclib.losses.contrastive`). When
     images are hashed nothing is drawn: continuous codes are the logits :math:`f`, and a bit is 1 where
     :math:`p \ge 1/2`.
 

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sdclib.checks import check_int, check_real
-from sdclib.losses.code_alignment import code_alignment_loss
-from sdclib.losses.coding_rate import coding_rate
+from sdclib.losses.contrastive import code_alignment_loss, coding_rate
 from sdclib.methods.trained import TrainedHasher, draw_views
 from sdclib.training import gradient_step, train
 
@@ -29,8 +28,8 @@ class CroVCAHasher(TrainedHasher):
             - \lambda \, \frac{n + K}{n K} \cdot \frac{R(z) + R(z')}{2},
 
     where :math:`\ell` is the binary cross-entropy, through whose target no gradient flows
-    (`sdclib.losses.code_alignment`), and :math:`R` the coding rate of a batch of :math:`n`
-    (`sdclib.losses.coding_rate`), without which all images could get one code.
+    (`sdclib.losses.contrastive`), and :math:`R` the coding rate of a batch of :math:`n`
+    (`sdclib.losses.contrastive`), without which all images could get one code.
 
     Parameters
     ----------

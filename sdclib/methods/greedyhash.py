@@ -6,7 +6,7 @@ import pandas as pd
 from torch import Tensor, nn
 
 from sdclib.checks import check_int, check_real
-from sdclib.losses.pair_similarity import pair_similarity_loss
+from sdclib.losses.pairwise import pair_similarity_loss
 from sdclib.methods.descent import sgd
 from sdclib.methods.straight_through import straight_through_sign
 from sdclib.methods.trained import TrainedHasher

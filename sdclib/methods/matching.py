@@ -14,11 +14,9 @@ from torch.nn.functional import normalize
 from sdclib.calibration import CalibrationDistribution, parse_calibration, target_quantiles
 from sdclib.checks import check_int, check_name, check_real
 from sdclib.head import HashHead
-from sdclib.losses.calibration import calibration_loss
-from sdclib.losses.matching import matching_loss
+from sdclib.losses.calibration import calibration_loss, matching_loss, ranking_loss
 from sdclib.losses.pairs import count_pairs_of, pair_similarities
 from sdclib.losses.quantization import quantization_loss
-from sdclib.losses.ranking import ranking_loss
 from sdclib.methods.falling_rate import FallingRateHasher
 from sdclib.training import gradient_step, train
 
@@ -52,7 +50,7 @@ class MatchingHasher(FallingRateHasher):
     - ``"mapped"``: :math:`F^{-1}(G(t))` with the calibration distribution's quantile function :math:`F^{-1}` and the
       distribution function :math:`G` of the cosine over training pairs: mean, spread and shape are the calibration
       distribution's, but the same cosine has the same target in every batch;
-    - ``"rank"``: none; the loss is that of `sdclib.losses.ranking`, which knows the order of the pairs alone;
+    - ``"rank"``: none; the loss is that of `sdclib.losses.calibration`, which knows the order of the pairs alone;
     - ``"calibrated"``: SDC's own, the quantile of :math:`F` at the pair's rank in its batch.
 
     Parameters

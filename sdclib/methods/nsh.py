@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sdclib.checks import check_int, check_real
-from sdclib.losses.sorted_nce import sorted_nce_loss
+from sdclib.losses.contrastive import sorted_nce_loss
 from sdclib.methods.straight_through import straight_through_sign
 from sdclib.methods.trained import TrainedHasher, adam, draw_views
 from sdclib.training import gradient_step, train
@@ -23,7 +23,7 @@ class NSHHasher(TrainedHasher):
     Of two views :math:`x, x'` of the images of a batch, a hash head :math:`f` gives :math:`h = \tanh f(x)` and codes
     :math:`b = \mathrm{sign}(h)`, and a latent head vectors :math:`z`. By the code similarities
     :math:`S_{ij} = b_i \cdot b'_j / 2K + 1/2`, one less the share of differing bits, each image softly sorts the
-    others' latent vectors, and `sdclib.losses.sorted_nce` (with :math:`m` positives) is taken over these lists:
+    others' latent vectors, and `sdclib.losses.contrastive` (with :math:`m` positives) is taken over these lists:
 
     .. math::
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sdclib.checks import check_int, check_name, check_real
 from sdclib.head import HashHead
-from sdclib.losses.cosine_classification import cosine_classification_loss
+from sdclib.losses.pairwise import cosine_classification_loss
 from sdclib.methods.supervised import SupervisedHasher, count_classes
 from sdclib.training import gradient_step, train
 
@@ -21,7 +21,7 @@ CLASS_TARGETS = ("bernoulli", "hadamard")
 class OrthoHashHasher(SupervisedHasher):
     """Train continuous codes to have the largest cosine with the fixed binary target of their class.
 
-    The one loss is the cross-entropy of `sdclib.losses.cosine_classification`: it asks for codes that are near to
+    The one loss is the cross-entropy of `sdclib.losses.pairwise`: it asks for codes that are near to
     their class's corner of the cube, which makes them separable and nearly binary at once.
 
     Parameters

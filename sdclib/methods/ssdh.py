@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from sdclib.checks import check_int, check_real
-from sdclib.losses.pair_labels import pair_label_loss
+from sdclib.losses.pairwise import pair_label_loss
 from sdclib.methods.half_gaussians import half_gaussians
 from sdclib.methods.trained import TrainedHasher, adam
 from sdclib.training import gradient_step, train
@@ -32,7 +32,7 @@ class SSDHHasher(TrainedHasher):
             0 & \text{otherwise,}
         \end{cases}
 
-    and with :math:`h = \tanh(W x + c)` the loss of a batch of :math:`n` rows is (`sdclib.losses.pair_labels`)
+    and with :math:`h = \tanh(W x + c)` the loss of a batch of :math:`n` rows is (`sdclib.losses.pairwise`)
 
     .. math:: L = \frac{1}{n^2} \sum_{i,j=1}^{n} |S_{ij}| \left( \frac{h_i^\top h_j}{K} - S_{ij} \right)^2 .
 

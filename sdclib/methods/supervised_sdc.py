@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sdclib.calibration import CalibrationDistribution, parse_calibration, target_quantiles
 from sdclib.checks import check_int, check_name, check_real
 from sdclib.head import HashHead
-from sdclib.losses.labelled_calibration import labelled_calibration_loss, positive_pairs
+from sdclib.losses.calibration import labelled_calibration_loss, positive_pairs
 from sdclib.losses.pairs import count_pairs_of
 from sdclib.losses.quantization import quantization_loss
 from sdclib.methods.supervised import SupervisedHasher
@@ -28,7 +28,7 @@ class SupervisedSDCHasher(SupervisedHasher):
 
     Pairs, head, optimizer and quantization loss are those of SDC's preset ``release``. Each batch's pairs are put in
     order, negative pairs first and positive ones after them, by the feature cosine within each kind
-    (`sdclib.losses.labelled_calibration`). With `labels`
+    (`sdclib.losses.calibration`). With `labels`
 
     - ``"order"``, the targets are the quantiles :math:`F^{-1}((2n - 1) / 2N)` of one calibration distribution, as in
       SDC: labels decide which pairs get the upper ones, and the share of positive pairs decides how many;

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sdclib.checks import check_int, check_real
-from sdclib.losses.weighted_contrastive import image_weights, mutual_attention, weighted_contrastive_loss
+from sdclib.losses.contrastive import image_weights, mutual_attention, weighted_contrastive_loss
 from sdclib.methods.straight_through import straight_through_sign
 from sdclib.methods.trained import TrainedHasher, adam, draw_views
 from sdclib.training import gradient_step, train
@@ -19,7 +19,7 @@ class WCHHasher(TrainedHasher):
     r"""Contrastive codes of two views, where images with similar patches count as positive in part.
 
     The patch tokens of an image's two views attend to each other; token by token they then give each pair of images
-    in the batch a weight :math:`w_{nm}`, 1 for the image itself (`sdclib.losses.weighted_contrastive`). With
+    in the batch a weight :math:`w_{nm}`, 1 for the image itself (`sdclib.losses.contrastive`). With
     :math:`b, b'` the codes :math:`\mathrm{sign}(\tanh f(x))` of the two views' features,
 
     .. math::

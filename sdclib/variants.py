@@ -17,8 +17,7 @@ from sdclib.checks import check_features, check_int, check_name
 from sdclib.codes import check_codes
 from sdclib.evaluation import evaluate_codes
 from sdclib.features import FeatureSet
-from sdclib.methods.matching import whitening
-from sdclib.methods.sdc import SDCHasher
+from sdclib.methods.sdc import SDCHasher, whitening
 
 __all__ = [
     "NORMS",
@@ -34,7 +33,7 @@ __all__ = [
 
 NORMS = ("batch", "plain", "fixed", "none")
 SIGHTS = ("raw", "centred", "whitened")
-SHRINKAGE = 0.5  # of the whitening, as in `sdclib.methods.matching`
+SHRINKAGE = 0.5  # of the whitening, as in `sdclib.methods.sdc`
 
 
 class FixedStandardisation(nn.Module):
@@ -244,7 +243,7 @@ def sight(features: NDArray[np.float32], kind: str) -> tuple[Tensor, Tensor]:
     Parameters
     ----------
     features : ndarray, shape (n, d)
-        Training rows, which mean and whitening are taken from; see `sdclib.methods.matching.whitening`.
+        Training rows, which mean and whitening are taken from; see `sdclib.methods.sdc.whitening`.
     kind : {"raw", "centred", "whitened"}
 
     Returns

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from sdclib.methods import make_hasher
-from sdclib.methods.bihalf import BiHalfHasher, bihalf_codes
+from sdclib.methods.pairwise import BiHalfHasher, bihalf_codes
 from tests.packaged import packaged_metrics
 
 

@@ -5,8 +5,9 @@ from scipy.special import expit, rel_entr
 
 from sdclib import load_features
 from sdclib.losses.contrastive import bernoulli_kl_loss
-from sdclib.methods import cibhash, make_hasher
-from sdclib.methods.cibhash import CIBHashHasher
+from sdclib.methods import contrastive as module
+from sdclib.methods import make_hasher
+from sdclib.methods.contrastive import CIBHashHasher
 from sdclib.views import load_views
 from tests.packaged import packaged_map
 
@@ -107,7 +108,7 @@ def test_first_step_equals_a_reference(X, views, monkeypatch):
         gradients.append([w.grad.double().numpy() for w in optimizer.param_groups[0]["params"]])
         optimizer.step()
 
-    monkeypatch.setattr(cibhash, "gradient_step", spy)
+    monkeypatch.setattr(module, "gradient_step", spy)
     hasher = quick(
         6, epochs=1, batch_size=12, learning_rate=0, stochastic=False, kl_weight=0.4, temperature=0.7
     )
@@ -139,7 +140,7 @@ def test_bits_are_drawn_with_their_probabilities(X, monkeypatch, stochastic):
         drawn.append(torch.stack([first, second]).detach().numpy())
         return (first * second).mean()
 
-    monkeypatch.setattr(cibhash, "nt_xent_loss", spy)
+    monkeypatch.setattr(module, "nt_xent_loss", spy)
     same = np.repeat(4 * X[:1], 30, axis=0)
     hasher = quick(epochs=200, learning_rate=0, stochastic=stochastic).fit(same, views=np.stack([same, same]))
     logits = hasher.decision_function(same)[0]
@@ -171,7 +172,7 @@ def test_more_than_two_views_are_all_used(X, views, monkeypatch):
         seen.update((first, second))
         return views[first], views[second]
 
-    monkeypatch.setattr(cibhash, "draw_views", spy)
+    monkeypatch.setattr(module, "draw_views", spy)
     quick(epochs=10).fit(X, views=views)
     assert seen == {0, 1, 2}
 

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from sdclib.methods import make_hasher
-from sdclib.methods.pcah import PCAHHasher
-from sdclib.methods.rotation import RotationHasher
-from sdclib.methods.sh import SHHasher
+from sdclib.methods.closed_form import PCAHHasher, RotationHasher, SHHasher
 from tests.packaged import packaged_map
 
 HASHERS = [PCAHHasher, SHHasher, RotationHasher]
@@ -95,7 +93,7 @@ class TestSH:
 
     def test_blocks_of_rows_are_the_whole(self, X, monkeypatch):
         whole = SHHasher(n_bits=20).fit(X)
-        monkeypatch.setattr("sdclib.methods.sh.ENCODE_ROWS", 33)
+        monkeypatch.setattr("sdclib.methods.closed_form.ENCODE_ROWS", 33)
         blocks = SHHasher(n_bits=20).fit(X)
         np.testing.assert_allclose(blocks.omega_, whole.omega_, rtol=1e-12)
         np.testing.assert_allclose(blocks.decision_function(X), whole.decision_function(X), atol=1e-6)

@@ -4,8 +4,9 @@ import torch
 
 from sdclib import load_features
 from sdclib.losses.contrastive import code_alignment_loss, coding_rate
-from sdclib.methods import crovca, make_hasher
-from sdclib.methods.crovca import CroVCAHasher
+from sdclib.methods import contrastive as module
+from sdclib.methods import make_hasher
+from sdclib.methods.contrastive import CroVCAHasher
 from sdclib.views import load_views
 from tests.packaged import packaged_map
 
@@ -124,8 +125,8 @@ def test_learning_rate_falls_along_half_a_cosine(X, views, monkeypatch):
         seen.append((optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["weight_decay"]))
         step(loss, optimizer)
 
-    step = crovca.gradient_step
-    monkeypatch.setattr(crovca, "gradient_step", spy)
+    step = module.gradient_step
+    monkeypatch.setattr(module, "gradient_step", spy)
     history = quick(epochs=4, learning_rate=0.01, weight_decay=0.02).fit(X, views=views).history_
     rates, decays = zip(*seen, strict=True)
     phase = np.pi * np.arange(12) / 12

@@ -4,8 +4,8 @@ import torch
 
 from sdclib.losses.pairwise import pair_similarity_loss
 from sdclib.methods import make_hasher
-from sdclib.methods.greedyhash import GreedyHashHasher
-from sdclib.methods.straight_through import straight_through_sign
+from sdclib.methods.pairwise import GreedyHashHasher
+from sdclib.methods.trained import straight_through_sign
 from tests.packaged import packaged_map
 
 

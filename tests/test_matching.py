@@ -11,7 +11,7 @@ from scipy import stats
 from sdclib.calibration import Beta
 from sdclib.losses.calibration import matching_loss, ranking_loss
 from sdclib.methods import MatchingHasher, SDCHasher
-from sdclib.methods.matching import FEATURES, TARGETS, linear_map, quantile_map, similarity_moments, whitening
+from sdclib.methods.sdc import FEATURES, TARGETS, linear_map, quantile_map, similarity_moments, whitening
 from tests.packaged import packaged_map
 
 QUICK = {"n_bits": 12, "epochs": 3, "batch_size": 60}

@@ -10,7 +10,7 @@ from sdclib import load_features
 from sdclib.evaluation import evaluate_codes
 from sdclib.losses.contrastive import soft_sort, sorted_nce_loss
 from sdclib.methods import make_hasher
-from sdclib.methods.nsh import NSHHasher
+from sdclib.methods.contrastive import NSHHasher
 from sdclib.views import load_views
 
 

@@ -5,10 +5,9 @@ from scipy.spatial.distance import pdist
 from scipy.stats import norm
 
 from sdclib.losses.pairwise import pair_label_loss
-from sdclib.methods import half_gaussians as module
-from sdclib.methods import make_hasher, ssdh
-from sdclib.methods.half_gaussians import half_gaussians
-from sdclib.methods.ssdh import SSDHHasher
+from sdclib.methods import make_hasher
+from sdclib.methods import pairwise as module
+from sdclib.methods.pairwise import SSDHHasher, half_gaussians
 from tests.packaged import packaged_metrics
 
 
@@ -110,8 +109,8 @@ def test_statistics_of_many_rows_are_of_a_seeded_sample(X, monkeypatch):
         looked_at.append(features.numpy())
         return whole
 
-    monkeypatch.setattr(ssdh, "MOST_ROWS", 50)
-    monkeypatch.setattr(ssdh, "half_gaussians", spy)
+    monkeypatch.setattr(module, "MOST_ROWS", 50)
+    monkeypatch.setattr(module, "half_gaussians", spy)
     for seed in (0, 0, 1):
         SSDHHasher(4, epochs=1, random_state=seed).fit(X)
     assert [len(rows) for rows in looked_at] == [50, 50, 50]

@@ -23,8 +23,7 @@ from sdclib.methods import (
     SupervisedHasher,
     SupervisedSDCHasher,
 )
-from sdclib.methods.orthohash import class_targets
-from sdclib.methods.supervised import check_training_labels
+from sdclib.methods.supervised import check_training_labels, class_targets
 from sdclib.unseen import leave_out_training
 
 SUPERVISED = sorted(name for name, kind in METHODS.items() if issubclass(kind, SupervisedHasher))
@@ -201,7 +200,7 @@ class TestOrthoHash:
     def test_codes_come_near_their_class_targets(self, X, ids, monkeypatch):
         corners = np.tile(np.array([[1, 1, -1], [1, -1, 1], [-1, 1, 1], [-1, -1, -1]]), 4)
         monkeypatch.setattr(
-            "sdclib.methods.orthohash.class_targets", lambda *_: torch.from_numpy(corners).float()
+            "sdclib.methods.supervised.class_targets", lambda *_: torch.from_numpy(corners).float()
         )
         settings = {"n_bits": 12, "epochs": 60, "batch_size": 60, "learning_rate": 2e-3}
         bits = 2.0 * OrthoHashHasher(**settings).fit(X, ids).transform(X) - 1

@@ -3,8 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from sdclib.methods.code_graph import bernoulli_bits, code_graph
-from sdclib.methods.tbh import TBHHasher
+from sdclib.methods.pairwise import TBHHasher, bernoulli_bits, code_graph
 from tests.packaged import packaged_metrics
 
 SMALL = {"hidden_features": 32, "latent_features": 16, "batch_size": 50}

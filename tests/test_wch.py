@@ -9,7 +9,7 @@ import torch
 from sdclib.evaluation import evaluate_codes
 from sdclib.losses.contrastive import image_weights, mutual_attention, weighted_contrastive_loss
 from sdclib.methods import make_hasher
-from sdclib.methods.wch import WCHHasher
+from sdclib.methods.contrastive import WCHHasher
 
 
 def cosine(x, y):

@@ -16,7 +16,7 @@ from sdclib.features import FeatureSet
 from sdclib.files import read_json
 from sdclib.longtail import same_class_share
 from sdclib.methods import METHODS, SupervisedHasher
-from sdclib.methods.matching import linear_map, quantile_map
+from sdclib.methods.sdc import linear_map, quantile_map
 from sdclib.unseen import UNSEEN
 
 __all__ = [
@@ -36,7 +36,7 @@ class PairTargets:
     Attributes
     ----------
     cosine, standardised, mapped : ndarray, shapes (n_pairs,)
-        Targets of `sdclib.methods.matching.MatchingHasher` by their names.
+        Targets of `sdclib.methods.sdc.MatchingHasher` by their names.
     positive : ndarray, shape (n_pairs,), bool
         Whether both rows have the same label.
     """

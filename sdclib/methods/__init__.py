@@ -12,26 +12,18 @@ from sdclib.presets import BEST
 
 if TYPE_CHECKING:
     from sdclib.methods.base import BaseHasher
-    from sdclib.methods.bihalf import BiHalfHasher
-    from sdclib.methods.cibhash import CIBHashHasher
-    from sdclib.methods.crovca import CroVCAHasher
-    from sdclib.methods.greedyhash import GreedyHashHasher
-    from sdclib.methods.itq import ITQHasher
-    from sdclib.methods.linear import LSHHasher, SignHasher
-    from sdclib.methods.logits import LogitHasher
-    from sdclib.methods.matching import MatchingHasher
-    from sdclib.methods.neighbour_sdc import NeighbourSDCHasher
-    from sdclib.methods.nsh import NSHHasher
-    from sdclib.methods.orthohash import OrthoHashHasher
-    from sdclib.methods.pcah import PCAHHasher
-    from sdclib.methods.rotation import RotationHasher
-    from sdclib.methods.sdc import SDCHasher
-    from sdclib.methods.sh import SHHasher
-    from sdclib.methods.ssdh import SSDHHasher
-    from sdclib.methods.supervised import SupervisedHasher
-    from sdclib.methods.supervised_sdc import SupervisedSDCHasher
-    from sdclib.methods.tbh import TBHHasher
-    from sdclib.methods.wch import WCHHasher
+    from sdclib.methods.closed_form import (
+        ITQHasher,
+        LSHHasher,
+        PCAHHasher,
+        RotationHasher,
+        SHHasher,
+        SignHasher,
+    )
+    from sdclib.methods.contrastive import CIBHashHasher, CroVCAHasher, NSHHasher, WCHHasher
+    from sdclib.methods.pairwise import BiHalfHasher, GreedyHashHasher, SSDHHasher, TBHHasher
+    from sdclib.methods.sdc import MatchingHasher, NeighbourSDCHasher, SDCHasher, SupervisedSDCHasher
+    from sdclib.methods.supervised import LogitHasher, OrthoHashHasher, SupervisedHasher
 
 __all__ = [
     "METHODS",
@@ -62,25 +54,25 @@ __all__ = [
 
 _CLASSES = {  # module and class of a method, so that its name is known without an import of torch
     "sdc": ("sdc", "SDCHasher"),
-    "sign": ("linear", "SignHasher"),
-    "rotation": ("rotation", "RotationHasher"),
-    "lsh": ("linear", "LSHHasher"),
-    "pcah": ("pcah", "PCAHHasher"),
-    "sh": ("sh", "SHHasher"),
-    "itq": ("itq", "ITQHasher"),
-    "greedyhash": ("greedyhash", "GreedyHashHasher"),
-    "bihalf": ("bihalf", "BiHalfHasher"),
-    "ssdh": ("ssdh", "SSDHHasher"),
-    "tbh": ("tbh", "TBHHasher"),
-    "cibhash": ("cibhash", "CIBHashHasher"),
-    "nsh": ("nsh", "NSHHasher"),
-    "wch": ("wch", "WCHHasher"),
-    "crovca": ("crovca", "CroVCAHasher"),
-    "neighbour-sdc": ("neighbour_sdc", "NeighbourSDCHasher"),
-    "matching": ("matching", "MatchingHasher"),
-    "supervised-sdc": ("supervised_sdc", "SupervisedSDCHasher"),
-    "orthohash": ("orthohash", "OrthoHashHasher"),
-    "logits": ("logits", "LogitHasher"),
+    "sign": ("closed_form", "SignHasher"),
+    "rotation": ("closed_form", "RotationHasher"),
+    "lsh": ("closed_form", "LSHHasher"),
+    "pcah": ("closed_form", "PCAHHasher"),
+    "sh": ("closed_form", "SHHasher"),
+    "itq": ("closed_form", "ITQHasher"),
+    "greedyhash": ("pairwise", "GreedyHashHasher"),
+    "bihalf": ("pairwise", "BiHalfHasher"),
+    "ssdh": ("pairwise", "SSDHHasher"),
+    "tbh": ("pairwise", "TBHHasher"),
+    "cibhash": ("contrastive", "CIBHashHasher"),
+    "nsh": ("contrastive", "NSHHasher"),
+    "wch": ("contrastive", "WCHHasher"),
+    "crovca": ("contrastive", "CroVCAHasher"),
+    "neighbour-sdc": ("sdc", "NeighbourSDCHasher"),
+    "matching": ("sdc", "MatchingHasher"),
+    "supervised-sdc": ("sdc", "SupervisedSDCHasher"),
+    "orthohash": ("supervised", "OrthoHashHasher"),
+    "logits": ("supervised", "LogitHasher"),
 }
 _HOME = {
     name: module

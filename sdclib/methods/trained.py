@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sdclib.checks import check_int
+from sdclib.checks import check_int, check_real
 from sdclib.methods.base import BaseHasher
 from sdclib.training import pick_device
 
-__all__ = ["TrainedHasher", "adam", "draw_views"]
+__all__ = ["FallingRateHasher", "TrainedHasher", "adam", "draw_views", "sgd", "straight_through_sign"]
 
 ENCODE_ROWS = 4096  # rows through the head at a time: bounds memory, and keeps matrix products large
 
@@ -98,3 +98,71 @@ def draw_views(views: Tensor) -> tuple[Tensor, Tensor]:
     """Draw two different views of shape (n_views, n, d) at random, by torch's generator: each of shape (n, d)."""
     first, second = torch.randperm(len(views))[:2].tolist()
     return views[first], views[second]
+
+
+def sgd(head: nn.Module, learning_rate: float, momentum: float, weight_decay: float) -> torch.optim.SGD:
+    """Make the optimizer of a head's weights as one fused operation a step; the decay is an L2 penalty.
+
+    Raises
+    ------
+    ValueError
+        If a setting is negative or not finite; the message names it.
+    """
+    return torch.optim.SGD(
+        head.parameters(),
+        lr=check_real(learning_rate, "learning_rate", minimum=0),
+        momentum=check_real(momentum, "momentum", minimum=0),
+        weight_decay=check_real(weight_decay, "weight_decay", minimum=0),
+        fused=True,
+    )
+
+
+class FallingRateHasher(TrainedHasher):
+    """Base of the methods with Adam's learning_rate and weight_decay, and batch_size, epochs and step_epoch."""
+
+    learning_rate: float
+    weight_decay: float
+    batch_size: int
+    epochs: int
+    step_epoch: int
+
+    def _adam(self, weights: Iterable[nn.Parameter]) -> torch.optim.Adam:
+        """Make the optimizer of `weights`; ValueError for a setting out of range."""
+        return adam(
+            weights,
+            check_real(self.learning_rate, "learning_rate", minimum=0),
+            check_real(self.weight_decay, "weight_decay", minimum=0),
+        )
+
+    def _falling_schedule(self) -> dict[str, Any]:
+        """Arguments of `sdclib.training.train`; ValueError for a setting out of range."""
+        return self._schedule(
+            batch_size=check_int(self.batch_size, "batch_size", minimum=2),
+            epochs=check_int(self.epochs, "epochs", minimum=1),
+            step_epoch=check_int(self.step_epoch, "step_epoch", minimum=1),
+        )
+
+
+def straight_through_sign(x: Tensor) -> Tensor:
+    r"""Sign, with :math:`\mathrm{sign}(0) = +1`, through which the gradient passes unchanged.
+
+    Forward :math:`b = \mathrm{sign}(x)`, backward :math:`\partial L / \partial x = \partial L / \partial b`: the
+    sign's own derivative, zero almost everywhere, is replaced by that of the identity.
+
+    Parameters
+    ----------
+    x : Tensor
+        Of any shape, finite.
+
+    Returns
+    -------
+    Tensor
+        Of the shape and type of `x`; exactly -1 or +1.
+
+    References
+    ----------
+    Y. Bengio, N. Leonard and A. Courville, "Estimating or propagating gradients through stochastic neurons for
+    conditional computation", arXiv 1308.3432, 2013.
+    """
+    signs = torch.where(x.detach() >= 0, 1.0, -1.0).to(x.dtype)
+    return signs + (x - x.detach())  # the bracket is zero and carries the gradient

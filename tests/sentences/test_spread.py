@@ -9,7 +9,7 @@ from sdclib.analysis.contributions import with_targets
 from sdclib.analysis.pair_targets import pair_targets
 from sdclib.calibration import parse_calibration
 from sdclib.evaluation import evaluate_features
-from sdclib.methods.matching import MatchingHasher, whitening
+from sdclib.methods.sdc import MatchingHasher, whitening
 from sdclib.presets import settings_from_preset
 from tests.sentences.published import runs, says
 

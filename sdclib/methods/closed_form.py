@@ -1,0 +1,377 @@
+"""Methods in closed form: signs, random projections, principal components, ITQ."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import orthogonal_procrustes
+from sklearn.decomposition import PCA
+
+from sdclib.checks import check_int
+from sdclib.methods.base import BaseHasher
+
+__all__ = ["ITQHasher", "LSHHasher", "PCAHHasher", "RotationHasher", "SHHasher", "SignHasher"]
+
+
+class SignHasher(BaseHasher):
+    """Sign of the first `n_bits` features: the plainest hash there is.
+
+    Parameters
+    ----------
+    n_bits : int
+        Code length, at most the features' width.
+    center : bool
+        Subtract the training mean first.
+
+    Attributes
+    ----------
+    mean_ : ndarray, shape (d,), float32
+        What is subtracted; zeros without centring.
+    """
+
+    method = "sign"
+
+    def __init__(self, n_bits: int = 64, *, center: bool = False):
+        self.n_bits = n_bits
+        self.center = center
+
+    def _fit(self, X: NDArray[np.float32]) -> None:
+        if self.n_bits > X.shape[1]:
+            raise ValueError(f"n_bits: expected at most the {X.shape[1]} features, got {self.n_bits}")
+        self.mean_ = _mean(X, self.center)
+
+    def _continuous_codes(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
+        return (X - self.mean_)[:, : self.n_bits]
+
+    def _get_state(self) -> dict[str, NDArray]:
+        return {"mean": self.mean_}
+
+    def _set_state(self, state: dict[str, NDArray]) -> None:
+        self.mean_ = state["mean"]
+
+
+class LSHHasher(BaseHasher):
+    """Locality-sensitive hashing for the cosine: sign of Gaussian random projections.
+
+    Parameters
+    ----------
+    n_bits : int
+        Code length.
+    center : bool
+        Subtract the training mean first. Without it, features that are all positive (as after a ReLU) fall on
+        the same side of most hyperplanes.
+    random_state : int
+        Seed of the projections.
+
+    Attributes
+    ----------
+    mean_ : ndarray, shape (d,), float32
+        What is subtracted; zeros without centring.
+    projection_ : ndarray, shape (d, n_bits), float32
+
+    References
+    ----------
+    M. Charikar, "Similarity estimation techniques from rounding algorithms", STOC 2002.
+    """
+
+    method = "lsh"
+
+    def __init__(self, n_bits: int = 64, *, center: bool = False, random_state: int = 0):
+        self.n_bits = n_bits
+        self.center = center
+        self.random_state = random_state
+
+    def _fit(self, X: NDArray[np.float32]) -> None:
+        rng = np.random.default_rng(check_int(self.random_state, "random_state", minimum=0))
+        self.mean_ = _mean(X, self.center)
+        self.projection_ = rng.standard_normal((X.shape[1], self.n_bits), dtype=np.float32)
+
+    def _continuous_codes(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray((X - self.mean_) @ self.projection_, dtype=np.float32)
+
+    def _get_state(self) -> dict[str, NDArray]:
+        return {"mean": self.mean_, "projection": self.projection_}
+
+    def _set_state(self, state: dict[str, NDArray]) -> None:
+        self.mean_, self.projection_ = state["mean"], state["projection"]
+
+
+def _mean(X: NDArray[np.float32], center: bool) -> NDArray[np.float32]:
+    return np.asarray(X.mean(axis=0) if center else np.zeros(X.shape[1]), dtype=np.float32)
+
+
+class RotationHasher(BaseHasher):
+    r"""Sign of the first `n_bits` coordinates of the randomly rotated features.
+
+    With the training mean :math:`\mu` and a uniformly random orthogonal :math:`Q`,
+
+    .. math:: f(x) = \left( Q^\top (x - \mu) \right)_{1, \dots, K}, \quad b = \mathrm{sign}(f).
+
+    A rotation keeps all angles and spreads the variance, which features hold in few directions, over all coordinates.
+    Against `LSHHasher` the hyperplanes are at right angles to each other.
+
+    Parameters
+    ----------
+    n_bits : int
+        Code length K, at most the features' width.
+    center : bool
+        Subtract the training mean first.
+    random_state : int
+        Seed of the rotation. Of two lengths with the same seed, the shorter code is the start of the longer one.
+
+    Attributes
+    ----------
+    mean_ : ndarray, shape (d,), float32
+        What is subtracted; zeros without centring.
+    projection_ : ndarray, shape (d, n_bits), float32
+        The first `n_bits` columns of :math:`Q`, orthonormal.
+
+    Notes
+    -----
+    :math:`Q` comes from the QR decomposition of a Gaussian matrix, each column with the sign that makes the diagonal
+    of R positive; without it the rotation would not be uniform (Haar). Only the columns in use are drawn: they are
+    distributed as those of a whole rotation.
+
+    This is the first step of RaBitQ alone. RaBitQ keeps a bit for every dimension, scales centred vectors to length 1
+    (which leaves signs as they are) and stores correction factors to estimate distances from float queries; codes
+    here are of any length and compared by Hamming distance.
+
+    References
+    ----------
+    J. Gao and C. Long, "RaBitQ: quantizing high-dimensional vectors with a theoretical error bound for approximate
+    nearest neighbor search", SIGMOD 2024.
+
+    F. Mezzadri, "How to generate random matrices from the classical compact groups", Notices of the AMS 54(5), 2007.
+    """
+
+    method = "rotation"
+
+    def __init__(self, n_bits: int = 64, *, center: bool = True, random_state: int = 0):
+        self.n_bits = n_bits
+        self.center = center
+        self.random_state = random_state
+
+    def _fit(self, X: NDArray[np.float32]) -> None:
+        n_features = X.shape[1]
+        if self.n_bits > n_features:
+            raise ValueError(f"n_bits: expected at most the {n_features} features, got {self.n_bits}")
+        rng = np.random.default_rng(check_int(self.random_state, "random_state", minimum=0))
+        Q, R = np.linalg.qr(rng.standard_normal((self.n_bits, n_features)).T)
+        self.projection_ = np.ascontiguousarray(Q * np.sign(np.diag(R)), dtype=np.float32)
+        mean = X.mean(axis=0) if self.center else np.zeros(n_features)
+        self.mean_ = np.asarray(mean, dtype=np.float32)
+
+    def _continuous_codes(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray((X - self.mean_) @ self.projection_, dtype=np.float32)
+
+    def _get_state(self) -> dict[str, NDArray]:
+        return {"mean": self.mean_, "projection": self.projection_}
+
+    def _set_state(self, state: dict[str, NDArray]) -> None:
+        self.mean_, self.projection_ = state["mean"], state["projection"]
+
+
+class PCAHHasher(BaseHasher):
+    r"""Sign of the first `n_bits` principal components.
+
+    With the training mean :math:`\mu` and the eigenvectors :math:`w_1, \dots, w_K` of the largest eigenvalues of the
+    training covariance,
+
+    .. math:: f_k(x) = w_k^\top (x - \mu), \quad b_k = \mathrm{sign}(f_k).
+
+    Parameters
+    ----------
+    n_bits : int
+        Code length K, at most the features' width and the number of training rows.
+
+    Attributes
+    ----------
+    mean_ : ndarray, shape (d,), float32
+    projection_ : ndarray, shape (d, n_bits), float32
+        Orthonormal columns, in descending order of variance.
+
+    Notes
+    -----
+    The sign of an eigenvector is open; it flips one bit of every code and leaves Hamming distances as they are.
+    scikit-learn's choice is kept: the component's entry of largest magnitude is positive.
+
+    The baseline has no authors of its own. In the paper below it is what is left of the method without labels.
+
+    References
+    ----------
+    J. Wang, S. Kumar and S.-F. Chang, "Semi-supervised hashing for scalable image retrieval", CVPR 2010.
+    """
+
+    method = "pcah"
+
+    def __init__(self, n_bits: int = 64):
+        self.n_bits = n_bits
+
+    def _fit(self, X: NDArray[np.float32]) -> None:
+        if self.n_bits > min(X.shape):
+            raise ValueError(
+                f"n_bits: expected at most min(n_samples, n_features) = {min(X.shape)}, got {self.n_bits}"
+            )
+        pca = PCA(self.n_bits, svd_solver="full").fit(X)
+        self.mean_ = pca.mean_.astype(np.float32)
+        self.projection_ = np.ascontiguousarray(pca.components_.T, dtype=np.float32)
+
+    def _continuous_codes(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
+        return (X - self.mean_) @ self.projection_
+
+    def _get_state(self) -> dict[str, NDArray]:
+        return {"mean": self.mean_, "projection": self.projection_}
+
+    def _set_state(self, state: dict[str, NDArray]) -> None:
+        self.mean_, self.projection_ = state["mean"], state["projection"]
+
+
+ENCODE_ROWS = 4096  # rows in double precision at a time: bounds memory
+
+
+class SHHasher(BaseHasher):
+    r"""Signs of the smoothest sinusoids along the principal components.
+
+    Training rows are taken for uniform in the box :math:`[a_i, b_i]` of their first principal components :math:`v_i`.
+    There the eigenfunctions of the graph Laplacian along one component are known; those of the `n_bits` smallest
+    eigenvalues, but for the constant one, make the code:
+
+    .. math::
+
+        f_k(x) = \sin\left( \frac{\pi}{2} + \omega_k (v_{i_k}(x) - a_{i_k}) \right), \quad
+        \omega_k = \frac{m_k \pi}{b_{i_k} - a_{i_k}}, \quad b_k = \mathrm{sign}(f_k),
+
+    where :math:`(i_k, m_k)` are the pairs of component and mode :math:`m = 1, 2, \dots` of smallest :math:`\omega^2`.
+
+    Parameters
+    ----------
+    n_bits : int
+        Code length K. There are min(K, n, d) components, and K may be more: a component of wide range has many modes.
+
+    Attributes
+    ----------
+    mean_ : ndarray, shape (d,), float32
+    projection_ : ndarray, shape (d, n_components), float32
+        Principal components.
+    component_ : ndarray, shape (n_bits,), int64
+        Which component each bit is a function of.
+    origin_, omega_ : ndarray, shape (n_bits,), float64
+        Lower end :math:`a` of its range, and its angular frequency.
+
+    Notes
+    -----
+    The method is at times described by the sign of a product over all components. An eigenfunction of the box is such
+    a product, but the paper leaves out those that vary along more than one component, as their bits follow from
+    others; of the product then only one factor is not constant, and the formula above is the same.
+
+    As in the authors' code the ends of the range lie an epsilon of double precision outside the training data, and
+    equal frequencies are taken in the order of components. An image may fall outside the box; the sinusoid goes on.
+
+    References
+    ----------
+    Y. Weiss, A. Torralba and R. Fergus, "Spectral hashing", NIPS 2008.
+    """
+
+    method = "sh"
+
+    def __init__(self, n_bits: int = 64):
+        self.n_bits = n_bits
+
+    def _fit(self, X: NDArray[np.float32]) -> None:
+        pca = PCA(min(self.n_bits, *X.shape), svd_solver="full").fit(X)
+        self.mean_ = pca.mean_.astype(np.float32)
+        self.projection_ = np.ascontiguousarray(pca.components_.T, dtype=np.float32)
+        parts = [self._project(part) for part in _blocks(X)]
+        epsilon = np.finfo(np.float64).eps
+        low = np.min([part.min(axis=0) for part in parts], axis=0) - epsilon
+        high = np.max([part.max(axis=0) for part in parts], axis=0) + epsilon
+        modes = np.arange(1, self.n_bits + 1)
+        frequencies = modes * np.pi / (high - low)[:, None]
+        smallest = np.argsort(frequencies, axis=None, kind="stable")[: self.n_bits]
+        self.component_ = smallest // self.n_bits
+        self.origin_ = low[self.component_]
+        self.omega_ = frequencies.flat[smallest]
+
+    def _project(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
+        # in double precision: a high mode multiplies the rounding of the projection
+        return (X - self.mean_).astype(np.float64) @ self.projection_.astype(np.float64)
+
+    def _continuous_codes(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.concatenate([self._eigenfunctions(part) for part in _blocks(X)])
+
+    def _eigenfunctions(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
+        phase = self.omega_ * (self._project(X)[:, self.component_] - self.origin_)
+        return np.sin(np.pi / 2 + phase).astype(np.float32)
+
+    def _get_state(self) -> dict[str, NDArray]:
+        names = ("mean", "projection", "component", "origin", "omega")
+        return {name: getattr(self, f"{name}_") for name in names}
+
+    def _set_state(self, state: dict[str, NDArray]) -> None:
+        for name, array in state.items():
+            setattr(self, f"{name}_", array)
+
+
+def _blocks(X: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    return [X[start : start + ENCODE_ROWS] for start in range(0, len(X), ENCODE_ROWS)]
+
+
+class ITQHasher(BaseHasher):
+    r"""PCA to `n_bits` dimensions, then the rotation that brings the projections nearest to their signs.
+
+    With :math:`V` the PCA projections, codes :math:`B` and rotation :math:`R` are improved in turn,
+
+    .. math:: \min_{B, R} \| B - V R \|_F^2, \quad B = \mathrm{sign}(V R), \quad R = \text{Procrustes}(V, B),
+
+    with scikit-learn's PCA and SciPy's orthogonal Procrustes solution. (faiss's `ITQMatrix` is not used: its
+    steps do not reach a fixed point of this alternation, which a test of this class asks for.)
+
+    Parameters
+    ----------
+    n_bits : int
+        Code length, at most the features' width and the number of training rows.
+    n_iterations : int
+        Alternations.
+    random_state : int
+        Seed of the first rotation.
+
+    Attributes
+    ----------
+    mean_ : ndarray, shape (d,), float32
+    projection_ : ndarray, shape (d, n_bits), float32
+        PCA and rotation in one matrix.
+
+    References
+    ----------
+    Y. Gong and S. Lazebnik, "Iterative quantization: a Procrustean approach to learning binary codes", CVPR 2011.
+    """
+
+    method = "itq"
+
+    def __init__(self, n_bits: int = 64, *, n_iterations: int = 50, random_state: int = 0):
+        self.n_bits = n_bits
+        self.n_iterations = n_iterations
+        self.random_state = random_state
+
+    def _fit(self, X: NDArray[np.float32]) -> None:
+        if self.n_bits > min(X.shape):
+            raise ValueError(
+                f"n_bits: expected at most min(n_samples, n_features) = {min(X.shape)}, got {self.n_bits}"
+            )
+        pca = PCA(self.n_bits, svd_solver="full").fit(X)
+        self.mean_ = pca.mean_.astype(np.float32)
+        V = pca.transform(X).astype(np.float64)
+        rng = np.random.default_rng(check_int(self.random_state, "random_state", minimum=0))
+        R = np.linalg.qr(rng.standard_normal((self.n_bits, self.n_bits)))[0]
+        for _ in range(check_int(self.n_iterations, "n_iterations", minimum=1)):
+            R, _ = orthogonal_procrustes(V, np.where(V @ R >= 0, 1.0, -1.0))
+        self.projection_ = np.ascontiguousarray(pca.components_.T @ R, dtype=np.float32)
+
+    def _continuous_codes(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
+        return (X - self.mean_) @ self.projection_
+
+    def _get_state(self) -> dict[str, NDArray]:
+        return {"mean": self.mean_, "projection": self.projection_}
+
+    def _set_state(self, state: dict[str, NDArray]) -> None:
+        self.mean_, self.projection_ = state["mean"], state["projection"]

@@ -1,0 +1,580 @@
+"""Rivals that learn from two augmented views: CIBHash, NSH, WCH, CroVCA."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from sdclib.checks import check_int, check_real
+from sdclib.losses.contrastive import (
+    bernoulli_kl_loss,
+    code_alignment_loss,
+    coding_rate,
+    image_weights,
+    mutual_attention,
+    nt_xent_loss,
+    sorted_nce_loss,
+    weighted_contrastive_loss,
+)
+from sdclib.methods.trained import TrainedHasher, adam, draw_views, straight_through_sign
+from sdclib.training import gradient_step, train
+
+__all__ = ["CIBHashHasher", "CroVCAHasher", "NSHHasher", "WCHHasher"]
+
+
+class CIBHashHasher(TrainedHasher):
+    r"""Hash by contrastive learning with an information bottleneck.
+
+    A head :math:`f(x) = W_2 \, \mathrm{ReLU}(W_1 x + c_1) + c_2` gives each bit the probability
+    :math:`p = \sigma(f)`. In training a bit is drawn, :math:`b = \mathrm{sign}(p - u)` with :math:`u` uniform in
+    (0, 1), and the gradient of :math:`b` is passed to :math:`p` unchanged (`sdclib.methods.trained`). From
+    two augmented views of each image,
+
+    .. math::
+
+        L = \mathrm{NT\text{-}Xent}_\tau(b, b')
+            + \frac{\beta}{2n} \sum_i \left( D(p_i \| p'_i) + D(p'_i \| p_i) \right),
+
+    where :math:`D` is the Kullback-Leibler divergence, summed over the bits (`sdclib.losses.contrastive`). When
+    images are hashed nothing is drawn: continuous codes are the logits :math:`f`, and a bit is 1 where
+    :math:`p \ge 1/2`.
+
+    Parameters
+    ----------
+    n_bits : int
+        Code length K.
+    hidden_features : int
+        Width of the hidden layer.
+    temperature : float
+        :math:`\tau` > 0.
+    kl_weight : float
+        :math:`\beta`.
+    stochastic : bool
+        Draw bits in training; otherwise :math:`u = 1/2`.
+    learning_rate : float
+        Of Adam.
+    batch_size : int
+        At least 2.
+    epochs : int
+        Passes over the training rows.
+    random_state : int
+        Seed.
+    device : str
+        Where to train: ``"auto"``, ``"cpu"``, ``"cuda"``.
+    progress : bool
+        Show a progress bar.
+
+    Attributes
+    ----------
+    head_ : torch.nn.Sequential
+        From features to logits, on the CPU.
+    history_ : DataFrame
+        See `sdclib.training.train`, with contrastive_loss and kl_loss; not there after `load`.
+
+    Notes
+    -----
+    Defaults are the authors'. Their head, too, stands on a frozen network (VGG16), but every epoch augments anew;
+    here two of a fixed number of views are drawn in each step. Bits are drawn as in the paper, while the authors' code
+    has :math:`u = 1/2`, which ``stochastic=False`` gives. As in that code, the second argument of a divergence gets
+    no gradient. The code trains 16-bit codes for at least 80 epochs, which must be asked for here; it looks every
+    20 epochs at a labelled validation set and keeps the best, here the last is kept; it trains on a short last batch,
+    here it is dropped; its sign(0) is 0, here +1.
+
+    References
+    ----------
+    Z. Qiu, Q. Su, Z. Ou, J. Yu and C. Chen, "Unsupervised hashing with contrastive information bottleneck",
+    IJCAI 2021.
+    """
+
+    method = "cibhash"
+
+    def __init__(
+        self,
+        n_bits: int = 64,
+        *,
+        hidden_features: int = 1024,
+        temperature: float = 0.3,
+        kl_weight: float = 0.001,
+        stochastic: bool = True,
+        learning_rate: float = 1e-3,
+        batch_size: int = 64,
+        epochs: int = 60,
+        random_state: int = 0,
+        device: str = "auto",
+        progress: bool = False,
+    ):
+        self.n_bits = n_bits
+        self.hidden_features = hidden_features
+        self.temperature = temperature
+        self.kl_weight = kl_weight
+        self.stochastic = stochastic
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.random_state = random_state
+        self.device = device
+        self.progress = progress
+
+    @property
+    def needs_views(self) -> bool:
+        """True."""
+        return True
+
+    def _make_head(self, n_features: int) -> nn.Module:
+        hidden = check_int(self.hidden_features, "hidden_features", minimum=1)
+        return nn.Sequential(nn.Linear(n_features, hidden), nn.ReLU(), nn.Linear(hidden, self.n_bits))
+
+    def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
+        views = more["views"]
+        temperature = check_real(self.temperature, "temperature", minimum=0)
+        if temperature == 0:
+            raise ValueError(f"temperature: expected a number > 0, got {self.temperature!r}")
+        kl_weight = check_real(self.kl_weight, "kl_weight", minimum=0)
+        optimizer = adam(head.parameters(), check_real(self.learning_rate, "learning_rate", minimum=0))
+
+        def bits(logits: Tensor) -> Tensor:
+            probabilities = logits.sigmoid()
+            threshold = torch.rand_like(probabilities) if self.stochastic else 0.5
+            return straight_through_sign(probabilities - threshold)
+
+        def step(rows: Tensor) -> dict[str, Tensor]:
+            first, second = (head(view[rows]) for view in draw_views(views))
+            contrastive_loss = nt_xent_loss(bits(first), bits(second), temperature)
+            kl_loss = bernoulli_kl_loss(first, second)
+            loss = contrastive_loss + kl_weight * kl_loss
+            gradient_step(loss, optimizer)
+            return {"loss": loss, "contrastive_loss": contrastive_loss, "kl_loss": kl_loss}
+
+        schedule = self._schedule(
+            batch_size=check_int(self.batch_size, "batch_size", minimum=2),
+            epochs=check_int(self.epochs, "epochs", minimum=1),
+        )
+        return train(step, len(features), [optimizer], **schedule)
+
+
+class NSHHasher(TrainedHasher):
+    r"""Sort a batch by the codes, and train so that the top of each list is near and the rest is far.
+
+    Of two views :math:`x, x'` of the images of a batch, a hash head :math:`f` gives :math:`h = \tanh f(x)` and codes
+    :math:`b = \mathrm{sign}(h)`, and a latent head vectors :math:`z`. By the code similarities
+    :math:`S_{ij} = b_i \cdot b'_j / 2K + 1/2`, one less the share of differing bits, each image softly sorts the
+    others' latent vectors, and `sdclib.losses.contrastive` (with :math:`m` positives) is taken over these lists:
+
+    .. math::
+
+        L = L_{\text{SortedNCE}}(S, z, z') + \lambda \, \frac{1}{2 n K} \sum_{i,k} \left( (h_{ik} - b_{ik})^2
+            + (h'_{ik} - b'_{ik})^2 \right)
+
+    The gradient passes the sign unchanged (`sdclib.methods.trained`).
+
+    Parameters
+    ----------
+    n_bits : int
+        Code length K.
+    n_positives : int
+        :math:`m`, ranks that count as positive; less than `batch_size`.
+    temperature : float
+        Of the contrastive loss, > 0.
+    sort_temperature : float, optional
+        Of the soft order, in units of S, > 0; 1 / K, which is one bit, if not given.
+    quantization_weight : float
+        :math:`\lambda`.
+    hidden_features : int
+        Width of the one hidden layer of both heads.
+    latent_features : int
+        Width of :math:`z`.
+    learning_rate : float
+        Of Adam.
+    batch_size, epochs : int
+    random_state : int
+        Seed.
+    device : str
+        Where to train: ``"auto"``, ``"cpu"``, ``"cuda"``.
+    progress : bool
+        Show a progress bar.
+
+    Attributes
+    ----------
+    head_ : torch.nn.Sequential
+        The hash head :math:`f`, on the CPU; its outputs are the continuous codes. The latent head is not kept.
+    history_ : DataFrame
+        See `sdclib.training.train`, with contrastive_loss and quantization_loss; not there after `load`.
+
+    Notes
+    -----
+    Learning rate, batch, epochs and positives are the authors'. No code of theirs was found; the rest follows two
+    independent re-implementations, one of them of the SDC paper's authors. Both have 1,024 latent values and a
+    quantization term of weight 1. Where they differ a choice had to be made: temperature 0.1 (0.3 in the SDC authors'
+    configuration); a hidden layer of 1,024 units with ReLU in both heads (or none); binary codes with a
+    straight-through gradient after tanh (or a sign without gradient, or no sign); the squared distance of h from its
+    sign as quantization term; a soft order at the temperature of one bit (or K, which for similarities from 0 to 1
+    makes all ranks alike). The contrastive loss takes the softmax once; both re-implementations apply it twice, which
+    bounds the loss and flattens its gradient.
+
+    The backbone is frozen and its views are cached, where the authors draw new ones each epoch. A short last batch is
+    dropped.
+
+    References
+    ----------
+    J. Yu, Y. Shen, M. Wang, H. Zhang and P. H. S. Torr, "Learning to hash naturally sorts", IJCAI 2022.
+    """
+
+    method = "nsh"
+
+    def __init__(
+        self,
+        n_bits: int = 64,
+        *,
+        n_positives: int = 2,
+        temperature: float = 0.1,
+        sort_temperature: float | None = None,
+        quantization_weight: float = 1.0,
+        hidden_features: int = 1024,
+        latent_features: int = 1024,
+        learning_rate: float = 1e-5,
+        batch_size: int = 50,
+        epochs: int = 200,
+        random_state: int = 0,
+        device: str = "auto",
+        progress: bool = False,
+    ):
+        self.n_bits = n_bits
+        self.n_positives = n_positives
+        self.temperature = temperature
+        self.sort_temperature = sort_temperature
+        self.quantization_weight = quantization_weight
+        self.hidden_features = hidden_features
+        self.latent_features = latent_features
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.random_state = random_state
+        self.device = device
+        self.progress = progress
+
+    @property
+    def needs_views(self) -> bool:
+        """Always."""
+        return True
+
+    def _make_head(self, n_features: int) -> nn.Module:
+        return self._two_layers(n_features, self.n_bits)
+
+    def _two_layers(self, n_in: int, n_out: int) -> nn.Module:
+        hidden = check_int(self.hidden_features, "hidden_features", minimum=1)
+        return nn.Sequential(nn.Linear(n_in, hidden), nn.ReLU(), nn.Linear(hidden, n_out))
+
+    def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
+        views = more["views"]
+        n_latent = check_int(self.latent_features, "latent_features", minimum=1)
+        latent_head = self._two_layers(features.shape[1], n_latent).to(features.device)
+        sort_temperature = 1 / self.n_bits if self.sort_temperature is None else self.sort_temperature
+        contrastive_loss = partial(
+            sorted_nce_loss,
+            n_positives=check_int(self.n_positives, "n_positives", minimum=1),
+            temperature=check_real(self.temperature, "temperature", minimum=1e-6),
+            sort_temperature=check_real(sort_temperature, "sort_temperature", minimum=1e-6),
+        )
+        weight = check_real(self.quantization_weight, "quantization_weight", minimum=0)
+        optimizer = adam(
+            [*head.parameters(), *latent_head.parameters()],
+            check_real(self.learning_rate, "learning_rate", minimum=0),
+        )
+
+        def step(rows: Tensor) -> dict[str, Tensor]:
+            both = torch.cat([view[rows] for view in draw_views(views)])
+            squashed = head(both).tanh()
+            codes = straight_through_sign(squashed)
+            first, second = codes.chunk(2)
+            similarity = first @ second.T / (2 * self.n_bits) + 0.5
+            contrastive = contrastive_loss(similarity, *latent_head(both).chunk(2))
+            quantization = (squashed - codes.detach()).square().mean()
+            loss = contrastive + weight * quantization
+            gradient_step(loss, optimizer)
+            return {"loss": loss, "contrastive_loss": contrastive, "quantization_loss": quantization}
+
+        schedule = self._schedule(
+            batch_size=check_int(self.batch_size, "batch_size", minimum=2),
+            epochs=check_int(self.epochs, "epochs", minimum=1),
+        )
+        return train(step, len(features), [optimizer], **schedule)
+
+
+class WCHHasher(TrainedHasher):
+    r"""Contrastive codes of two views, where images with similar patches count as positive in part.
+
+    The patch tokens of an image's two views attend to each other; token by token they then give each pair of images
+    in the batch a weight :math:`w_{nm}`, 1 for the image itself (`sdclib.losses.contrastive`). With
+    :math:`b, b'` the codes :math:`\mathrm{sign}(\tanh f(x))` of the two views' features,
+
+    .. math::
+
+        L = -\frac{1}{N} \sum_{n,m} w_{nm}
+            \log \frac{\exp(b_n \cdot b'_m / K \tau)}{\sum_l \exp(b_n \cdot b'_l / K \tau)}
+            - \frac{1}{K} \sum_k \mathrm{Var}_n \, b_{nk} .
+
+    The second term wants each bit set in half of the batch. The gradient passes the sign unchanged
+    (`sdclib.methods.trained`).
+
+    Parameters
+    ----------
+    n_bits : int
+        Code length K.
+    temperature : float
+        :math:`\tau` > 0.
+    weight_temperature : float
+        :math:`\tau_w` > 0 of the weights: the lower, the fewer images count as positive.
+    hidden_features : int
+        Width of the head's hidden layer.
+    learning_rate : float
+        Of Adam at the start; it falls to 0 along half a cosine.
+    batch_size, epochs : int
+    random_state : int
+        Seed.
+    device : str
+        Where to train: ``"auto"``, ``"cpu"``, ``"cuda"``.
+    progress : bool
+        Show a progress bar.
+
+    Attributes
+    ----------
+    head_ : torch.nn.Sequential
+        LayerNorm and two linear layers, :math:`f`, on the CPU; its outputs are the continuous codes.
+    history_ : DataFrame
+        See `sdclib.training.train`, with contrastive_loss, balance_loss and mean_weight (of an image for another);
+        not there after `load`.
+
+    Notes
+    -----
+    Defaults and the head's initial weights are those of the authors' code. The authors train the vision transformer
+    along, from the mean of the tokens after their attention; here the network is frozen, the head sees the features
+    (which `fit` gets of views and of images alike), and the tokens give the weights alone, through which no gradient
+    flows. Views are cached rather than drawn anew, the learning rate falls with each step rather than each epoch, and
+    a short last batch is dropped.
+
+    References
+    ----------
+    J. Yu, H. Qiu, D. Chen and H. Zhang, "Weighted contrastive hashing", ACCV 2022.
+    """
+
+    method = "wch"
+
+    def __init__(
+        self,
+        n_bits: int = 64,
+        *,
+        temperature: float = 0.3,
+        weight_temperature: float = 0.2,
+        hidden_features: int = 1024,
+        learning_rate: float = 1e-5,
+        batch_size: int = 32,
+        epochs: int = 50,
+        random_state: int = 0,
+        device: str = "auto",
+        progress: bool = False,
+    ):
+        self.n_bits = n_bits
+        self.temperature = temperature
+        self.weight_temperature = weight_temperature
+        self.hidden_features = hidden_features
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.random_state = random_state
+        self.device = device
+        self.progress = progress
+
+    @property
+    def needs_views(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def needs_tokens(self) -> bool:
+        """Always."""
+        return True
+
+    def _make_head(self, n_features: int) -> nn.Module:
+        hidden = check_int(self.hidden_features, "hidden_features", minimum=1)
+        layers = nn.Linear(n_features, hidden), nn.Linear(hidden, self.n_bits)
+        for layer in layers:
+            nn.init.kaiming_uniform_(layer.weight, mode="fan_out")
+            nn.init.normal_(layer.bias)
+        return nn.Sequential(nn.LayerNorm(n_features, eps=1e-6), layers[0], nn.ReLU(), layers[1])
+
+    def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
+        views, tokens = more["views"], more["tokens"]
+        temperature = check_real(self.temperature, "temperature", minimum=1e-6)
+        weight_temperature = check_real(self.weight_temperature, "weight_temperature", minimum=1e-6)
+        batch_size = check_int(self.batch_size, "batch_size", minimum=2)
+        epochs = check_int(self.epochs, "epochs", minimum=1)
+        optimizer = adam(head.parameters(), check_real(self.learning_rate, "learning_rate", minimum=0))
+        n_steps = epochs * (len(features) // batch_size)
+        falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(n_steps, 1))
+
+        def step(rows: Tensor) -> dict[str, Tensor]:
+            pair = [int(view) for view in draw_views(torch.arange(len(tokens)))]
+            with torch.no_grad():
+                attended = mutual_attention(*(tokens[view][rows] for view in pair))
+                weights = image_weights(*attended, weight_temperature)
+            first, second = (straight_through_sign(head(views[view][rows]).tanh()) for view in pair)
+            contrastive = weighted_contrastive_loss(first, second, weights, temperature)
+            balance = -first.var(dim=0, correction=0).mean()
+            loss = contrastive + balance
+            gradient_step(loss, optimizer)
+            falling.step()
+            others = (weights.sum() - len(rows)) / (len(rows) * (len(rows) - 1))
+            return {
+                "loss": loss,
+                "contrastive_loss": contrastive,
+                "balance_loss": balance,
+                "mean_weight": others,
+            }
+
+        schedule = self._schedule(batch_size=batch_size, epochs=epochs)
+        return train(step, len(features), [optimizer], **schedule)
+
+
+LAST_LEARNING_RATE = 1e-6  # where the cosine ends, unless it starts below
+
+
+class CroVCAHasher(TrainedHasher):
+    r"""Align the codes of two views while keeping codes diverse.
+
+    A head :math:`z(x) = \mathrm{BatchNorm}(W_2 \, \mathrm{ReLU}(W_1 x + c_1) + c_2)` is trained on two augmented
+    views of each image, with logits :math:`z, z'`, by
+
+    .. math::
+
+        L = \frac{1}{2nK} \sum_{i,k} \left( \ell(z_{ik}, [z'_{ik} \ge 0]) + \ell(z'_{ik}, [z_{ik} \ge 0]) \right)
+            - \lambda \, \frac{n + K}{n K} \cdot \frac{R(z) + R(z')}{2},
+
+    where :math:`\ell` is the binary cross-entropy, through whose target no gradient flows
+    (`sdclib.losses.contrastive`), and :math:`R` the coding rate of a batch of :math:`n`
+    (`sdclib.losses.contrastive`), without which all images could get one code.
+
+    Parameters
+    ----------
+    n_bits : int
+        Code length K.
+    hidden_features : int, optional
+        Width of the hidden layer; None for the features' own.
+    rate_weight : float
+        :math:`\lambda`.
+    distortion : float
+        :math:`\epsilon^2` > 0 of the coding rate.
+    learning_rate : float
+        Of AdamW at the start; it falls along half a cosine, step by step, to 1e-6.
+    weight_decay : float
+        Of AdamW.
+    batch_size : int
+        At least 2.
+    epochs : int
+        Passes over the training rows.
+    random_state : int
+        Seed.
+    device : str
+        Where to train: ``"auto"``, ``"cpu"``, ``"cuda"``.
+    progress : bool
+        Show a progress bar.
+
+    Attributes
+    ----------
+    head_ : torch.nn.Sequential
+        From features to logits, on the CPU.
+    history_ : DataFrame
+        See `sdclib.training.train`, with alignment_loss and coding_rate (the mean of both views'); learning_rate is
+        that of an epoch's first step. Not there after `load`.
+
+    Notes
+    -----
+    Defaults are those of the authors' code: the smaller of its two heads ("HashCoder"; first weights normal with
+    standard deviation 0.02, biases 0), weights, optimizer and schedule. The factor (n + K) / (n K) is in that code,
+    as is the constant of the coding rate, there called eps and not squared: it is `distortion` here. Differences: the
+    backbone stays frozen throughout, while the code freezes it for the first epoch, unless asked for more, and then
+    trains it on, whole or by LoRA; two of a fixed number of views are drawn in each step, while the code augments
+    anew every epoch; all is float32, there half precision. The authors rank by the L1 distance between probabilities
+    of the query and binary codes; this library by Hamming distance. Chosen here is only that a logit of 0 is a 1.
+
+    Five epochs are few steps on a small set: 95 with 5,000 rows in batches of 256.
+
+    References
+    ----------
+    I. Moummad, K. Zaher, H. Goëau and A. Joly, "Image hashing via cross-view code alignment in the age of foundation
+    models", arXiv 2510.27584, 2025.
+    """
+
+    method = "crovca"
+
+    def __init__(
+        self,
+        n_bits: int = 64,
+        *,
+        hidden_features: int | None = None,
+        rate_weight: float = 0.1,
+        distortion: float = 0.05,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.01,
+        batch_size: int = 256,
+        epochs: int = 5,
+        random_state: int = 0,
+        device: str = "auto",
+        progress: bool = False,
+    ):
+        self.n_bits = n_bits
+        self.hidden_features = hidden_features
+        self.rate_weight = rate_weight
+        self.distortion = distortion
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.random_state = random_state
+        self.device = device
+        self.progress = progress
+
+    @property
+    def needs_views(self) -> bool:
+        """True."""
+        return True
+
+    def _make_head(self, n_features: int) -> nn.Module:
+        hidden = n_features
+        if self.hidden_features is not None:
+            hidden = check_int(self.hidden_features, "hidden_features", minimum=1)
+        layers = [nn.Linear(n_features, hidden), nn.Linear(hidden, self.n_bits)]
+        for layer in layers:
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+        return nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.BatchNorm1d(self.n_bits))
+
+    def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
+        views = more["views"]
+        n, n_bits = check_int(self.batch_size, "batch_size", minimum=2), self.n_bits
+        epochs = check_int(self.epochs, "epochs", minimum=1)
+        distortion = check_real(self.distortion, "distortion", minimum=0)
+        rate_weight = check_real(self.rate_weight, "rate_weight", minimum=0) * (n + n_bits) / (n * n_bits)
+        learning_rate = check_real(self.learning_rate, "learning_rate", minimum=0)
+        weight_decay = check_real(self.weight_decay, "weight_decay", minimum=0)
+        optimizer = torch.optim.AdamW(
+            head.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True
+        )
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(
+            optimizer,
+            T_max=max(1, epochs * (len(features) // n)),
+            eta_min=min(LAST_LEARNING_RATE, learning_rate),
+        )
+
+        def step(rows: Tensor) -> dict[str, Tensor]:
+            first, second = (head(view[rows]) for view in draw_views(views))
+            alignment_loss = code_alignment_loss(first, second)
+            rate = (coding_rate(first, distortion) + coding_rate(second, distortion)) / 2
+            loss = alignment_loss - rate_weight * rate
+            gradient_step(loss, optimizer)
+            cosine.step()
+            return {"loss": loss, "alignment_loss": alignment_loss, "coding_rate": rate}
+
+        return train(step, len(features), [optimizer], **self._schedule(batch_size=n, epochs=epochs))

@@ -15,18 +15,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sdclib.codes import pack_codes
 from sdclib.files import write_json
 from sdclib.metrics import count_pairs, intersection, mean_average_precision, overlap_auc, pair_histograms
-from sdclib.metrics.distances import BACKENDS, check_code_pair, hamming_block
 from sdclib.provenance import git_commit, peak_memory_mb
 
 TOP_K = 1000
@@ -142,25 +139,6 @@ def bench_multi_label() -> dict[str, Any]:
     return {"seconds": seconds, "multi_over_single": seconds["multi_label_80"] / seconds["single_label"]}
 
 
-def bench_backends() -> dict[str, dict[str, float]]:
-    """Nanoseconds a pair of each distance back end, 200 x 59,000, by code length.
-
-    In blocks of 8 queries as `count_pairs` makes them; BLAS gets all 200 at once, for it unpacks the codes first.
-    """
-
-    def run(query: NDArray[np.uint8], database: NDArray[np.uint8], backend: str) -> None:
-        height = len(query) if backend == "blas" else 8
-        for start in range(0, len(query), height):
-            hamming_block(query[start : start + height], database, backend=backend)
-
-    table = {}
-    for n_bits in (16, 32, 64, 128, 512):
-        query, database, _ = check_code_pair(*make_case(200, 59_000, n_bits)[:2], n_bits)
-        seconds = interleaved({name: partial(run, query, database, name) for name in BACKENDS}, repeats=5)
-        table[str(n_bits)] = {name: value / (200 * 59_000) * 1e9 for name, value in seconds.items()}
-    return table
-
-
 def in_fresh_process(n_query: int, n_database: int) -> dict[str, Any]:
     """Time and peak memory of `by_counting`, codes and labels included, in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.bench_metrics", "--child", str(n_query), str(n_database)]
@@ -226,11 +204,6 @@ def report(results: dict[str, Any]) -> str:
     lines += [f"  {int(size):>9,} items {seconds:8.3f} s" for size, seconds in growth["seconds"].items()]
     lines.append(f"  exponent {growth['exponent']:.3f} (1: linear)")
     lines.append(f"80 labels / ids: {multi['multi_over_single']:.2f} times (<= 3)")
-    lines.append("distances, nanoseconds a pair   " + "".join(f"{name:>9}" for name in BACKENDS))
-    for n_bits, row in results["backends_ns_a_pair"].items():
-        lines.append(
-            f"  {n_bits:>4} bits                     " + "".join(f"{row[name]:9.2f}" for name in BACKENDS)
-        )
     return "\n".join(lines)
 
 
@@ -255,7 +228,6 @@ def main() -> None:
         "main": bench_main(),
         "growth": bench_growth(),
         "multi_label": bench_multi_label(),
-        "backends_ns_a_pair": bench_backends(),
     }
     write_json(arguments.out, results)
     print(report(results))

@@ -1,4 +1,4 @@
-"""Precision, recall and hit rate at k and by radius, against brute force over tie orders."""
+"""Precision, recall and hit rate at k, against brute force over tie orders."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from sdclib.metrics import (
     count_pairs,
     hit_rate_at_k,
     precision_at_k,
-    precision_by_radius,
-    precision_recall_curve,
-    precision_within_radius,
     recall_at_k,
 )
 from tests.test_metrics_oracle import distances_of, small_cases, tie_orders
@@ -65,11 +62,6 @@ def test_by_hand():
     assert precision_at_k(counts, k=3, ties="optimistic") == pytest.approx(2 / 3, abs=1e-15)
     assert precision_at_k(counts, k=3, ties="pessimistic") == 0
     assert hit_rate_at_k(counts, k=3, ties="pessimistic") == 0
-    np.testing.assert_allclose(precision_by_radius(counts), [0, 2 / 5, 3 / 6], atol=1e-15)
-    assert precision_within_radius(counts) == pytest.approx(0.5, abs=1e-15)
-    curve = precision_recall_curve(counts)
-    np.testing.assert_array_equal(curve.radius, [0, 1, 2])
-    np.testing.assert_allclose(curve.recall, [0, 2 / 3, 1], atol=1e-15)
 
 
 def random_case(n_bits=10):
@@ -79,37 +71,6 @@ def random_case(n_bits=10):
     return codes[:15], codes[15:], (ids[:15], ids[15:])
 
 
-def test_by_radius_equals_a_literal_loop():
-    query, database, relevant = random_case()
-    distances = distances_of(query, database)
-    is_relevant = relevant[0][:, None] == relevant[1]
-    precision = np.full((15, 11), np.nan)
-    recall = np.zeros((15, 11))
-    for i in range(15):
-        for radius in range(11):
-            near = distances[i] <= radius
-            if near.any():
-                precision[i, radius] = is_relevant[i, near].mean()
-            recall[i, radius] = is_relevant[i, near].sum() / is_relevant[i].sum()
-    assert np.isnan(precision[:, 0]).any()  # or the policies below would not be tried
-    got = precision_by_radius(query, database, relevant, empty="skip", per_query=True)
-    np.testing.assert_allclose(got, precision, atol=1e-14)
-    zeros = np.nan_to_num(precision)
-    np.testing.assert_allclose(precision_by_radius(query, database, relevant), zeros.mean(axis=0), atol=1e-14)
-    np.testing.assert_allclose(
-        precision_by_radius(query, database, relevant, per_query=True), zeros, atol=1e-14
-    )
-    skipped = precision_by_radius(query, database, relevant, empty="skip")
-    np.testing.assert_allclose(skipped[1:], np.nanmean(precision[:, 1:], axis=0), atol=1e-14)
-    assert precision_within_radius(query, database, relevant) == pytest.approx(zeros[:, 2].mean(), abs=1e-14)
-    assert precision_within_radius(query, database, relevant, radius=1, empty="skip") == pytest.approx(
-        np.nanmean(precision[:, 1]), abs=1e-14
-    )
-    curve = precision_recall_curve(query, database, relevant)
-    np.testing.assert_allclose(curve.precision, zeros.mean(axis=0), atol=1e-14)
-    np.testing.assert_allclose(curve.recall, recall.mean(axis=0), atol=1e-14)
-
-
 def test_policies_for_queries_without_relevant_items():
     counts = PairCounts(np.array([[0, 2], [0, 2]]), np.array([[0, 1], [0, 0]]), n_database=2)
     for metric, value in zip(AT_K, (0.5, 1, 1), strict=True):
@@ -117,16 +78,6 @@ def test_policies_for_queries_without_relevant_items():
         assert metric(counts, k=2, empty="skip") == value
         with pytest.raises(ValueError, match="got 1 empty, first is query 1"):
             metric(counts, k=2, empty="error")
-    np.testing.assert_array_equal(precision_by_radius(counts, empty="skip"), [np.nan, 0.5])
-    with pytest.raises(ValueError, match="got 3 empty, first is query 0 at radius 0"):
-        precision_by_radius(counts, empty="error")
-    with pytest.raises(ValueError, match="got 3 empty, first is query 0 at radius 0"):
-        precision_by_radius(counts, empty="error", per_query=True)
-    with pytest.raises(ValueError, match="first is query 1 at radius 0"):
-        precision_recall_curve(counts, empty="error")
-    curve = precision_recall_curve(counts, empty="skip")
-    np.testing.assert_array_equal(curve.recall, [0, 1])
-    np.testing.assert_array_equal(curve.precision, [np.nan, 0.5])
 
 
 @pytest.mark.parametrize("metric", AT_K)
@@ -141,17 +92,6 @@ def test_clear_errors_at_k(metric, ties):
         metric(*case, k=1, ties="random")
     with pytest.raises(ValueError, match="empty: expected one of"):
         metric(*case, k=1, ties=ties, empty="drop")
-
-
-def test_clear_errors_by_radius():
-    case = random_case()
-    with pytest.raises(ValueError, match="radius: expected at most n_bits = 10, got 11"):
-        precision_within_radius(*case, radius=11)
-    with pytest.raises(ValueError, match="radius: expected a whole number >= 0, got -1"):
-        precision_within_radius(*case, radius=-1)
-    for metric in (precision_within_radius, precision_by_radius, precision_recall_curve):
-        with pytest.raises(ValueError, match="empty: expected one of"):
-            metric(*case, empty="drop")
 
 
 def case_with_junk():
@@ -174,11 +114,6 @@ METRICS = [
     (recall_at_k, {"k": 7, "ties": "index"}),
     (hit_rate_at_k, {"k": 2}),
     (hit_rate_at_k, {"k": 2, "ties": "index"}),
-    (precision_within_radius, {"radius": 3}),
-    (precision_within_radius, {}),
-    (precision_by_radius, {}),
-    (lambda *case, **options: precision_recall_curve(*case, **options).precision, {}),
-    (lambda *case, **options: precision_recall_curve(*case, **options).recall, {}),
 ]
 
 
@@ -197,7 +132,7 @@ def test_packed_codes_and_junk(metric, options):
         metric(pack_codes(query), pack_codes(database), relevant, n_bits=9, **options)
 
 
-@pytest.mark.parametrize(("metric", "options"), METRICS[:10])
+@pytest.mark.parametrize(("metric", "options"), METRICS)
 def test_values_of_queries_and_their_mean(metric, options):
     case = random_case()
     each = metric(*case, per_query=True, **options)
@@ -205,52 +140,16 @@ def test_values_of_queries_and_their_mean(metric, options):
     assert each.dtype == np.float64
     mean = metric(*case, **options)
     np.testing.assert_allclose(mean, each.mean(axis=0), atol=1e-15)
-    if metric is not precision_by_radius:
-        assert type(mean) is float
+    assert type(mean) is float
 
 
-def test_within_radius_under_every_policy():
-    # Query 0: nothing within radius 1. Query 1: 2 items, one relevant. Query 2: nothing is relevant at all.
-    counts = PairCounts(
-        np.array([[0, 0, 3], [1, 1, 1], [1, 0, 2]]), np.array([[0, 0, 1], [0, 1, 1], [0, 0, 0]]), n_database=3
-    )
-    assert precision_within_radius(counts, radius=1) == pytest.approx(0.5 / 3, abs=1e-15)
-    assert precision_within_radius(counts, radius=1, empty="skip") == 0.5
-    values = precision_within_radius(counts, radius=1, empty="skip", per_query=True)
-    np.testing.assert_array_equal(values, [np.nan, 0.5, np.nan])
-    with pytest.raises(ValueError, match=r"^relevant: expected an answer.*got 2 empty, first is query 0$"):
-        precision_within_radius(counts, radius=1, empty="error")
-    assert precision_within_radius(counts, radius=0) == 0
-    assert precision_within_radius(counts, radius=2) == precision_within_radius(counts)
-    np.testing.assert_allclose(
-        precision_by_radius(counts, empty="skip", per_query=True),
-        [[np.nan, np.nan, 1 / 3], [0, 1 / 2, 2 / 3], [np.nan] * 3],
-    )
-    np.testing.assert_allclose(precision_by_radius(counts, empty="skip"), [0, 1 / 2, 1 / 2])
-    message = (
-        r"^relevant: expected an answer for every query and radius \(empty='error'\), "
-        r"got 5 empty, first is query 0 at radius 0$"
-    )
-    with pytest.raises(ValueError, match=message):
-        precision_by_radius(counts, empty="error")
-
-
-def test_curve_with_an_error_policy_where_every_query_has_an_answer():
-    counts = PairCounts(np.array([[0, 2], [1, 1]]), np.array([[0, 1], [1, 0]]), n_database=2)
-    curve = precision_recall_curve(counts, empty="error")
-    np.testing.assert_array_equal(curve.precision, [0.5, 0.5])  # nothing within radius 0 of query 0: counts 0
-    np.testing.assert_array_equal(curve.recall, [0.5, 1])
-
-
-def test_deepest_cut_and_largest_radius():
+def test_deepest_cut():
     query, database, relevant = random_case()
     share = np.mean([(relevant[1] == label).mean() for label in relevant[0]])
     for ties in ("expected", "optimistic", "pessimistic", "index"):
         assert precision_at_k(query, database, relevant, k=200, ties=ties) == pytest.approx(share, abs=1e-14)
         assert recall_at_k(query, database, relevant, k=200, ties=ties) == pytest.approx(1, abs=1e-14)
         assert hit_rate_at_k(query, database, relevant, k=200, ties=ties) == 1
-    assert precision_within_radius(query, database, relevant, radius=10) == pytest.approx(share, abs=1e-14)
-    assert precision_within_radius(query, database, relevant, radius=0) >= 0
 
 
 @pytest.mark.parametrize("metric", AT_K)

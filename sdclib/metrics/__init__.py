@@ -8,12 +8,8 @@ from sdclib.metrics.average_precision import mean_average_precision
 from sdclib.metrics.cosine import cosine_mean_average_precision, cosine_pair_histograms
 from sdclib.metrics.counting import PairCounts, count_pairs
 from sdclib.metrics.ranking import (
-    PrecisionRecallCurve,
     hit_rate_at_k,
     precision_at_k,
-    precision_by_radius,
-    precision_recall_curve,
-    precision_within_radius,
     recall_at_k,
 )
 from sdclib.metrics.similarity import (
@@ -29,7 +25,6 @@ __all__ = [
     "MeanAndStd",
     "PairCounts",
     "PairHistograms",
-    "PrecisionRecallCurve",
     "cosine_mean_average_precision",
     "cosine_pair_histograms",
     "count_pairs",
@@ -40,8 +35,5 @@ __all__ = [
     "overlap_auc",
     "pair_histograms",
     "precision_at_k",
-    "precision_by_radius",
-    "precision_recall_curve",
-    "precision_within_radius",
     "recall_at_k",
 ]

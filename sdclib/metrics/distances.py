@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sdclib.checks import check_int, check_name
+from sdclib.checks import check_int
 from sdclib.codes import check_codes
 
-__all__ = ["BACKENDS", "check_code_pair", "check_packed", "hamming_block", "pad_bytes"]
-
-BACKENDS = ("blas", "faiss", "numpy")
+__all__ = ["check_code_pair", "check_packed", "hamming_block", "pad_bytes"]
 
 
 def pad_bytes(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -93,54 +91,21 @@ def check_packed(codes: ArrayLike, name: str, n_bits: int) -> NDArray[np.uint8]:
     return packed
 
 
-def hamming_block(
-    query: NDArray[np.uint8], database: NDArray[np.uint8], *, backend: str = "faiss"
-) -> NDArray[np.int32]:
+def hamming_block(query: NDArray[np.uint8], database: NDArray[np.uint8]) -> NDArray[np.int32]:
     """Hamming distances of every query to every database item; keep the block small, it is a full matrix.
 
     Parameters
     ----------
     query, database : ndarray, shapes (n_query, n_bytes), (n_database, n_bytes), uint8
         Packed codes, C-contiguous, `n_bytes` a multiple of 8 (see `pad_bytes`).
-    backend : {"blas", "faiss", "numpy"}
-        "faiss": `faiss.hammings`, all OpenMP threads; the fastest at every code length tried (16 to 512 bits).
-        "numpy": `np.bitwise_count`. "blas": float32 products of +-1 codes. `benchmarks/bench_metrics.py`
-        compares them.
 
     Returns
     -------
     ndarray, shape (n_query, n_database), int32
-
-    Raises
-    ------
-    ValueError
-        If `backend` is not one of these.
     """
-    check_name(backend, "backend", BACKENDS)
-    if backend == "blas":
-        return _blas_block(query, database)
-    if backend == "numpy":
-        return _numpy_block(query, database)
     import faiss
 
     distances = np.empty((len(query), len(database)), dtype=np.int32)
     pointers = [faiss.swig_ptr(array) for array in (query, database, distances)]
     faiss.hammings(pointers[0], pointers[1], len(query), len(database), query.shape[1], pointers[2])  # type: ignore[attr-defined]
     return distances
-
-
-def _numpy_block(query: NDArray[np.uint8], database: NDArray[np.uint8]) -> NDArray[np.int32]:
-    query_words = query.view(np.uint64)
-    database_words = np.ascontiguousarray(database.view(np.uint64).T)
-    distances = np.zeros((len(query), len(database)), dtype=np.int32)
-    for row, words in zip(distances, query_words, strict=True):
-        for word, column in zip(words, database_words, strict=True):
-            row += np.bitwise_count(word ^ column)
-    return distances
-
-
-def _blas_block(query: NDArray[np.uint8], database: NDArray[np.uint8]) -> NDArray[np.int32]:
-    signs_query, signs_database = (
-        np.unpackbits(packed, axis=1).astype(np.float32) * 2 - 1 for packed in (query, database)
-    )
-    return ((signs_query.shape[1] - signs_query @ signs_database.T) / 2).astype(np.int32)

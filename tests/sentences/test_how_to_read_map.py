@@ -55,12 +55,6 @@ def test_random_orders():
 
 def test_distances():
     measured = bench("metrics")
-    backends = measured["backends_ns_a_pair"]
-    says(
-        "`faiss` is in use: with it they are a small part.",
-        all(min(row, key=row.get) == "faiss" for row in backends.values())
-        and backends["64"]["faiss"] < 0.25 * measured["large"]["nanoseconds_a_pair"],
-    )
     says(
         "Counting took ... times less than the usual way.",
         measured["main"]["usual_over_counting"] > 2,

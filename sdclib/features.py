@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sdclib.checks import check_features, check_int, check_labels, check_name
 from sdclib.files import read_json
-from sdclib.metrics.policies import DENOMINATORS, EMPTY
+from sdclib.metrics.ranking import DENOMINATORS, EMPTY
 from sdclib.metrics.relevance import check_relevance
 from sdclib.packing import dequantise
 

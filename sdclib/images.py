@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sdclib.backbones import cache_dir
 from sdclib.checks import check_int, check_labels, check_name
-from sdclib.metrics.policies import DENOMINATORS, EMPTY
+from sdclib.metrics.ranking import DENOMINATORS, EMPTY
 
 if TYPE_CHECKING:
     from PIL import Image

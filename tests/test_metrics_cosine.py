@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sdclib.metrics import cosine as cosine_module
 from sdclib.metrics import (
     cosine_mean_average_precision,
     cosine_pair_histograms,
@@ -13,6 +12,7 @@ from sdclib.metrics import (
     mean_average_precision,
     pair_histograms,
 )
+from sdclib.metrics import ranking as cosine_module
 from tests.test_metrics_oracle import DENOMINATORS, check_progress, slow_average_precision
 
 
@@ -31,7 +31,7 @@ def random_case(seed=0, n_query=12, n_database=150):
 @pytest.mark.parametrize("in_blocks", [False, True])
 def test_equals_a_literal_loop(denominator, top_k, in_blocks, monkeypatch):
     if in_blocks:
-        monkeypatch.setattr(cosine_module, "ROW_BLOCK", 400)
+        monkeypatch.setattr(cosine_module, "COSINE_BLOCK", 400)
     query, database, (query_ids, database_ids) = random_case()
     query_ids[0] = 9
     values = []
@@ -148,7 +148,7 @@ def test_clear_errors_of_options():
 
 def test_progress(monkeypatch):
     case = random_case()
-    monkeypatch.setattr(cosine_module, "ROW_BLOCK", 700)
+    monkeypatch.setattr(cosine_module, "COSINE_BLOCK", 700)
     for function in (cosine_mean_average_precision, cosine_pair_histograms):
         check_progress(cosine_module, monkeypatch, 12 * 150, lambda function=function: function(*case))
 
@@ -175,7 +175,7 @@ def test_junk_of_each_query_is_its_own(monkeypatch):
         case = query[i : i + 1], database[kept], (query_ids[i : i + 1], database_ids[kept])
         alone.append((cosine_mean_average_precision(*case), cosine_pair_histograms(*case)))
     case = query, database, (query_ids, database_ids)
-    monkeypatch.setattr(cosine_module, "ROW_BLOCK", 700)  # four queries at a time
+    monkeypatch.setattr(cosine_module, "COSINE_BLOCK", 700)  # four queries at a time
     together = cosine_mean_average_precision(*case, junk=junk, per_query=True)
     np.testing.assert_allclose(together, [value for value, _ in alone], atol=1e-15)
     histograms = cosine_pair_histograms(*case, junk=junk)

@@ -9,7 +9,7 @@ import pytest
 
 from sdclib.codes import pack_codes
 from sdclib.metrics.distances import check_code_pair, check_packed, hamming_block, pad_bytes
-from sdclib.metrics.order import nearest
+from sdclib.metrics.ranking import nearest
 from tests.test_metrics_oracle import distances_of
 
 

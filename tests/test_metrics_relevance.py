@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdclib.metrics import count_pairs, mean_average_precision, precision_at_k
-from sdclib.metrics import counting as counting_module
-from sdclib.metrics import order as order_module
+from sdclib.metrics import counts as counting_module
+from sdclib.metrics import ranking as order_module
 from sdclib.metrics.relevance import IndexLists, blocks, check_relevance
 from tests.test_metrics_oracle import check_progress, distances_of
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdclib.metrics import PairCounts, mean_average_precision
-from sdclib.metrics import ties as ties_module
+from sdclib.metrics import counts as ties_module
 from tests.test_metrics_map import TIES, random_case
 from tests.test_metrics_oracle import DENOMINATORS
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sdclib.catalogue import load_features
 from sdclib.experiment import COSINE, RunSpec
 from sdclib.features import FeatureSet
-from sdclib.metrics.counting import count_pairs
+from sdclib.metrics.counts import count_pairs
 from sdclib.metrics.ranking import hit_rate_at_k, precision_at_k, recall_at_k
 from sdclib.records import collect_measures
 

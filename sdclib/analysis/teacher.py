@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sdclib.features import FeatureSet
-from sdclib.metrics.cosine import cosine_mean_average_precision
+from sdclib.metrics.ranking import cosine_mean_average_precision
 from sdclib.neighbours import smooth_over_neighbours
 
 __all__ = ["teacher_quality"]

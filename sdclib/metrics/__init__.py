@@ -1,24 +1,25 @@
 """Retrieval metrics that are exact under ties, and similarity statistics; all by counting distances.
 
-Order of the data: `relevance` and `distances` make blocks, `counting` counts them, `ties` and
-`average_precision` or `ranking` turn counts into figures; `order` and `cosine` rank without ties.
+Order of the data: `relevance` and `distances` make blocks, `counts` counts them, `ranking` and `collapse` turn counts
+into figures.
 """
 
-from sdclib.metrics.average_precision import mean_average_precision
-from sdclib.metrics.cosine import cosine_mean_average_precision, cosine_pair_histograms
-from sdclib.metrics.counting import PairCounts, count_pairs
-from sdclib.metrics.ranking import (
-    hit_rate_at_k,
-    precision_at_k,
-    recall_at_k,
-)
-from sdclib.metrics.similarity import (
+from sdclib.metrics.collapse import (
     MeanAndStd,
     PairHistograms,
     intersection,
     mean_and_std,
     overlap_auc,
     pair_histograms,
+)
+from sdclib.metrics.counts import PairCounts, count_pairs
+from sdclib.metrics.ranking import (
+    cosine_mean_average_precision,
+    cosine_pair_histograms,
+    hit_rate_at_k,
+    mean_average_precision,
+    precision_at_k,
+    recall_at_k,
 )
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""How far apart positive and negative pairs lie: histograms of similarity and what they tell."""
+"""Similarity collapse: histograms of the similarities of positive and negative pairs, and their overlap."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sdclib.metrics.counting import PairCounts, as_counts
+from sdclib.metrics.counts import PairCounts, as_counts
 from sdclib.metrics.relevance import Relevant
 
 __all__ = ["MeanAndStd", "PairHistograms", "intersection", "mean_and_std", "overlap_auc", "pair_histograms"]

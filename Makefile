@@ -26,7 +26,7 @@ env: .venv/.complete  ## Make the virtual environment .venv from the lock file
 study: .venv/.study  ## Run the main job, build the book, print your table beside the published one
 	$(BIN)/python scripts/sweep.py config/study.yaml
 	$(BIN)/python scripts/build_book.py --no-execute
-	$(BIN)/python -m sdclib.analysis.your_run
+	$(BIN)/python -m study.chapters.your_run
 
 CONFIGS ?= $(wildcard config/*.yaml)
 results: env  ## Run every sweep under config/, or those of CONFIGS, and publish their tables in results
@@ -96,8 +96,8 @@ fuzz: env  ## Give all readers EXAMPLES damaged files for every test, others eac
 mutation: env  ## Mutation testing of losses, calibration and metrics (ten minutes on two cores)
 	$(BIN)/python scripts/mutation.py
 
-coverage: env  ## Coverage of sdclib by lines and branches, with all tests (20 minutes)
-	$(BIN)/python -m pytest $(WORKERS) --cov sdclib --cov-branch --cov-report term --cov-fail-under 95
+coverage: env  ## Coverage of sdclib and study by lines and branches, with all tests (20 minutes)
+	$(BIN)/python -m pytest $(WORKERS) --cov sdclib --cov study --cov-branch --cov-report term --cov-fail-under 95
 
 clean:  ## Delete the built book and all run records
 	rm -rf book/_build results/local .snakemake

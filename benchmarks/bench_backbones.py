@@ -26,7 +26,7 @@ from PIL import Image
 from benchmarks.bench_metrics import machine
 from sdclib.backbones import RUNTIMES, Backbone, load_backbone
 from sdclib.files import write_json
-from sdclib.provenance import git_commit
+from study.provenance import git_commit
 
 
 def read_images(folder: Path | None, count: int, size: int) -> list[Image.Image]:

@@ -36,8 +36,8 @@ from benchmarks.bench_metrics import machine
 from sdclib.encoding import encode, load_hasher
 from sdclib.files import write_json
 from sdclib.methods import BaseHasher, make_hasher
-from sdclib.provenance import RESULTS, git_commit, peak_memory_mb, versions
 from sdclib.vectors import load_npy
+from study.provenance import RESULTS, git_commit, peak_memory_mb, versions
 
 WANTED_RATIO = 0.5
 PRODUCT_ROWS = 4096  # of a bare product of the wide head; what is between both stays in the cache

@@ -24,7 +24,7 @@ import numpy as np
 from sdclib.codes import pack_codes
 from sdclib.files import write_json
 from sdclib.metrics import count_pairs, intersection, mean_average_precision, overlap_auc, pair_histograms
-from sdclib.provenance import git_commit, peak_memory_mb
+from study.provenance import git_commit, peak_memory_mb
 
 TOP_K = 1000
 N_CLASSES = 10

@@ -16,7 +16,7 @@ import torch
 from benchmarks.bench_metrics import machine
 from sdclib.files import write_json
 from sdclib.methods import BaseHasher, NeighbourSDCHasher, SDCHasher
-from sdclib.provenance import RESULTS, git_commit, versions
+from study.provenance import RESULTS, git_commit, versions
 
 N_ROWS, N_FEATURES, N_BITS = 5000, 1280, 64
 

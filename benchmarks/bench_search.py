@@ -29,12 +29,11 @@ from sdclib.encoding import encode
 from sdclib.features import FeatureSet
 from sdclib.files import write_json
 from sdclib.index import HammingIndex
-from sdclib.methods import BaseHasher
+from sdclib.methods import METHOD_LABELS, BaseHasher
 from sdclib.metrics import cosine_mean_average_precision, mean_average_precision
-from sdclib.provenance import git_commit
 from sdclib.recall import hamming_recall, neighbour_recall
 from sdclib.report import SDC_PARAMETERS
-from sdclib.tables import METHOD_LABELS
+from study.provenance import git_commit
 
 REPEATS = 3
 RANKS = (10, 100)  # the k of recall@k

@@ -34,7 +34,7 @@ from sdclib.head import HashHead
 from sdclib.methods import SDCHasher
 from sdclib.methods.trained import adam
 from sdclib.presets import PRESETS
-from sdclib.provenance import RESULTS, git_commit, versions
+from study.provenance import RESULTS, git_commit, versions
 
 N_ROWS, N_FEATURES, N_BITS = 5000, 1280, 64
 WIDTHS = {"paper": 4096, "release": None}  # None: the features' width

@@ -26,8 +26,8 @@ from sdclib.catalogue import load_features
 from sdclib.evaluation import evaluate_codes
 from sdclib.files import write_json
 from sdclib.methods import METHODS, BaseHasher, make_hasher
-from sdclib.provenance import RESULTS, git_commit, versions
 from sdclib.views import load_views
+from study.provenance import RESULTS, git_commit, versions
 
 DATA, N_BITS, SEED = "cifar10-embedded", 64, 3
 RUNS = {"one thread": 1, "one thread again": 1, "two threads": 2}

@@ -34,8 +34,8 @@ from PIL import Image
 from benchmarks.check_resume import finished, measured, start, working_folder
 from sdclib.feature_cache.layout import check_shard
 from sdclib.files import file_sha256, read_json, write_json
-from sdclib.provenance import PROJECT_ROOT, RESULTS, git_commit, machine
-from sdclib.records import read_record
+from study.provenance import PROJECT_ROOT, RESULTS, git_commit, machine
+from study.records import read_record
 
 # Python reads a module of this name when it starts: every process waits where it writes.
 SLOW_DISK = """\

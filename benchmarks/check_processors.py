@@ -21,8 +21,8 @@ import pandas as pd
 
 from sdclib.files import write_json
 from sdclib.kernels import NATIVE, PORTABLE
-from sdclib.provenance import PROJECT_ROOT, RESULTS, git_commit, machine
-from sdclib.tables import read_results
+from study.provenance import PROJECT_ROOT, RESULTS, git_commit, machine
+from study.tables import read_results
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 OLD = {"ATEN_CPU_CAPABILITY": "default", "OPENBLAS_CORETYPE": "Nehalem", "MKL_CBWR": "COMPATIBLE"}

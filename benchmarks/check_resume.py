@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sdclib.provenance import PROJECT_ROOT
+from study.provenance import PROJECT_ROOT
 
 CONFIG = """\
 table: resumed

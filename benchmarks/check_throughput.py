@@ -19,7 +19,7 @@ from pathlib import Path
 import yaml
 
 from benchmarks.check_resume import finished, start
-from sdclib.experiment import expand_config
+from study.runs import expand_config
 
 CONFIG = """\
 table: throughput

@@ -19,7 +19,7 @@ import numpy as np
 
 from sdclib import load_features, make_hasher
 from sdclib.files import read_json, write_json
-from sdclib.provenance import RESULTS, machine, versions
+from study.provenance import RESULTS, machine, versions
 
 MODELS: list[tuple[str, dict[str, Any]]] = [
     ("itq", {}),

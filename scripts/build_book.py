@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from sdclib.analysis import your_run
+from study.chapters import your_run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -48,7 +48,7 @@ def api_pages(layout: Path) -> dict[str, tuple[str, list[str]]]:
     pages = {}
     for section in layout.read_text(encoding="utf-8").split("\n## ")[1:]:
         if name := re.search(r"\{doc\}`[^`]*\b(api_\w+)>?`", section):
-            modules = dict.fromkeys(re.findall(r"\{py:mod\}`~?(sdclib[\w.]*)`", section))
+            modules = dict.fromkeys(re.findall(r"\{py:mod\}`~?((?:sdclib|study)\b[\w.]*)`", section))
             pages[name[1]] = section.partition("\n")[0].strip(), list(modules)
     return pages
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import yaml
 
-from sdclib.analysis.class_precision import collect_classes
-from sdclib.experiment import expand_config
 from sdclib.files import write_text
-from sdclib.provenance import RESULTS
+from study.chapters.class_precision import collect_classes
+from study.provenance import RESULTS
+from study.runs import expand_config
 
 
 def main() -> None:

@@ -2,8 +2,8 @@
 
 Public is what a module's ``__all__`` names. A name that a package hands on from one of its modules is described with
 the package, where one imports it from. In a docstring, text in single backticks becomes a link if it is a public name
-(or a member of one) as seen from where it is written, otherwise it is set as code. A name that starts with ``sdclib.``
-and does not exist is a warning, which ends the build.
+(or a member of one) as seen from where it is written, otherwise it is set as code. A name that starts with
+``sdclib.`` or ``study.`` and does not exist is a warning, which ends the build.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 
 import sdclib
+import study
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Names", "modules", "setup"]
 
+PACKAGES = ("sdclib", "study")
 logger = logging.getLogger(__name__)
 # Roles, literals and hyperlinks, or what stands in single backticks; the types that napoleon sets in italics.
 _BACKTICKS = re.compile(r"(:[\w:]+:`[^`]*`|``.*?``|`[^`]*`_)|`([^`<>]+)`", flags=re.S)
@@ -48,8 +50,9 @@ _FOREIGN = (
 
 @functools.cache
 def modules() -> tuple[str, ...]:
-    """Names of all modules of `sdclib`, packages among them, `sdclib` itself first."""
-    return ("sdclib", *sorted(m.name for m in pkgutil.walk_packages(sdclib.__path__, "sdclib.")))
+    """Names of all modules of `sdclib` and `study`, packages among them; these two, which only hand on, first."""
+    walks = (pkgutil.walk_packages(package.__path__, f"{package.__name__}.") for package in (sdclib, study))
+    return (*PACKAGES, *sorted(module.name for walk in walks for module in walk))
 
 
 class Names:
@@ -64,8 +67,8 @@ class Names:
     def __init__(self) -> None:
         self.home: dict[str, str] = {}
         self._objects: dict[int, str] = {}
-        # Packages before their modules, so that the shortest path wins; sdclib itself only hands on.
-        for module_name in sorted(modules()[1:], key=lambda name: (name.count("."), name)):
+        # Packages before their modules, so that the shortest path wins.
+        for module_name in sorted(modules()[len(PACKAGES) :], key=lambda name: (name.count("."), name)):
             module = importlib.import_module(module_name)
             for name in module.__all__:
                 value, path = getattr(module, name), f"{module_name}.{name}"
@@ -91,7 +94,7 @@ class Names:
         (role, path) or None
             The role of the link and what it points to; None if it is no public name.
         """
-        if text.startswith("sdclib."):
+        if text.startswith(("sdclib.", "study.")):
             return self._absolute(text)
         if owner is not None and (member := self._member(owner, text)):
             return member
@@ -135,7 +138,7 @@ def _linked(names: Names, lines: list[str], module: ModuleType, owner: type | No
         text = " ".join(match[2].split())
         found = names.resolve(text, module, owner)
         if found is None:
-            if text.startswith("sdclib."):
+            if text.startswith(("sdclib.", "study.")):
                 logger.warning("%s: a docstring names %s, which is not public", module.__name__, text)
             return f"``{text}``"
         return f":{found[0]}:`{text} <{found[1]}>`"

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from sdclib.files import read_json, write_json
-from sdclib.provenance import PROJECT_ROOT, RESULTS, git_commit, machine
+from study.provenance import PROJECT_ROOT, RESULTS, git_commit, machine
 
 COPIED = {
     "sdclib": "sdclib",

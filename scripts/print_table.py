@@ -9,7 +9,7 @@ import argparse
 
 import pandas as pd
 
-from sdclib.tables import format_summary, read_results, summarise
+from study.tables import format_summary, read_results, summarise
 
 
 def main() -> None:

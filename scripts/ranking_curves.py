@@ -13,10 +13,10 @@ from pathlib import Path
 
 import yaml
 
-from sdclib.analysis.ranking_curves import collect_curves
-from sdclib.experiment import expand_config
 from sdclib.files import write_text
-from sdclib.provenance import RESULTS
+from study.chapters.ranking_curves import collect_curves
+from study.provenance import RESULTS
+from study.runs import expand_config
 
 
 def main() -> None:

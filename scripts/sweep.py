@@ -27,11 +27,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # notebooks that run side by side
 
 import yaml
 
-from sdclib.experiment import RunSpec, expand_config
 from sdclib.files import write_json, write_text
-from sdclib.manifest import write_manifest
-from sdclib.provenance import OWN_RESULTS, RESULTS, uncommitted
-from sdclib.records import (
+from study.manifest import write_manifest
+from study.provenance import OWN_RESULTS, RESULTS, uncommitted
+from study.records import (
     collect_histograms,
     collect_records,
     failed_runs,
@@ -39,7 +38,8 @@ from sdclib.records import (
     measure_again,
     runs_folder,
 )
-from sdclib.tables import method_label
+from study.runs import RunSpec, expand_config
+from study.tables import method_label
 
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
 LEFT = Path(".snakemake")  # Snakemake's own records, in the working folder

@@ -13,9 +13,9 @@ import json
 import pandas as pd
 
 from sdclib import load_features
-from sdclib.analysis.teacher import teacher_quality
 from sdclib.files import write_text
-from sdclib.provenance import RESULTS, git_commit, machine
+from study.chapters.teacher import teacher_quality
+from study.provenance import RESULTS, git_commit, machine
 
 SETS = (
     "cifar10/efficientnet-lite0",

@@ -23,10 +23,10 @@ use_portable_kernels()  # before NumPy is loaded
 import pandas as pd
 import yaml
 
-from sdclib.experiment import RunSpec, expand_config, run_experiment
-from sdclib.manifest import write_manifest
-from sdclib.provenance import RESULTS, machine
-from sdclib.records import stale_rows
+from study.manifest import write_manifest
+from study.provenance import RESULTS, machine
+from study.records import stale_rows
+from study.runs import RunSpec, expand_config, run_experiment
 
 METRICS = ("map_authors", "map_expected", "map_optimistic", "map_pessimistic", "intersection")
 TOLERANCE = {True: 0.03, False: 0.005}  # by whether the method trains

@@ -18,20 +18,20 @@ from typing import Any
 import pandas as pd
 
 from sdclib import load_features
-from sdclib.analysis.why import TEXT
 from sdclib.evaluation import EVALUATION_VERSION
 from sdclib.features import FeatureSet
 from sdclib.files import write_text
 from sdclib.progress import tqdm
-from sdclib.provenance import RESULTS, git_commit, machine, versions
-from sdclib.variants import VariantHasher, measure, trained_by
 from sdclib.vectors import read_csv
+from study.chapters.why import TEXT
+from study.provenance import RESULTS, git_commit, machine, versions
+from study.variants import VariantHasher, measure, trained_by
 
 DATA = ("cifar10-embedded",)
 SETTINGS: dict[str, Any] = {"preset": "release", "batch_size": 256, "learning_rate": 4e-4}
 # Of a training; when its rate falls; epochs that are measured before and after that.
 EPOCHS, FALL, WINDOW = 100, 80, 20
-# What is changed: study, variant, and arguments of `sdclib.variants.trained_by`; all else is that of the base.
+# What is changed: study, variant, and arguments of `study.variants.trained_by`; all else is that of the base.
 VARIANTS: list[tuple[str, str, dict[str, Any]]] = [
     ("base", "base", {"keep_from": FALL - WINDOW + 1}),
     *(("end of the head", norm, {"norm": norm}) for norm in ("plain", "fixed", "none")),

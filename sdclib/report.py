@@ -16,7 +16,7 @@ from sdclib.defaults import REPORT_BITS, REPORT_METHODS
 from sdclib.embeddings import nearest_neighbours
 from sdclib.encoding import encode
 from sdclib.index import HammingIndex
-from sdclib.methods import METHODS, BaseHasher, make_hasher
+from sdclib.methods import METHOD_LABELS, METHODS, BaseHasher, make_hasher
 from sdclib.metrics import (
     PairHistograms,
     cosine_pair_histograms,
@@ -27,7 +27,6 @@ from sdclib.metrics import (
 )
 from sdclib.progress import tqdm
 from sdclib.recall import neighbour_recall
-from sdclib.tables import METHOD_LABELS
 
 __all__ = [
     "SDC_PARAMETERS",
@@ -202,7 +201,7 @@ def measure_embeddings(
 
 
 def histogram_tables(report: EmbeddingReport) -> dict[str, pd.DataFrame]:
-    """Tabulate the histograms by label, as `sdclib.figures.plot_pair_histograms` takes them."""
+    """Tabulate the histograms by label, as `sdclib.figures.similarities.plot_pair_histograms` takes them."""
     return {
         label: pd.DataFrame(
             {"similarity": h.values, "positive": h.positive, "negative": h.negative}  # noqa: PD011

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from sdclib.figures.search import plot_recall_by_bits
 from sdclib.figures.similarities import plot_pair_histograms
+from sdclib.methods import METHOD_LABELS
 from sdclib.report import FLOAT, EmbeddingReport, collapse_table, histogram_tables, shortest_codes
-from sdclib.tables import METHOD_LABELS
 
 __all__ = ["report_html"]
 

@@ -29,13 +29,13 @@ import torch
 from numpy.typing import NDArray
 
 from sdclib import load_features
-from sdclib.experiment import RunSpec, fit_hasher
 from sdclib.features import FeatureSet
 from sdclib.files import write_bytes
 from sdclib.kernels import kernels_in_use
 from sdclib.methods import METHODS
-from sdclib.provenance import PACKAGES, versions
 from sdclib.views import Views, load_views
+from study.provenance import PACKAGES, versions
+from study.runs import RunSpec, fit_hasher
 
 GOLDEN = Path(__file__).with_name("golden.npz")
 N_BITS, SEED = 16, 0

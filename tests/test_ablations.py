@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from sdclib.analysis.statistics import left_out_r2, rank_relation
-from sdclib.analysis.target_choice import (
+from sdclib.calibration import Beta, Binomial, Empirical, TruncatedLaplace
+from study.chapters.target_choice import (
     default_differences,
     held_out_choice,
     held_out_gain,
     regret,
     regret_table,
 )
-from sdclib.analysis.targets import (
+from study.chapters.targets import (
     DEFAULT,
     beta_grid,
     histogram_distribution,
@@ -33,15 +33,15 @@ from sdclib.analysis.targets import (
     with_calibration,
     with_paper,
 )
-from sdclib.calibration import Beta, Binomial, Empirical, TruncatedLaplace
-from sdclib.figures.ablations import (
+from study.figures.ablations import (
     plot_beta_grids,
     plot_properties,
     plot_reached,
     plot_spread,
     plot_target_differences,
 )
-from sdclib.tables import summarise
+from study.statistics import left_out_r2, rank_relation
+from study.tables import summarise
 
 MEANS = {"beta(5, 5)": 0.6, "beta(1, 2)": 0.65, "beta(2, 1)": 0.5, "beta(1, 1)": 0.58, "beta(2, 2)": 0.61}
 PAPER = pd.DataFrame(

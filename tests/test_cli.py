@@ -20,8 +20,8 @@ from sdclib.encoding import load_hasher
 from sdclib.export import to_faiss
 from sdclib.index import HammingIndex
 from sdclib.methods import ITQHasher, NeighbourSDCHasher, SDCHasher
-from sdclib.provenance import PROJECT_ROOT
 from sdclib.vectors import read_vectors
+from study.provenance import PROJECT_ROOT
 from tests.command import model_folder, rows, run
 
 

@@ -10,7 +10,25 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from sdclib.analysis.comparisons import (
+from sdclib.calibration import Beta
+from sdclib.unseen import leave_out_training
+from study.chapters.contributions import (
+    STEPS,
+    contributions,
+    seen_less_unseen,
+    short_label,
+    spread_or_distribution,
+    with_targets,
+)
+from study.chapters.pair_targets import (
+    PairTargets,
+    learns_from_labels,
+    mean_targets,
+    pair_targets,
+    positive_share,
+    training_share,
+)
+from study.comparisons import (
     compared,
     difference_table,
     differences,
@@ -23,25 +41,7 @@ from sdclib.analysis.comparisons import (
     tally,
     verdict,
 )
-from sdclib.analysis.contributions import (
-    STEPS,
-    contributions,
-    seen_less_unseen,
-    short_label,
-    spread_or_distribution,
-    with_targets,
-)
-from sdclib.analysis.pair_targets import (
-    PairTargets,
-    learns_from_labels,
-    mean_targets,
-    pair_targets,
-    positive_share,
-    training_share,
-)
-from sdclib.calibration import Beta
-from sdclib.figures import plot_pair_targets, plot_settings
-from sdclib.unseen import leave_out_training
+from study.figures import plot_pair_targets, plot_settings
 
 MEANS = {"cosine": 0.5, "standardised": 0.6, "mapped": 0.58, "calibrated": 0.57}
 

@@ -13,9 +13,9 @@ from safetensors.numpy import save_file
 
 from sdclib.embeddings import load_embeddings, nearest_neighbours
 from sdclib.evaluation import evaluate_codes, evaluate_features
-from sdclib.experiment import RunSpec, run_experiment
 from sdclib.features import FeatureSet
 from sdclib.vectors import arrays_sha256, encode_labels, read_vectors
+from study.runs import RunSpec, run_experiment
 
 needs_pyarrow = pytest.mark.skipif(
     importlib.util.find_spec("pyarrow") is None, reason="pyarrow is not installed: no .parquet files"

@@ -7,14 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sdclib import provenance
 from sdclib.codes import binarize
 from sdclib.evaluation import EVALUATION_VERSION, evaluate_codes, evaluate_features
-from sdclib.experiment import RunSpec, expand_config, run_experiment
 from sdclib.files import write_json
 from sdclib.methods import METHODS, make_hasher
 from sdclib.presets import PRESETS
-from sdclib.records import (
+from study import provenance
+from study.records import (
     collect_histograms,
     collect_records,
     failed_runs,
@@ -26,7 +25,8 @@ from sdclib.records import (
     stale_rows,
     write_record,
 )
-from sdclib.tables import (
+from study.runs import RunSpec, expand_config, run_experiment
+from study.tables import (
     by_bits,
     difference,
     format_summary,
@@ -240,7 +240,7 @@ class TestRecords:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr("sdclib.records.write_json", cut)
+            patch.setattr("study.records.write_json", cut)
             with pytest.raises(KeyboardInterrupt):
                 write_record(experiment, tmp_path)
         with pytest.raises(FileNotFoundError):
@@ -251,8 +251,8 @@ class TestRecords:
     def test_new_metrics_come_from_stored_codes(self, spec, tmp_path, monkeypatch):
         specs = [spec, RunSpec("tiny", "cosine")]
         first = [read_record(folder) for folder in run_all(specs, tmp_path, progress=False)]
-        monkeypatch.setattr("sdclib.records.EVALUATION_VERSION", EVALUATION_VERSION + 1)
-        monkeypatch.setattr("sdclib.records.run_experiment", None)  # nothing is fitted
+        monkeypatch.setattr("study.records.EVALUATION_VERSION", EVALUATION_VERSION + 1)
+        monkeypatch.setattr("study.records.run_experiment", None)  # nothing is fitted
         assert not any(is_whole(tmp_path / s.id, measured=True) for s in specs)
         second = [read_record(folder) for folder in run_all(specs, tmp_path, progress=False)]
         for before, after in zip(first, second, strict=True):
@@ -294,7 +294,7 @@ class TestRecords:
 
     def test_runs_folder(self, monkeypatch, tmp_path):
         assert runs_folder() == provenance.OWN_RESULTS / "runs"
-        monkeypatch.setattr("sdclib.records.OWN_RESULTS", tmp_path)
+        monkeypatch.setattr("study.records.OWN_RESULTS", tmp_path)
         assert runs_folder() == tmp_path / "runs"
 
 

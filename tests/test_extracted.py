@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from sdclib import extracted, load_features
-from sdclib.experiment import RunSpec, run_experiment
 from sdclib.images import ImageSet
+from study.runs import RunSpec, run_experiment
 
 
 class ToyBackbone:

@@ -30,11 +30,11 @@ import sdclib.methods.base
 from sdclib import files
 from sdclib.cli import main
 from sdclib.encoding import encode, load_hasher
-from sdclib.experiment import RunSpec, run_experiment
 from sdclib.feature_cache import extract_features, extraction, find_cached
 from sdclib.index import HammingIndex
 from sdclib.methods import ITQHasher
-from sdclib.records import read_codes, read_record, write_record
+from study.records import read_codes, read_record, write_record
+from study.runs import RunSpec, run_experiment
 from tests.conftest import make_features
 from tests.faults import ended, fill, forked, mount, read_only
 from tests.toy_backbone import Network, image_set
@@ -315,7 +315,7 @@ def test_a_writer_killed_in_a_record_costs_nothing(
     kept.write(tmp_path, 0)
 
     def write_and_die() -> None:
-        monkeypatch.setattr("sdclib.records.write_json", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        monkeypatch.setattr("study.records.write_json", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
         kept.write(tmp_path, 1)
 
     assert ended(forked(write_and_die)) == -signal.SIGKILL

@@ -15,7 +15,7 @@ import pytest
 import scripts.sweep
 from benchmarks import check_faults
 from sdclib import files
-from sdclib.experiment import RunSpec
+from study.runs import RunSpec
 from tests.faults import ended, forked, wait_for
 
 

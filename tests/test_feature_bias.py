@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from sdclib.analysis.feature_bias import (
+from sdclib.figures.similarities import plot_bias
+from study.chapters.feature_bias import (
     at_the_ends,
     bias_table,
     by_verdict,
@@ -18,7 +19,6 @@ from sdclib.analysis.feature_bias import (
     spelled_difference,
     spelled_verdict,
 )
-from sdclib.figures.similarities import plot_bias
 
 # By set: bias, mAP of float cosine, of the first and of the second method; intersections of the four.
 SETS = {

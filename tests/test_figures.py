@@ -13,14 +13,6 @@ from matplotlib.container import ErrorbarContainer
 from PIL import Image
 
 from sdclib.calibration import Beta
-from sdclib.figures.images import plot_gallery, plot_images
-from sdclib.figures.results import (
-    plot_by_bits,
-    plot_curves,
-    plot_history,
-    plot_intersections,
-    plot_tie_bounds,
-)
 from sdclib.figures.similarities import (
     plot_alignment,
     plot_calibration,
@@ -30,6 +22,14 @@ from sdclib.figures.similarities import (
 )
 from sdclib.figures.style import NEGATIVE_COLOR, POSITIVE_COLOR
 from sdclib.images import ImageSet
+from study.figures.images import plot_gallery, plot_images
+from study.figures.results import (
+    plot_by_bits,
+    plot_curves,
+    plot_history,
+    plot_intersections,
+    plot_tie_bounds,
+)
 
 
 @pytest.fixture(autouse=True)

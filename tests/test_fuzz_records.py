@@ -15,8 +15,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdclib.experiment import Experiment, RunSpec, expand_config
-from sdclib.records import (
+from study.records import (
     collect_histograms,
     collect_records,
     failed_runs,
@@ -24,7 +23,8 @@ from sdclib.records import (
     read_record,
     write_record,
 )
-from sdclib.tables import read_results
+from study.runs import Experiment, RunSpec, expand_config
+from study.tables import read_results
 from tests.fuzzing import JSON, attacks, changed, damaged, fuzzed, lay_out, npy, npz, outcome, write
 
 ERRORS = (ValueError, FileNotFoundError)

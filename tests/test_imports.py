@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import sdclib.methods
 from sdclib.losses.pairs import PAIRS
 from sdclib.methods import METHODS
 from sdclib.presets import SDCSettings
+from study.provenance import PROJECT_ROOT
 
 COMMANDS = ("fit", "encode", "search", "export", "report")
 HELP = ["--help", *(f"{command} --help" for command in COMMANDS)]
@@ -93,3 +95,15 @@ def test_names_that_stand_apart_from_their_classes_agree_with_them() -> None:
         assert name in dir(sdclib.methods)
         assert getattr(sdclib.methods, name) is not None
     assert [SDCSettings(pairs=pairs).pairs for pairs in PAIRS] == list(PAIRS)
+
+
+def test_the_library_does_without_the_study():
+    sources = (PROJECT_ROOT / "sdclib").rglob("*.py")
+    assert [path for path in sources if re.search(r"^\s*(from|import) study\b", path.read_text(), re.M)] == []
+
+
+def test_a_table_is_read_without_torch():
+    code = "import sys; from study.tables import read_results; read_results(sys.argv[1]); print('torch' in sys.modules)"
+    table = str(PROJECT_ROOT / "results" / "main.csv")
+    done = subprocess.run([sys.executable, "-c", code, table], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

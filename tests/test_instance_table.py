@@ -18,7 +18,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from sdclib.analysis.instance_table import (
+from sdclib.instances import load_instance_set
+from sdclib.presets import PRESETS
+from study.chapters.instance_table import (
     STEPS,
     VARIANTS,
     step_differences,
@@ -26,11 +28,9 @@ from sdclib.analysis.instance_table import (
     variant_table,
     with_variants,
 )
-from sdclib.analysis.statistics import contrast
-from sdclib.experiment import expand_config, run_experiment
-from sdclib.instances import load_instance_set
-from sdclib.presets import PRESETS
-from sdclib.provenance import PROJECT_ROOT
+from study.provenance import PROJECT_ROOT
+from study.runs import expand_config, run_experiment
+from study.statistics import contrast
 
 
 def table(seeds: int = 3) -> pd.DataFrame:

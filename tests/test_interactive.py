@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sdclib.figures import method_colors, scatter_by_bits
+from study.figures import method_colors, scatter_by_bits
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from sdclib import load_features
-from sdclib.experiment import RunSpec, run_experiment
 from sdclib.features import FeatureSet
 from sdclib.longtail import class_sizes, long_tail, longtail_sizes, parse_longtail, positive_share
+from study.runs import RunSpec, run_experiment
 
 EMBEDDED = "cifar10-embedded"
 LAST_CLASS = [87, 1023, 2456, 2534, 3143]  # training rows of class 9 at ratio 100

@@ -14,8 +14,13 @@ from scipy import stats
 
 from scripts import by_class_size
 from sdclib import load_features
-from sdclib.analysis.class_precision import class_precision, collect_classes, unseen_precision
-from sdclib.analysis.imbalance import (
+from sdclib.calibration import parse_calibration
+from sdclib.evaluation import evaluate_codes
+from sdclib.features import FeatureSet
+from sdclib.longtail import class_sizes, long_tail, longtail_sizes
+from sdclib.unseen import leave_out_training
+from study.chapters.class_precision import class_precision, collect_classes, unseen_precision
+from study.chapters.imbalance import (
     add_ratios,
     against,
     balanced,
@@ -31,16 +36,11 @@ from sdclib.analysis.imbalance import (
     tail_contrasts,
     tail_name,
 )
-from sdclib.analysis.statistics import contrast
-from sdclib.calibration import parse_calibration
-from sdclib.evaluation import evaluate_codes
-from sdclib.experiment import RunSpec, expand_config, run_experiment
-from sdclib.features import FeatureSet
-from sdclib.figures.imbalance import plot_by_ratio, plot_class_sizes, plot_contrasts
-from sdclib.longtail import class_sizes, long_tail, longtail_sizes
-from sdclib.records import write_record
-from sdclib.tables import by_sign
-from sdclib.unseen import leave_out_training
+from study.figures.imbalance import plot_by_ratio, plot_class_sizes, plot_contrasts
+from study.records import write_record
+from study.runs import RunSpec, expand_config, run_experiment
+from study.statistics import contrast
+from study.tables import by_sign
 
 EMBEDDED = "cifar10-embedded"
 

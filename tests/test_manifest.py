@@ -5,8 +5,8 @@ import sys
 import pytest
 
 import scripts.sweep
-from sdclib import manifest, provenance
 from sdclib.files import read_json, write_text
+from study import manifest, provenance
 
 
 def test_the_published_tables_are_those_of_the_manifest():

@@ -8,7 +8,7 @@ import pytest
 
 from scripts.mutation import DETECTED, LEAST_KILLED, MUTANT, REASONS
 from sdclib.files import read_json
-from sdclib.provenance import PROJECT_ROOT
+from study.provenance import PROJECT_ROOT
 
 RECORD = PROJECT_ROOT / "results" / "mutation.json"
 

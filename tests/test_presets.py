@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from sdclib.experiment import RunSpec
 from sdclib.methods import NeighbourSDCHasher, SDCHasher, make_hasher
 from sdclib.presets import PRESETS, preset_table, settings_from_preset
+from study.runs import RunSpec
 
 
 def test_paper_preset_has_the_supplements_values():

@@ -12,8 +12,8 @@ import yaml
 from packaging.requirements import Requirement
 
 import sdclib
-from sdclib.experiment import expand_config
-from sdclib.provenance import PROJECT_ROOT
+from study.provenance import PROJECT_ROOT
+from study.runs import expand_config
 
 if not (PROJECT_ROOT / "pyproject.toml").is_file():
     pytest.skip("not a checkout", allow_module_level=True)

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from sdclib import load_features
-from sdclib.analysis.ranking_curves import at_k, collect_curves, pooled_precision_recall
-from sdclib.experiment import RunSpec, run_experiment
-from sdclib.records import write_record
+from study.chapters.ranking_curves import at_k, collect_curves, pooled_precision_recall
+from study.records import write_record
+from study.runs import RunSpec, run_experiment
 
 
 def test_radii_are_counted_pair_by_pair():

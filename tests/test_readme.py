@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sdclib.provenance import PROJECT_ROOT
+from study.provenance import PROJECT_ROOT
 
 README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
 

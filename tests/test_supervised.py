@@ -12,7 +12,6 @@ from sklearn.preprocessing import StandardScaler
 
 from sdclib import load_features
 from sdclib.evaluation import evaluate_codes
-from sdclib.experiment import RunSpec, run_experiment
 from sdclib.losses.calibration import labelled_calibration_loss, positive_pairs
 from sdclib.losses.pairwise import cosine_classification_loss
 from sdclib.methods import (
@@ -25,6 +24,7 @@ from sdclib.methods import (
 )
 from sdclib.methods.supervised import check_training_labels, class_targets
 from sdclib.unseen import leave_out_training
+from study.runs import RunSpec, run_experiment
 
 SUPERVISED = sorted(name for name, kind in METHODS.items() if issubclass(kind, SupervisedHasher))
 QUICK = {"n_bits": 12, "epochs": 3, "batch_size": 60}

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from scripts.verify_results import METRICS
-from sdclib.experiment import expand_config
-from sdclib.provenance import PROJECT_ROOT
+from study.provenance import PROJECT_ROOT
+from study.runs import expand_config
 
 pytestmark = pytest.mark.slow
 GOOD = {"table": "t", "data": "cifar10-embedded", "n_bits": [8, 16], "seeds": 0, "runs": [{"method": "sign"}]}

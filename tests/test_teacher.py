@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sdclib import load_features
-from sdclib.analysis.teacher import teacher_quality
 from sdclib.neighbours import smooth_over_neighbours
+from study.chapters.teacher import teacher_quality
 
 
 def test_ranks_training_rows_alone_as_a_plain_loop_does():

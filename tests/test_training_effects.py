@@ -8,10 +8,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from sdclib.analysis.comparisons import brief
-from sdclib.analysis.epochs import best_less_last, by_epoch, epoch_noise, fall_gain, first_within
-from sdclib.analysis.statistics import detectable, deviation_factors, holm, seeds_needed
-from sdclib.analysis.training_effects import (
+from study.chapters.epochs import best_less_last, by_epoch, epoch_noise, fall_gain, first_within
+from study.chapters.training_effects import (
     change_name,
     costs,
     differing_settings,
@@ -24,8 +22,10 @@ from sdclib.analysis.training_effects import (
     verdict_on,
     with_settings,
 )
-from sdclib.figures.effects import plot_cost, plot_effects, plot_epochs, plot_ladders
-from sdclib.tables import method_label
+from study.comparisons import brief
+from study.figures.effects import plot_cost, plot_effects, plot_epochs, plot_ladders
+from study.statistics import detectable, deviation_factors, holm, seeds_needed
+from study.tables import method_label
 
 QUICK = {"batch_size": 256, "learning_rate": 4e-4}
 BASES = {"release": "SDC (release)", "quick": "SDC (release, batch_size=256, learning_rate=0.0004)"}

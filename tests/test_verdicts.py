@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from sdclib.analysis.verdicts import Claim, claim_table, judge
+from study.chapters.verdicts import Claim, claim_table, judge
 
 
 def rows(*intervals):

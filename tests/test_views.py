@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from sdclib import load_features, views
-from sdclib.experiment import RunSpec, run_experiment
 from sdclib.features import DATA, read_packed_views
 from sdclib.holdout import holdout_rows
 from sdclib.methods import make_hasher
 from sdclib.views import VIEWS_VERSION, AugmentedImages, augment, load_tokens, load_views
+from study.runs import RunSpec, run_experiment
 from tests.test_extracted import ToyBackbone, toy  # noqa: F401 - a fixture
 
 

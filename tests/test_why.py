@@ -13,7 +13,8 @@ from torch import nn
 
 from scripts import why as script
 from sdclib import SDCHasher
-from sdclib.analysis.why import (
+from sdclib.evaluation import evaluate_codes
+from study.chapters.why import (
     PARTS,
     Part,
     averaging,
@@ -27,10 +28,9 @@ from sdclib.analysis.why import (
     less_base,
     read_variants,
 )
-from sdclib.evaluation import evaluate_codes
-from sdclib.figures.why import plot_last_epochs
-from sdclib.tables import method_label
-from sdclib.variants import VariantHasher, bit_use, coarsened, measure, sight, trained_by
+from study.figures.why import plot_last_epochs
+from study.tables import method_label
+from study.variants import VariantHasher, bit_use, coarsened, measure, sight, trained_by
 
 SETTINGS = {"preset": "release", "batch_size": 32, "epochs": 4, "learning_rate": 1e-3, "random_state": 3}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sdclib.analysis import your_run
+from study.chapters import your_run
 
 
 def runs(maps, codes="ab", n_bits=16):

@@ -72,7 +72,7 @@ def plot_recall_by_time(table: pd.DataFrame, k: int) -> Figure:
     Parameters
     ----------
     table : DataFrame
-        See `sdclib.analysis.search_table.search_table`, of one order (Hamming distance or one number of candidates
+        See `study.chapters.search_table.search_table`, of one order (Hamming distance or one number of candidates
         re-scored).
     k : int
     """
@@ -107,7 +107,7 @@ def plot_recall_by_memory(table: pd.DataFrame, k: int) -> Figure:
     Parameters
     ----------
     table : DataFrame
-        See `sdclib.analysis.search_table.search_table`.
+        See `study.chapters.search_table.search_table`.
     k : int
     """
     codes = table[table["n_bits"].notna()]

@@ -166,7 +166,7 @@ def plot_bias(table: pd.DataFrame, first: str, second: str) -> Figure:
     Parameters
     ----------
     table : DataFrame
-        See `sdclib.analysis.feature_bias.bias_table`.
+        See `study.chapters.feature_bias.bias_table`.
     first, second : str
         Labels of the two methods.
     """

@@ -48,7 +48,7 @@ METHOD_COLORS = {
 
 
 def method_colors(labels: list[str]) -> dict[str, str]:
-    """Colour of each label by its method, the same in every figure; see `sdclib.tables.method_label`."""
+    """Colour of each label by its method, the same in every figure; see `study.tables.method_label`."""
     return {label: METHOD_COLORS.get(label.split(" (")[0], "#009E73") for label in labels}
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METHODS",
+    "METHOD_LABELS",
     "BaseHasher",
     "BiHalfHasher",
     "CIBHashHasher",
@@ -52,31 +53,34 @@ __all__ = [
     "make_hasher",
 ]
 
-_CLASSES = {  # module and class of a method, so that its name is known without an import of torch
-    "sdc": ("sdc", "SDCHasher"),
-    "sign": ("closed_form", "SignHasher"),
-    "rotation": ("closed_form", "RotationHasher"),
-    "lsh": ("closed_form", "LSHHasher"),
-    "pcah": ("closed_form", "PCAHHasher"),
-    "sh": ("closed_form", "SHHasher"),
-    "itq": ("closed_form", "ITQHasher"),
-    "greedyhash": ("pairwise", "GreedyHashHasher"),
-    "bihalf": ("pairwise", "BiHalfHasher"),
-    "ssdh": ("pairwise", "SSDHHasher"),
-    "tbh": ("pairwise", "TBHHasher"),
-    "cibhash": ("contrastive", "CIBHashHasher"),
-    "nsh": ("contrastive", "NSHHasher"),
-    "wch": ("contrastive", "WCHHasher"),
-    "crovca": ("contrastive", "CroVCAHasher"),
-    "neighbour-sdc": ("sdc", "NeighbourSDCHasher"),
-    "matching": ("sdc", "MatchingHasher"),
-    "supervised-sdc": ("sdc", "SupervisedSDCHasher"),
-    "orthohash": ("supervised", "OrthoHashHasher"),
-    "logits": ("supervised", "LogitHasher"),
+_CLASSES = {  # module, class and label of a method, so that these are known without an import of torch
+    "sdc": ("sdc", "SDCHasher", "SDC"),
+    "sign": ("closed_form", "SignHasher", "Sign of features"),
+    "rotation": ("closed_form", "RotationHasher", "Random rotation"),
+    "lsh": ("closed_form", "LSHHasher", "LSH"),
+    "pcah": ("closed_form", "PCAHHasher", "PCAH"),
+    "sh": ("closed_form", "SHHasher", "SH"),
+    "itq": ("closed_form", "ITQHasher", "ITQ"),
+    "greedyhash": ("pairwise", "GreedyHashHasher", "GreedyHash"),
+    "bihalf": ("pairwise", "BiHalfHasher", "BiHalf"),
+    "ssdh": ("pairwise", "SSDHHasher", "SSDH"),
+    "tbh": ("pairwise", "TBHHasher", "TBH"),
+    "cibhash": ("contrastive", "CIBHashHasher", "CIBHash"),
+    "nsh": ("contrastive", "NSHHasher", "NSH"),
+    "wch": ("contrastive", "WCHHasher", "WCH"),
+    "crovca": ("contrastive", "CroVCAHasher", "CroVCA"),
+    "neighbour-sdc": ("sdc", "NeighbourSDCHasher", "SDC by neighbours"),
+    "matching": ("sdc", "MatchingHasher", "Similarity matching"),
+    "supervised-sdc": ("sdc", "SupervisedSDCHasher", "Supervised SDC"),
+    "orthohash": ("supervised", "OrthoHashHasher", "OrthoHash"),
+    "logits": ("supervised", "LogitHasher", "Hashed logits"),
 }
+METHOD_LABELS = {"cosine": "Float cosine"} | {method: label for method, (_, _, label) in _CLASSES.items()}
+"""What readers know a method by; ``"cosine"`` is the ranking of the float features themselves."""
+
 _HOME = {
     name: module
-    for module, name in [("base", "BaseHasher"), ("supervised", "SupervisedHasher"), *_CLASSES.values()]
+    for module, name, *_ in [("base", "BaseHasher"), ("supervised", "SupervisedHasher"), *_CLASSES.values()]
 }
 
 

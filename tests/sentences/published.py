@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from sdclib.files import read_json
-from sdclib.provenance import RESULTS
-from sdclib.tables import read_results
+from study.provenance import RESULTS
+from study.tables import read_results
 
 
 def says(sentence: str, truth: object) -> None:

@@ -3,11 +3,10 @@ import json
 import pandas as pd
 import pytest
 
-from sdclib.analysis.comparisons import compared
-from sdclib.analysis.instance_table import training_steps
-from sdclib.analysis.statistics import rank_relation
-from sdclib.analysis.target_choice import held_out_choice, regret
-from sdclib.analysis.targets import (
+from sdclib.presets import settings_from_preset
+from study.chapters.instance_table import training_steps
+from study.chapters.target_choice import held_out_choice, regret
+from study.chapters.targets import (
     DEFAULT,
     beta_grid,
     histogram_distribution,
@@ -19,9 +18,10 @@ from sdclib.analysis.targets import (
     with_calibration,
     with_paper,
 )
-from sdclib.presets import settings_from_preset
-from sdclib.provenance import RESULTS
-from sdclib.tables import summarise
+from study.comparisons import compared
+from study.provenance import RESULTS
+from study.statistics import rank_relation
+from study.tables import summarise
 from tests.sentences.published import csv, runs, says
 
 DATA, N_BITS = "cifar10-embedded", 64

@@ -1,5 +1,5 @@
 from sdclib.files import read_json
-from sdclib.provenance import RESULTS
+from study.provenance import RESULTS
 from tests.sentences.published import bench, says
 
 

@@ -3,11 +3,11 @@ import json
 import pytest
 
 from sdclib import load_features
-from sdclib.analysis.imbalance import add_ratios, share_above, size_contrasts, tail_contrasts
-from sdclib.analysis.instance_table import training_steps
 from sdclib.calibration import parse_calibration
 from sdclib.longtail import class_sizes, positive_share
 from sdclib.presets import settings_from_preset
+from study.chapters.imbalance import add_ratios, share_above, size_contrasts, tail_contrasts
+from study.chapters.instance_table import training_steps
 from tests.sentences.published import csv, runs, says
 
 DATA = "cifar10-embedded+longtail"

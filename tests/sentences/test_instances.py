@@ -1,5 +1,5 @@
-from sdclib.analysis.instance_table import variant_table
-from sdclib.analysis.pair_targets import training_share
+from study.chapters.instance_table import variant_table
+from study.chapters.pair_targets import training_share
 from tests.sentences.published import csv, runs, says
 
 COIL = "coil20/efficientnet-lite0"

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from sdclib.tables import mean_interval
+from study.tables import mean_interval
 from tests.sentences.published import csv, runs, says
 
 TABLES = (

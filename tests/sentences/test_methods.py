@@ -1,5 +1,5 @@
 from sdclib.methods import make_hasher
-from sdclib.provenance import RESULTS
+from study.provenance import RESULTS
 from tests.sentences.published import csv, runs, says
 
 

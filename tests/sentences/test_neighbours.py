@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from sdclib.methods import METHODS
-from sdclib.tables import difference
+from study.tables import difference
 from tests.sentences.published import bench, csv, runs, says
 
 CIFAR10 = "cifar10/efficientnet-lite0"

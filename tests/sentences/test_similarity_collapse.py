@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from sdclib import load_features
-from sdclib.analysis.feature_bias import bias_table, by_verdict, contradiction, least_p_value
+from study.chapters.feature_bias import bias_table, by_verdict, contradiction, least_p_value
 from tests.sentences.published import runs, says
 
 

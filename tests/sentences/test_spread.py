@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from sdclib import load_features
-from sdclib.analysis.comparisons import compared
-from sdclib.analysis.contributions import with_targets
-from sdclib.analysis.pair_targets import pair_targets
 from sdclib.calibration import parse_calibration
 from sdclib.evaluation import evaluate_features
 from sdclib.methods.sdc import MatchingHasher, whitening
 from sdclib.presets import settings_from_preset
+from study.chapters.contributions import with_targets
+from study.chapters.pair_targets import pair_targets
+from study.comparisons import compared
 from tests.sentences.published import runs, says
 
 DATA = "cifar10-embedded"

@@ -1,9 +1,9 @@
 import pytest
 
 from sdclib import load_features
-from sdclib.analysis.contributions import seen_less_unseen, with_targets
-from sdclib.analysis.pair_targets import learns_from_labels, mean_targets, positive_share, training_share
 from sdclib.calibration import parse_calibration, target_quantiles
+from study.chapters.contributions import seen_less_unseen, with_targets
+from study.chapters.pair_targets import learns_from_labels, mean_targets, positive_share, training_share
 from tests.sentences.published import runs, says
 
 

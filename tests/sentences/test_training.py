@@ -1,8 +1,8 @@
 import pandas as pd
 import pytest
 
-from sdclib.analysis.epochs import by_epoch
-from sdclib.analysis.training_effects import (
+from study.chapters.epochs import by_epoch
+from study.chapters.training_effects import (
     costs,
     differing_settings,
     effects,
@@ -11,7 +11,7 @@ from sdclib.analysis.training_effects import (
     short_names,
     with_settings,
 )
-from sdclib.tables import difference
+from study.tables import difference
 from tests.sentences.published import runs, says
 
 BASES = {"release": "SDC (release)", "quick": "SDC (release, batch_size=256, learning_rate=0.0004)"}

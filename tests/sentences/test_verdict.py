@@ -2,8 +2,8 @@ import json
 
 import pandas as pd
 
-from sdclib.analysis.comparisons import compared
 from sdclib.calibration import parse_calibration, target_quantiles
+from study.comparisons import compared
 from tests.sentences.published import runs, says
 
 CIFAR10 = "cifar10/efficientnet-lite0"

@@ -2,9 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sdclib.analysis.epochs import epoch_noise
-from sdclib.analysis.training_effects import seed_noise
-from sdclib.analysis.why import (
+from sdclib.calibration import parse_calibration, target_quantiles
+from study.chapters.epochs import epoch_noise
+from study.chapters.training_effects import seed_noise
+from study.chapters.why import (
     BASE,
     PARTS,
     by_epoch,
@@ -13,9 +14,8 @@ from sdclib.analysis.why import (
     less_base,
     read_variants,
 )
-from sdclib.calibration import parse_calibration, target_quantiles
-from sdclib.provenance import RESULTS
-from sdclib.tables import mean_interval
+from study.provenance import RESULTS
+from study.tables import mean_interval
 from tests.sentences.published import csv, runs, says
 
 

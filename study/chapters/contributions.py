@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from sdclib.analysis.comparisons import by_setting, differences, setting_name, tally
-from sdclib.tables import method_label
 from sdclib.unseen import UNSEEN
+from study.comparisons import by_setting, differences, setting_name, tally
+from study.tables import method_label
 
 __all__ = [
     "STEPS",
@@ -44,7 +44,7 @@ def with_targets(results: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     results : DataFrame
-        See `sdclib.tables.read_results`.
+        See `study.tables.read_results`.
 
     Returns
     -------
@@ -75,7 +75,7 @@ def short_label(method: str, parameters: Mapping[str, Any]) -> str:
     """Name a run by its target and what is done to features, or by what labels decide, and no other setting.
 
     For tables in which SDC, similarity matching and supervised SDC share their other settings. Other methods are
-    named as `sdclib.tables.method_label` does.
+    named as `study.tables.method_label` does.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def seen_less_unseen(results: pd.DataFrame, metric: str = "map_expected") -> pd.
     Parameters
     ----------
     results : DataFrame
-        See `sdclib.tables.read_results`; data sets NAME and NAME+unseen.
+        See `study.tables.read_results`; data sets NAME and NAME+unseen.
     metric : str
 
     Returns

@@ -1,6 +1,6 @@
 """One's own run of the main job beside the published one.
 
-After `make study`, ``python -m sdclib.analysis.your_run`` prints the comparison.
+After `make study`, ``python -m study.chapters.your_run`` prints the comparison.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from sdclib.provenance import OWN_RESULTS, RESULTS
-from sdclib.tables import read_results
+from study.provenance import OWN_RESULTS, RESULTS
+from study.tables import read_results
 
 __all__ = ["compare_runs", "compared", "origin", "page", "seed_half_widths"]
 
@@ -38,7 +38,7 @@ def seed_half_widths(published: pd.DataFrame) -> pd.Series:
     Parameters
     ----------
     published : DataFrame
-        Runs of all published tables, see `sdclib.tables.read_results`.
+        Runs of all published tables, see `study.tables.read_results`.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def compare_runs(own: pd.DataFrame, published: pd.DataFrame, others: pd.DataFram
     Parameters
     ----------
     own, published : DataFrame
-        Of the same sweep, see `sdclib.tables.read_results`.
+        Of the same sweep, see `study.tables.read_results`.
     others : DataFrame
         Runs of other published tables, which tell how far seeds move each method.
 

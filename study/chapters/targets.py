@@ -10,8 +10,6 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from sdclib.analysis.comparisons import compared, setting_name
-from sdclib.analysis.statistics import left_out_r2, rank_relation
 from sdclib.calibration import (
     Beta,
     Binomial,
@@ -21,7 +19,9 @@ from sdclib.calibration import (
     target_quantiles,
 )
 from sdclib.presets import EMPIRICAL, PRESETS
-from sdclib.tables import spelled
+from study.comparisons import compared, setting_name
+from study.statistics import left_out_r2, rank_relation
+from study.tables import spelled
 
 __all__ = [
     "DEFAULT",
@@ -103,7 +103,7 @@ def with_calibration(results: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     results : DataFrame
-        See `sdclib.tables.read_results`; runs of SDC that differ in data, code length, seed and target only.
+        See `study.tables.read_results`; runs of SDC that differ in data, code length, seed and target only.
 
     Returns
     -------
@@ -172,7 +172,7 @@ def beta_grid(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
     Parameters
     ----------
     summary : DataFrame
-        Of one data set and code length with targets as labels, see `sdclib.tables.summarise`.
+        Of one data set and code length with targets as labels, see `study.tables.summarise`.
     metric : str
 
     Raises
@@ -246,7 +246,7 @@ def shape_contrasts(results: pd.DataFrame, default: str = DEFAULT) -> pd.DataFra
     -------
     DataFrame
         contrast ("Gaussian", "Laplace", "matched to K", "binomial", "empirical") and the columns of
-        `sdclib.analysis.comparisons.compared`. "binomial" is less the Beta matched to K, all others less the default.
+        `study.comparisons.compared`. "binomial" is less the Beta matched to K, all others less the default.
     """
     tables = []
     for n_bits in results["n_bits"].unique():
@@ -270,7 +270,7 @@ def with_paper(summary: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     summary : DataFrame
-        With targets as labels, see `sdclib.tables.summarise`.
+        With targets as labels, see `study.tables.summarise`.
     paper : DataFrame
         ``results/paper.csv``: data, n_bits, calibration, contrastive, percent.
 

@@ -11,8 +11,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sdclib.analysis.targets import PROPERTIES, target_family
 from sdclib.figures.style import MARKERS
+from study.chapters.targets import PROPERTIES, target_family
 
 __all__ = [
     "plot_beta_grids",
@@ -37,7 +37,7 @@ def plot_beta_grids(grids: Mapping[str, pd.DataFrame]) -> Figure:
     Parameters
     ----------
     grids : mapping of str to DataFrame
-        By the panel's title; see `sdclib.analysis.targets.beta_grid`.
+        By the panel's title; see `study.chapters.targets.beta_grid`.
     """
     figure, axes = plt.subplots(
         1, len(grids), figsize=(3 * len(grids), 3), squeeze=False, layout="constrained"
@@ -57,7 +57,7 @@ def plot_target_differences(differences: pd.DataFrame) -> Figure:
     Parameters
     ----------
     differences : DataFrame
-        Points; see `sdclib.analysis.target_choice.default_differences`. Targets that did not run stay white.
+        Points; see `study.chapters.target_choice.default_differences`. Targets that did not run stay white.
     """
     size = 1.8 + 0.95 * differences.shape[1], 0.29 * len(differences) + 1.1
     figure, axes = plt.subplots(figsize=size, layout="constrained")
@@ -120,7 +120,7 @@ def plot_properties(
     Parameters
     ----------
     table : DataFrame
-        Index: targets; their properties, see `sdclib.analysis.targets.properties_table`; the metric's mean in percent.
+        Index: targets; their properties, see `study.chapters.targets.properties_table`; the metric's mean in percent.
     runs : DataFrame
         label (the target) and the metric in [0, 1]: the runs that the means are of, drawn as small dots.
     names : mapping of str to float or None

@@ -1,4 +1,4 @@
-"""What parts of SDC gain or lose: differences from the tables of runs, and from the variants of `sdclib.variants`."""
+"""What parts of SDC gain or lose: differences from the tables of runs, and from the variants of `study.variants`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import pandas as pd
 import torch
 
-from sdclib.analysis.comparisons import compared, ends, set_name, tally
 from sdclib.calibration import parse_calibration, target_quantiles
-from sdclib.tables import mean_interval, method_label, spelled, summarise
-from sdclib.variants import coarsened
 from sdclib.vectors import read_csv
+from study.comparisons import compared, ends, set_name, tally
+from study.tables import mean_interval, method_label, spelled, summarise
+from study.variants import coarsened
 
 __all__ = [
     "BASE",
@@ -60,7 +60,7 @@ class Part:
     change : str
         What it is changed to.
     first, second : str
-        Labels of the runs with the change and without it, see `sdclib.tables.method_label`.
+        Labels of the runs with the change and without it, see `study.tables.method_label`.
     """
 
     part: str
@@ -104,7 +104,7 @@ def from_tables(
     Parameters
     ----------
     tables : mapping of str to DataFrame
-        See `sdclib.tables.read_results`, by name.
+        See `study.tables.read_results`, by name.
     parts : sequence of Part
     metric : str
         Values in [0, 1].
@@ -112,7 +112,7 @@ def from_tables(
     Returns
     -------
     DataFrame
-        part, change and the columns of `sdclib.analysis.comparisons.compared`: mean, low, high in points with Welch's
+        part, change and the columns of `study.comparisons.compared`: mean, low, high in points with Welch's
         95 % interval over seeds.
 
     Raises
@@ -201,7 +201,7 @@ def less_base(variants: pd.DataFrame, study: str, metric: str = "map_expected") 
     Returns
     -------
     DataFrame
-        variant, the columns of `sdclib.analysis.comparisons.compared`, and paired_low, paired_high: 95 %
+        variant, the columns of `study.comparisons.compared`, and paired_low, paired_high: 95 %
         interval of the mean difference between runs of one seed, which start from the same weights with the rows in
         the same order.
 
@@ -257,13 +257,13 @@ def enough_quantiles(rows: pd.DataFrame, high: str = "high") -> int | None:
 
 
 def coarse_spread(calibration: str, n_pairs: int, n_quantiles: int) -> float:
-    """Spread of coarsened targets divided by that of the targets, see `sdclib.variants.coarsened`."""
+    """Spread of coarsened targets divided by that of the targets, see `study.variants.coarsened`."""
     targets = torch.as_tensor(target_quantiles(parse_calibration(calibration), n_pairs))
     return float(coarsened(targets, n_quantiles).std(correction=0) / targets.std(correction=0))
 
 
 def by_epoch(epochs: pd.DataFrame, data: str, variant: str, averaged: int = 1) -> pd.DataFrame:
-    """Lay expected mAP out by epoch and seed, as `sdclib.analysis.epochs` takes it.
+    """Lay expected mAP out by epoch and seed, as `study.chapters.epochs` takes it.
 
     Parameters
     ----------

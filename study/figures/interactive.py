@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from sdclib.figures.style import method_colors
-from sdclib.tables import spelled
+from study.tables import spelled
 
 __all__ = ["InteractiveScatter", "scatter_by_bits"]
 
@@ -94,7 +94,7 @@ def scatter_by_bits(
     Parameters
     ----------
     summary : DataFrame
-        Of one data set: label, n_bits, and the metrics with their half intervals, see `sdclib.tables.summarise`.
+        Of one data set: label, n_bits, and the metrics with their half intervals, see `study.tables.summarise`.
         Rows of float features are left out.
     n_bits : int
         Code length that is shown first.

@@ -26,7 +26,7 @@ def plot_effects(effects: pd.DataFrame, xlabel: str = "difference in expected mA
     ----------
     effects : DataFrame
         group, change, base (as the legend is to name it), mean, low, high; rows of a group follow each other. With
-        p_holm, markers of rows at or above 0.05 are hollow. See `sdclib.analysis.training_effects.effects`.
+        p_holm, markers of rows at or above 0.05 are hollow. See `study.chapters.training_effects.effects`.
     xlabel : str
     """
     gaps = (effects["group"] != effects["group"].shift()).cumsum().to_numpy() - 1
@@ -71,7 +71,7 @@ def plot_ladders(
     ----------
     ladders : mapping of str to DataFrame
         By the name of the axis; value, seed and the metric in percent, see
-        `sdclib.analysis.training_effects.ladder`. Values are drawn at equal distances.
+        `study.chapters.training_effects.ladder`. Values are drawn at equal distances.
     metric : str
     ylabel : str
     """
@@ -103,7 +103,7 @@ def plot_cost(
     Parameters
     ----------
     costs : DataFrame
-        See `sdclib.analysis.training_effects.costs`.
+        See `study.chapters.training_effects.costs`.
     names : mapping of str to str
         What the legend is to call these labels; the others are grey.
     metric : str
@@ -153,7 +153,7 @@ def plot_epochs(table: pd.DataFrame, fall: int, ylabel: str = MAP_LABEL) -> Figu
     Parameters
     ----------
     table : DataFrame
-        Index epochs, a seed a column, percent, see `sdclib.analysis.epochs.by_epoch`.
+        Index epochs, a seed a column, percent, see `study.chapters.epochs.by_epoch`.
     fall : int
         Epoch after which the learning rate falls.
     ylabel : str

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sdclib.analysis.training_effects import SETTINGS
-from sdclib.tables import mean_interval
+from study.chapters.training_effects import SETTINGS
+from study.tables import mean_interval
 
 __all__ = ["best_less_last", "by_epoch", "epoch_noise", "fall_gain", "first_within"]
 
@@ -17,7 +17,7 @@ def by_epoch(results: pd.DataFrame, metric: str = "map_expected") -> pd.DataFram
     Parameters
     ----------
     results : DataFrame
-        See `sdclib.analysis.training_effects.with_settings`; the runs differ in epochs and seed alone.
+        See `study.chapters.training_effects.with_settings`; the runs differ in epochs and seed alone.
     metric : str
         A column of `results`.
 

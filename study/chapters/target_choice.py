@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import pandas as pd
 from numpy.typing import NDArray
 
-from sdclib.analysis.comparisons import by_setting, difference_table, setting_name
-from sdclib.analysis.statistics import contrast
-from sdclib.analysis.targets import DEFAULT, target_label
 from sdclib.catalogue import HOLDOUT
-from sdclib.tables import mean_interval, spelled
+from study.chapters.targets import DEFAULT, target_label
+from study.comparisons import by_setting, difference_table, setting_name
+from study.statistics import contrast
+from study.tables import mean_interval, spelled
 
 __all__ = ["default_differences", "held_out_choice", "held_out_gain", "regret", "regret_table"]
 
@@ -24,7 +24,7 @@ def default_differences(summary: pd.DataFrame, default: str = DEFAULT) -> pd.Dat
     Parameters
     ----------
     summary : DataFrame
-        With targets as labels, see `sdclib.tables.summarise`.
+        With targets as labels, see `study.tables.summarise`.
     default : str
 
     Returns
@@ -53,7 +53,7 @@ def regret(results: pd.DataFrame, default: str = DEFAULT) -> pd.DataFrame:
     Parameters
     ----------
     results : DataFrame
-        See `sdclib.analysis.targets.with_calibration`.
+        See `study.chapters.targets.with_calibration`.
     default : str
 
     Returns
@@ -90,7 +90,7 @@ def held_out_gain(results: pd.DataFrame, default: str = DEFAULT) -> pd.DataFrame
     Parameters
     ----------
     results : DataFrame
-        See `sdclib.analysis.targets.with_calibration`.
+        See `study.chapters.targets.with_calibration`.
     default : str
 
     Returns
@@ -119,7 +119,7 @@ def held_out_choice(results: pd.DataFrame, default: str = DEFAULT) -> pd.DataFra
     Parameters
     ----------
     results : DataFrame
-        See `sdclib.analysis.targets.with_calibration`; held-out runs have data that end with ``+holdout``.
+        See `study.chapters.targets.with_calibration`; held-out runs have data that end with ``+holdout``.
     default : str
 
     Returns

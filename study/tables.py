@@ -15,12 +15,11 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from sdclib.methods import METHODS
+from sdclib.methods import METHOD_LABELS, METHODS
 from sdclib.presets import PRESETS
 from sdclib.vectors import read_csv
 
 __all__ = [
-    "METHOD_LABELS",
     "by_bits",
     "by_sign",
     "difference",
@@ -32,30 +31,6 @@ __all__ = [
     "spelled",
     "summarise",
 ]
-
-METHOD_LABELS = {
-    "cosine": "Float cosine",
-    "sdc": "SDC",
-    "itq": "ITQ",
-    "lsh": "LSH",
-    "sign": "Sign of features",
-    "rotation": "Random rotation",
-    "pcah": "PCAH",
-    "sh": "SH",
-    "greedyhash": "GreedyHash",
-    "bihalf": "BiHalf",
-    "ssdh": "SSDH",
-    "tbh": "TBH",
-    "cibhash": "CIBHash",
-    "nsh": "NSH",
-    "wch": "WCH",
-    "crovca": "CroVCA",
-    "neighbour-sdc": "SDC by neighbours",
-    "matching": "Similarity matching",
-    "supervised-sdc": "Supervised SDC",
-    "orthohash": "OrthoHash",
-    "logits": "Hashed logits",
-}
 
 
 def method_label(method: str, parameters: Mapping[str, Any]) -> str:

@@ -11,12 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sdclib.catalogue import load_features
-from sdclib.experiment import COSINE, RunSpec
 from sdclib.features import FeatureSet
 from sdclib.longtail import class_sizes, parse_longtail
 from sdclib.metrics import mean_average_precision
 from sdclib.metrics.relevance import Relevant
-from sdclib.records import collect_measures
+from study.records import collect_measures
+from study.runs import COSINE, RunSpec
 
 __all__ = ["SIZE_GROUPS", "class_precision", "collect_classes", "unseen_precision"]
 
@@ -119,14 +119,14 @@ def collect_classes(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | Non
     specs : iterable of RunSpec
         Those on other data or of float features are left out.
     runs : path-like, optional
-        Folder of the records, `sdclib.records.runs_folder` by default.
+        Folder of the records, `study.records.runs_folder` by default.
 
     Returns
     -------
     DataFrame
         One row a run and class: id, data, method, n_bits, seed, parameters, top_k; class, n_train, n_query,
         map_expected (see `class_precision`), map_unseen (see `unseen_precision`; without the training rows of ratio
-        1); commit, results_version, data_sha256, machine; as in `sdclib.records.collect_records`.
+        1); commit, results_version, data_sha256, machine; as in `study.records.collect_records`.
 
     Raises
     ------

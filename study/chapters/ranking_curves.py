@@ -11,11 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sdclib.catalogue import load_features
-from sdclib.experiment import COSINE, RunSpec
 from sdclib.features import FeatureSet
 from sdclib.metrics.counts import count_pairs
 from sdclib.metrics.ranking import hit_rate_at_k, precision_at_k, recall_at_k
-from sdclib.records import collect_measures
+from study.records import collect_measures
+from study.runs import COSINE, RunSpec
 
 __all__ = ["DEPTHS", "at_k", "collect_curves", "pooled_precision_recall"]
 
@@ -70,13 +70,13 @@ def collect_curves(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | None
     specs : iterable of RunSpec
         Those of float features are left out.
     runs : path-like, optional
-        Folder of the records, `sdclib.records.runs_folder` by default.
+        Folder of the records, `study.records.runs_folder` by default.
 
     Returns
     -------
     DataFrame
         One row a run and k: id, data, method, n_bits, seed, parameters, the columns of `at_k`, and commit,
-        results_version, data_sha256, machine as in `sdclib.records.collect_records`.
+        results_version, data_sha256, machine as in `study.records.collect_records`.
 
     Raises
     ------

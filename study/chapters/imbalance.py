@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sdclib.analysis.class_precision import SIZE_GROUPS
-from sdclib.analysis.statistics import contrast
 from sdclib.calibration import CalibrationDistribution, target_quantiles
 from sdclib.longtail import parse_longtail
-from sdclib.tables import mean_interval, method_label, spelled
+from study.chapters.class_precision import SIZE_GROUPS
+from study.statistics import contrast
+from study.tables import mean_interval, method_label, spelled
 
 __all__ = [
     "WITHOUT_CHANCE",
@@ -43,7 +43,7 @@ def in_order(results: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     results : DataFrame
-        With ``data`` and ``method``, see `sdclib.tables.read_results`.
+        With ``data`` and ``method``, see `study.tables.read_results`.
     """
     parsed = results["data"].map(parse_longtail)
     kept = results[parsed.notna()]
@@ -61,7 +61,7 @@ def add_ratios(results: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     results : DataFrame
-        With ``data``, see `sdclib.tables.read_results`.
+        With ``data``, see `study.tables.read_results`.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def mean_by_size(classes: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     classes : DataFrame
-        See `sdclib.analysis.class_precision.collect_classes`; a control's classes are in the group that they have in
+        See `study.chapters.class_precision.collect_classes`; a control's classes are in the group that they have in
         the long tail.
 
     Returns
@@ -109,7 +109,7 @@ def over_queries(classes: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     classes : DataFrame
-        See `sdclib.analysis.class_precision.collect_classes`.
+        See `study.chapters.class_precision.collect_classes`.
 
     Returns
     -------
@@ -178,7 +178,7 @@ def tail_contrasts(
 
 
 def contrast_rows(contrasts: pd.DataFrame, whats: Sequence[str]) -> pd.DataFrame:
-    """Lay `tail_contrasts` out with one row a contrast and method, as `sdclib.figures.plot_contrasts` takes it.
+    """Lay `tail_contrasts` out with one row a contrast and method, as `study.figures.plot_contrasts` takes it.
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ def size_contrasts(
     Parameters
     ----------
     classes : DataFrame
-        See `sdclib.analysis.class_precision.collect_classes`, with ``label``; of one code length.
+        See `study.chapters.class_precision.collect_classes`, with ``label``; of one code length.
     ratio : float
     what : str
         Which contrast of `tail_contrasts`.
@@ -263,7 +263,7 @@ def by_size(classes: pd.DataFrame, ratio: float) -> pd.DataFrame:
     Parameters
     ----------
     classes : DataFrame
-        See `sdclib.analysis.class_precision.collect_classes`, with ``label``; of one code length.
+        See `study.chapters.class_precision.collect_classes`, with ``label``; of one code length.
     ratio : float
 
     Returns
@@ -303,7 +303,7 @@ def against(results: pd.DataFrame, label: str, n_bits: int, metric: str = "map_e
     Parameters
     ----------
     results : DataFrame
-        Of one data set, see `sdclib.tables.read_results`.
+        Of one data set, see `study.tables.read_results`.
     label : str
         With at least two seeds.
     n_bits : int
@@ -313,7 +313,7 @@ def against(results: pd.DataFrame, label: str, n_bits: int, metric: str = "map_e
     Returns
     -------
     DataFrame
-        first (`label`), second, mean, low, high; points, as in `sdclib.analysis.comparisons.differences`.
+        first (`label`), second, mean, low, high; points, as in `study.comparisons.differences`.
 
     Raises
     ------
@@ -364,7 +364,7 @@ def share_above(calibration: CalibrationDistribution, similarity: float = 0) -> 
 
 
 def calibration_label(method: str, parameters: Mapping[str, Any]) -> str:
-    """Name a run as `sdclib.tables.method_label` does, but SDC by its calibration distribution and number of epochs.
+    """Name a run as `study.tables.method_label` does, but SDC by its calibration distribution and number of epochs.
 
     For tables in which all runs of SDC share their other settings.
     """

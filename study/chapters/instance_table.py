@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sdclib.analysis.comparisons import differences
 from sdclib.checks import check_int
 from sdclib.presets import SDCSettings, settings_from_preset
+from study.comparisons import differences
 
 __all__ = ["STEPS", "VARIANTS", "step_differences", "training_steps", "variant_table", "with_variants"]
 
@@ -85,7 +85,7 @@ def with_variants(results: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     results : DataFrame
-        See `sdclib.tables.read_results`.
+        See `study.tables.read_results`.
     """
     sdc = results[results["method"] == "sdc"]
     names = {json.dumps(parameters, sort_keys=True): name for name, parameters in VARIANTS.items()}

@@ -7,9 +7,9 @@ import math
 
 import pandas as pd
 
-from sdclib.analysis.comparisons import SET_NAMES
-from sdclib.experiment import COSINE
-from sdclib.tables import by_sign, difference, mean_interval
+from study.comparisons import SET_NAMES
+from study.runs import COSINE
+from study.tables import by_sign, difference, mean_interval
 
 __all__ = [
     "at_the_ends",
@@ -29,7 +29,7 @@ def bias_table(results: pd.DataFrame, first: str, second: str, n_bits: int) -> p
     Parameters
     ----------
     results : DataFrame
-        See `sdclib.tables.read_results`; of every data set float cosine, plain and centred, and both methods with at
+        See `study.tables.read_results`; of every data set float cosine, plain and centred, and both methods with at
         least two seeds each.
     first, second : str
         Labels of the two methods.

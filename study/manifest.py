@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sdclib.files import file_sha256, read_json, write_json
-from sdclib.provenance import PROJECT_ROOT, RESULTS, git_commit, machine, versions
+from study.provenance import PROJECT_ROOT, RESULTS, git_commit, machine, versions
 
 __all__ = ["MANIFEST", "table_hashes", "write_manifest"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sdclib.tables import difference
+from study.tables import difference
 
 __all__ = [
     "SET_NAMES",
@@ -58,7 +58,7 @@ def differences(
     Parameters
     ----------
     results : DataFrame
-        Of one data set, see `sdclib.tables.difference`.
+        Of one data set, see `study.tables.difference`.
     pairs : iterable of (first, second)
         Labels.
     n_bits : int
@@ -87,7 +87,7 @@ def compared(
     Parameters
     ----------
     results : DataFrame
-        See `sdclib.tables.read_results`; its order is that of the settings.
+        See `study.tables.read_results`; its order is that of the settings.
     pairs : iterable of (first, second)
         Labels.
     metric : str

@@ -45,7 +45,7 @@ def plot_intersections(summary: pd.DataFrame) -> Figure:
     Parameters
     ----------
     summary : DataFrame
-        label, n_bits, map_expected, intersection and their half intervals in percent, see `sdclib.tables.summarise`.
+        label, n_bits, map_expected, intersection and their half intervals in percent, see `study.tables.summarise`.
     """
     lengths = sorted(summary["n_bits"].dropna().unique())
     figure, grid = plt.subplots(
@@ -85,7 +85,7 @@ def plot_by_bits(
     Parameters
     ----------
     summary : DataFrame
-        Of one data set, see `sdclib.tables.summarise`.
+        Of one data set, see `study.tables.summarise`.
     metric : str
     ylabel : str
     """
@@ -157,7 +157,7 @@ def plot_tie_bounds(results: pd.DataFrame) -> Figure:
     Parameters
     ----------
     results : DataFrame
-        label, n_bits, map_expected, map_optimistic, map_pessimistic (in [0, 1]), see `sdclib.tables.read_results`.
+        label, n_bits, map_expected, map_optimistic, map_pessimistic (in [0, 1]), see `study.tables.read_results`.
     """
     table = results.sort_values(["n_bits", "map_expected"])
     colors = method_colors(list(table["label"]))

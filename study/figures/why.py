@@ -9,7 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from sdclib.figures.effects import MAP_LABEL, draw_epochs
+from study.figures.effects import MAP_LABEL, draw_epochs
 
 __all__ = ["plot_last_epochs"]
 
@@ -20,7 +20,7 @@ def plot_last_epochs(tables: Mapping[str, pd.DataFrame], fall: int, ylabel: str 
     Parameters
     ----------
     tables : mapping of str to DataFrame
-        By the title of the panel; index epochs, a seed a column, percent, see `sdclib.analysis.why.by_epoch`.
+        By the title of the panel; index epochs, a seed a column, percent, see `study.chapters.why.by_epoch`.
     fall : int
         Epoch after which the learning rate may fall: a dotted line.
     ylabel : str

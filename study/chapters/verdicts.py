@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from sdclib.analysis.comparisons import tally
 from sdclib.checks import check_name
+from study.comparisons import tally
 
 __all__ = ["SIDES", "Claim", "claim_table", "judge"]
 
@@ -24,7 +24,7 @@ class Claim:
     ----------
     text : str
     rows : DataFrame
-        mean, low, high, in points; see `sdclib.analysis.comparisons.compared`.
+        mean, low, high, in points; see `study.comparisons.compared`.
     side : {"above", "below"}
         On which side of 0 a difference supports the claim.
     """

@@ -10,9 +10,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from sdclib.analysis.contributions import TARGET_NAMES
-from sdclib.analysis.pair_targets import PairTargets
 from sdclib.figures.style import MARKERS, NEGATIVE_COLOR, POSITIVE_COLOR, method_colors
+from study.chapters.contributions import TARGET_NAMES
+from study.chapters.pair_targets import PairTargets
 
 __all__ = ["plot_pair_targets", "plot_settings"]
 
@@ -71,7 +71,7 @@ def plot_settings(
     Parameters
     ----------
     summary : DataFrame
-        setting, label, the metric and its half interval in percent (``METRIC_ci``), see `sdclib.tables.summarise`.
+        setting, label, the metric and its half interval in percent (``METRIC_ci``), see `study.tables.summarise`.
         Panels are in the order in which settings come.
     order : sequence of str
         Labels from top to bottom; others are not drawn.

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from sdclib.analysis.comparisons import brief
-from sdclib.analysis.statistics import holm
 from sdclib.presets import SDCSettings, preset_table, settings_from_preset
-from sdclib.tables import by_sign, difference, mean_interval
+from study.comparisons import brief
+from study.statistics import holm
+from study.tables import by_sign, difference, mean_interval
 
 __all__ = [
     "change_name",
@@ -56,7 +56,7 @@ def with_settings(results: pd.DataFrame, n_features: int) -> pd.DataFrame:
     Parameters
     ----------
     results : DataFrame
-        See `sdclib.tables.read_results`.
+        See `study.tables.read_results`.
     n_features : int
         Width d of the features: what a preset that has hidden layers of width d comes to.
 

@@ -1,0 +1,50 @@
+"""Figures of the book: one style, one colour a method, colour-blind-safe."""
+
+from sdclib.figures.search import plot_recall_by_bits, plot_recall_by_memory, plot_recall_by_time
+from sdclib.figures.similarities import (
+    plot_alignment,
+    plot_calibration,
+    plot_pair_histogram,
+    plot_pair_histograms,
+    plot_stages,
+)
+from sdclib.figures.style import NEGATIVE_COLOR, POSITIVE_COLOR, method_colors
+from study.figures.images import plot_gallery, plot_images
+from study.figures.imbalance import plot_by_ratio, plot_class_sizes, plot_contrasts
+from study.figures.interactive import InteractiveScatter, scatter_by_bits
+from study.figures.results import (
+    plot_by_bits,
+    plot_curves,
+    plot_history,
+    plot_intersections,
+    plot_tie_bounds,
+)
+from study.figures.targets import plot_pair_targets, plot_settings
+
+__all__ = [
+    "NEGATIVE_COLOR",
+    "POSITIVE_COLOR",
+    "InteractiveScatter",
+    "method_colors",
+    "plot_alignment",
+    "plot_by_bits",
+    "plot_by_ratio",
+    "plot_calibration",
+    "plot_class_sizes",
+    "plot_contrasts",
+    "plot_curves",
+    "plot_gallery",
+    "plot_history",
+    "plot_images",
+    "plot_intersections",
+    "plot_pair_histogram",
+    "plot_pair_histograms",
+    "plot_pair_targets",
+    "plot_recall_by_bits",
+    "plot_recall_by_memory",
+    "plot_recall_by_time",
+    "plot_settings",
+    "plot_stages",
+    "plot_tie_bounds",
+    "scatter_by_bits",
+]

@@ -1,9 +1,10 @@
 """Run the main job, the tests and the notebooks with the kernels that other processors would choose.
 
-python -m benchmarks.check_processors [--only NAME ...] [--out results/check_processors.json]
+python -m benchmarks.check_processors [--only tests ...] [--kernels "without AVX2, 1 thread" ...]
 
-Prints each outcome and how far mAP moved from the first combination by method, writes both, and ends with exit code 1
-if anything failed. An hour on two cores; it works in temporary folders.
+Prints each outcome and how far mAP moved from the first combination by method, adds both to
+results/check_processors.json, and ends with exit code 1 if anything failed. An hour on two cores; it works in temporary
+folders.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sdclib.files import write_json
+from sdclib.files import read_json, write_json
 from sdclib.kernels import NATIVE, PORTABLE
 from study.provenance import PROJECT_ROOT, RESULTS, git_commit, machine
 from study.tables import read_results
@@ -94,28 +95,27 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", nargs="+", choices=COMMANDS, default=list(COMMANDS))
+    parser.add_argument("--kernels", nargs="+", choices=COMBINATIONS, default=list(COMBINATIONS))
     parser.add_argument("--out", type=Path, default=RESULTS / "check_processors.json")
     arguments = parser.parse_args()
-    outcomes, tables = [], {}
-    for name, variables in COMBINATIONS.items():
+    report = read_json(arguments.out) if arguments.out.is_file() else {"outcomes": [], "differences": []}
+    outcomes = {(found["kernels"], found["what"]): found for found in report["outcomes"]}
+    tables = {}
+    for name in arguments.kernels:
         with tempfile.TemporaryDirectory(prefix="check-processors-") as folder:
             for what in arguments.only:
-                found = run(COMMANDS[what], variables, Path(folder))
-                outcomes.append({"kernels": name, "what": what, **found})
-                print(*outcomes[-1].values(), sep=" | ", flush=True)
+                found = run(COMMANDS[what], COMBINATIONS[name], Path(folder))
+                outcomes[name, what] = {"kernels": name, "what": what, "commit": git_commit(), **found}
+                print(*outcomes[name, what].values(), sep=" | ", flush=True)
             if (Path(folder) / "study.csv").is_file():
                 tables[name] = read_results(Path(folder) / "study.csv")
-    moved = differences(tables) if tables else pd.DataFrame()
-    print(moved.to_string(index=False))
-    report = {
-        "commit": git_commit(),
-        "machine": machine(),
-        "variables": COMBINATIONS,
-        "outcomes": outcomes,
-        "differences": json.loads(moved.to_json(orient="records")),
-    }
+    if len(tables) > 1:
+        moved = differences(tables)
+        print(moved.to_string(index=False))
+        report["differences"] = json.loads(moved.to_json(orient="records"))
+    report |= {"machine": machine(), "variables": COMBINATIONS, "outcomes": list(outcomes.values())}
     print(write_json(arguments.out, report))
-    sys.exit(any(outcome["exit_code"] for outcome in outcomes))
+    sys.exit(any(outcome["exit_code"] for outcome in outcomes.values()))
 
 
 if __name__ == "__main__":

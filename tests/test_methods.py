@@ -209,8 +209,8 @@ class TestSDC:
         )
         assert history["epoch"].tolist() == list(range(1, 41))
         assert history["loss"].iloc[-1] < history["loss"].iloc[0] - 0.02
-        np.testing.assert_allclose(
-            history["loss"], history["calibration_loss"] + history["quantization_loss"]
+        np.testing.assert_allclose(  # means of float32 over few batches, each rounded at 6e-8
+            history["loss"], history["calibration_loss"] + history["quantization_loss"], rtol=1e-5
         )
         assert history["learning_rate"].tolist() == pytest.approx([1e-4] * 20 + [1e-5] * 20)
 

@@ -101,20 +101,24 @@ def main() -> None:
     report = read_json(arguments.out) if arguments.out.is_file() else {"outcomes": [], "differences": []}
     outcomes = {(found["kernels"], found["what"]): found for found in report["outcomes"]}
     tables = {}
+
+    def write(**more: object) -> None:
+        found = {"machine": machine(), "variables": COMBINATIONS, "outcomes": list(outcomes.values())}
+        write_json(arguments.out, report | found | more)
+
     for name in arguments.kernels:
         with tempfile.TemporaryDirectory(prefix="check-processors-") as folder:
             for what in arguments.only:
                 found = run(COMMANDS[what], COMBINATIONS[name], Path(folder))
                 outcomes[name, what] = {"kernels": name, "what": what, "commit": git_commit(), **found}
                 print(*outcomes[name, what].values(), sep=" | ", flush=True)
+                write()
             if (Path(folder) / "study.csv").is_file():
                 tables[name] = read_results(Path(folder) / "study.csv")
     if len(tables) > 1:
         moved = differences(tables)
         print(moved.to_string(index=False))
-        report["differences"] = json.loads(moved.to_json(orient="records"))
-    report |= {"machine": machine(), "variables": COMBINATIONS, "outcomes": list(outcomes.values())}
-    print(write_json(arguments.out, report))
+        write(differences=json.loads(moved.to_json(orient="records")))
     sys.exit(any(outcome["exit_code"] for outcome in outcomes.values()))
 
 

@@ -105,7 +105,7 @@ def test_learns_by_the_pull_to_half_half_codes():
     assert untrained["map_expected"] < lsh
     assert trained["map_expected"] > lsh + 0.2
     # hashed by sign, and one by one, bits are nearly half-half all the same
-    assert untrained["bit_balance"] < 0.6 < 0.9 < trained["bit_balance"]
+    assert untrained["bit_balance"] < 0.6 < 0.8 < trained["bit_balance"]  # 0.56 and 0.92
     # without the pull of gamma, signs do not follow the half-half codes that the loss sees
     free = packaged_metrics(BiHalfHasher(64, gamma=0.0, **settings))
     assert free["map_expected"] < lsh

@@ -89,7 +89,8 @@ def test_rescore(kind):
             }
             kept = indices[i][indices[i] >= 0]
             assert set(map(int, kept)) == set(expected)
-            np.testing.assert_allclose(scores[i, : len(kept)], [expected[int(j)] for j in kept], atol=1e-6)
+            # cosines in float32, sums of up to 20 products
+            np.testing.assert_allclose(scores[i, : len(kept)], [expected[int(j)] for j in kept], atol=1e-5)
             assert (np.diff(scores[i, : len(kept)]) <= 0).all()
         assert (scores[0, -3:] == -np.inf).all()
         assert (indices[0, -3:] == -1).all()

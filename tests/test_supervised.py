@@ -179,8 +179,9 @@ class TestSupervisedSDC:
         order, target = (
             gap(SupervisedSDCHasher(labels=labels, **settings)) for labels in ("order", "target")
         )
-        assert order > without + 0.1
-        assert target > without + 0.1
+        # over four seeds by 0.12 to 0.20, and by 0.11 to 0.56
+        assert order > without + 0.05
+        assert target > without + 0.05
 
 
 class TestOrthoHash:
@@ -205,8 +206,9 @@ class TestOrthoHash:
         settings = {"n_bits": 12, "epochs": 60, "batch_size": 60, "learning_rate": 2e-3}
         bits = 2.0 * OrthoHashHasher(**settings).fit(X, ids).transform(X) - 1
         agreement = (bits @ corners.T / 12)[np.arange(240), ids]
-        assert agreement.mean() > 0.65
-        assert np.mean((bits @ corners.T).argmax(axis=1) == ids) > 0.95
+        # over four seeds 0.67 to 0.77, and 0.96 to 0.98
+        assert agreement.mean() > 0.6
+        assert np.mean((bits @ corners.T).argmax(axis=1) == ids) > 0.9
 
 
 def test_hashed_logits_are_projections_of_a_classifiers_logits(X, ids):

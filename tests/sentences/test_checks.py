@@ -17,6 +17,16 @@ def test_other_processors():
     says("Every one ends well.", not any(outcome["exit_code"] for outcome in report["outcomes"]))
 
 
+def test_empty_machines():
+    machines = read_json(RESULTS / "check_clean.json")
+    outcomes = [outcome for found in machines for outcome in found["targets"]]
+    says(
+        "Both README commands end well on an empty machine.",
+        {"study", "test"} <= {outcome["target"] for outcome in outcomes}
+        and not any(outcome["exit_code"] or outcome["changed_files"] for outcome in outcomes),
+    )
+
+
 def test_speed():
     step = bench("training")["paper"]["seconds_a_step"]
     says("The library is about twice as fast as the plain loop", 1.7 < step["plain"] / step["library"] < 2.3)

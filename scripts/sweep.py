@@ -44,9 +44,8 @@ from study.tables import method_label
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
 LEFT = Path(".snakemake")  # Snakemake's own records, in the working folder
 DRY = {"-n", "--dry-run", "--dryrun"}
-BATCH = (
-    4  # runs of a method that trains in one execution: starting is cheap then, and cores still share the runs
-)
+# Runs of a method that trains in one execution: starting is cheap then, and cores still share the runs.
+BATCH = 4
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 python -m benchmarks.check_processors [--only tests ...] [--kernels "without AVX2, 1 thread" ...]
 
 Prints each outcome and how far mAP moved from the first combination by method, adds both to
-results/check_processors.json, and ends with exit code 1 if anything failed. An hour on two cores; it works in temporary
-folders.
+results/local/check_processors.json, and ends with exit code 1 if anything failed. When nothing did, that file becomes
+results/check_processors.json; not before, since a chapter among the notebooks shows it. An hour on two cores; it works
+in temporary folders.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import pandas as pd
 
 from sdclib.files import read_json, write_json
 from sdclib.kernels import NATIVE, PORTABLE
-from study.provenance import PROJECT_ROOT, RESULTS, git_commit, machine
+from study.provenance import OWN_RESULTS, PROJECT_ROOT, RESULTS, git_commit, machine
 from study.tables import read_results
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -96,15 +97,16 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="+", choices=COMMANDS, default=list(COMMANDS))
     parser.add_argument("--kernels", nargs="+", choices=COMBINATIONS, default=list(COMBINATIONS))
-    parser.add_argument("--out", type=Path, default=RESULTS / "check_processors.json")
     arguments = parser.parse_args()
-    report = read_json(arguments.out) if arguments.out.is_file() else {"outcomes": [], "differences": []}
+    work = OWN_RESULTS / "check_processors.json"
+    report = read_json(work) if work.is_file() else {"outcomes": [], "differences": []}
     outcomes = {(found["kernels"], found["what"]): found for found in report["outcomes"]}
     tables = {}
 
     def write(**more: object) -> None:
         found = {"machine": machine(), "variables": COMBINATIONS, "outcomes": list(outcomes.values())}
-        write_json(arguments.out, report | found | more)
+        report.update(found | more)
+        write_json(work, report)
 
     for name in arguments.kernels:
         with tempfile.TemporaryDirectory(prefix="check-processors-") as folder:
@@ -119,7 +121,9 @@ def main() -> None:
         moved = differences(tables)
         print(moved.to_string(index=False))
         write(differences=json.loads(moved.to_json(orient="records")))
-    sys.exit(any(outcome["exit_code"] for outcome in outcomes.values()))
+    if failed := [key for key, outcome in outcomes.items() if outcome["exit_code"]]:
+        sys.exit(f"failed: {failed}")
+    write_json(RESULTS / "check_processors.json", report)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.bench_metrics import machine
-from sdclib.backbones import RUNTIMES, Backbone, load_backbone
+from sdclib.extract.backbones import RUNTIMES, Backbone, load_backbone
 from sdclib.files import write_json
 from study.provenance import git_commit
 

@@ -3,9 +3,9 @@
 A million vectors of 1,280 values are encoded to 64 bits by the head of SDC's preset release, which is as wide as the
 features, and by a linear map. For each there are three figures, all of one run on one machine:
 
-- the seconds of the bare matrix products of the same shape, and of `sdclib.encoding.encode` with all that it does
-  (checks, activations, signs, packing), on vectors in memory: part by part in turn, because other work may share the
-  cores;
+- the seconds of the bare matrix products of the same shape, and of `sdclib.search.encoding.encode` with all that it
+  does (checks, activations, signs, packing), on vectors in memory: part by part in turn, because other work may share
+  the cores;
 - the ratio of both, 1 where encoding costs nothing but the products: at least 0.5 is wanted;
 - the seconds and the peak memory of a process of its own that encodes an .npy of all vectors from the disk.
 
@@ -33,10 +33,10 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from benchmarks.bench_metrics import machine
-from sdclib.encoding import encode, load_hasher
+from sdclib.data.vectors import load_npy
 from sdclib.files import write_json
 from sdclib.methods import BaseHasher, make_hasher
-from sdclib.vectors import load_npy
+from sdclib.search.encoding import encode, load_hasher
 from study.provenance import RESULTS, git_commit, peak_memory_mb, versions
 
 WANTED_RATIO = 0.5

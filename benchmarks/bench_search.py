@@ -25,14 +25,14 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.bench_metrics import machine
 from sdclib import load_features, make_hasher
-from sdclib.encoding import encode
-from sdclib.features import FeatureSet
+from sdclib.data.features import FeatureSet
 from sdclib.files import write_json
-from sdclib.index import HammingIndex
 from sdclib.methods import METHOD_LABELS, BaseHasher
 from sdclib.metrics import cosine_mean_average_precision, mean_average_precision
-from sdclib.recall import hamming_recall, neighbour_recall
-from sdclib.report import SDC_PARAMETERS
+from sdclib.search.encoding import encode
+from sdclib.search.index import HammingIndex
+from sdclib.search.recall import hamming_recall, neighbour_recall
+from sdclib.search.report import SDC_PARAMETERS
 from study.provenance import git_commit
 
 REPEATS = 3

@@ -30,10 +30,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.bench_metrics import machine
 from sdclib.files import write_json
-from sdclib.head import HashHead
 from sdclib.methods import SDCHasher
-from sdclib.methods.trained import adam
-from sdclib.presets import PRESETS
+from sdclib.methods.presets import PRESETS
+from sdclib.methods.trained import HashHead, adam
 from study.provenance import RESULTS, git_commit, versions
 
 N_ROWS, N_FEATURES, N_BITS = 5000, 1280, 64

@@ -24,9 +24,9 @@ from tqdm.auto import tqdm
 from benchmarks.bench_metrics import machine
 from sdclib.catalogue import load_features
 from sdclib.evaluation import evaluate_codes
+from sdclib.extract.views import load_views
 from sdclib.files import write_json
 from sdclib.methods import METHODS, BaseHasher, make_hasher
-from sdclib.views import load_views
 from study.provenance import RESULTS, git_commit, versions
 
 DATA, N_BITS, SEED = "cifar10-embedded", 64, 3

@@ -32,7 +32,7 @@ import yaml
 from PIL import Image
 
 from benchmarks.check_resume import finished, measured, start, working_folder
-from sdclib.feature_cache.layout import check_shard
+from sdclib.extract.feature_cache.layout import check_shard
 from sdclib.files import file_sha256, read_json, write_json
 from study.provenance import PROJECT_ROOT, RESULTS, git_commit, machine
 from study.records import read_record
@@ -50,9 +50,9 @@ os.fsync, os.replace = slow(os.fsync), slow(os.replace)
 EXTRACTION = """\
 import sys
 from pathlib import Path
-from sdclib.backbones import load_backbone
-from sdclib.datasets.folder import load_folder
-from sdclib.feature_cache import extract_features, extraction
+from sdclib.extract.backbones import load_backbone
+from sdclib.data.image_sets.folder import load_folder
+from sdclib.extract.feature_cache import extract_features, extraction
 extraction.SHARD_SIZE = 8
 images = load_folder(root=sys.argv[1], n_query=2, n_train=4)
 backbone = load_backbone("efficientnet-lite0", weights="random", runtime="torch")

@@ -17,16 +17,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdclib.backbones import load_backbone
-from sdclib.datasets.cifar10 import CLASSES
-from sdclib.extracted import named_images
-from sdclib.feature_cache import extract_features
-from sdclib.features import DATA, unpack_features
+from sdclib.data.features import DATA, unpack_features
+from sdclib.data.image_sets import named_images
+from sdclib.data.image_sets.cifar10 import CLASSES
+from sdclib.data.packing import energy_preserving_map, quantisation_scale, quantise
+from sdclib.data.splits import class_split, split_sha256
+from sdclib.extract.backbones import load_backbone
+from sdclib.extract.feature_cache import extract_features
+from sdclib.extract.views import load_views
 from sdclib.files import write_bytes, write_json
 from sdclib.metrics import cosine_mean_average_precision, cosine_pair_histograms, intersection
-from sdclib.packing import energy_preserving_map, quantisation_scale, quantise
-from sdclib.splits import class_split, split_sha256
-from sdclib.views import load_views
 
 SEED = 42
 TOP_K = 1000
@@ -148,7 +148,7 @@ def main(argv: list[str] | None = None) -> None:
         },
         "reduction": {
             "method": "right singular vectors of the database, uncentred, weighted to keep the mean squared norm "
-            "(sdclib.packing.energy_preserving_map); int8 a component, step = largest database value / 127",
+            "(sdclib.data.packing.energy_preserving_map); int8 a component, step = largest database value / 127",
             "n_components": arguments.components,
         },
         "counts": {
@@ -159,7 +159,7 @@ def main(argv: list[str] | None = None) -> None:
         },
         "top_k": TOP_K,
         "seed": SEED,
-        "split": "sdclib.splits.class_split; ids are the first 8 bytes of the SHA-256 of an image's RGB pixels",
+        "split": "class_split; ids are the first 8 bytes of the SHA-256 of an image's RGB pixels",
         "split_sha256": split_sha256(split, pixels),
         "whole_split_sha256": split_sha256(whole, pixels),
         "npz_bytes": len(data),
@@ -188,7 +188,8 @@ def main(argv: list[str] | None = None) -> None:
         views_output.with_suffix(".json"),
         {
             "name": "cifar10-embedded-views",
-            "source": f"{N_VIEWS} augmented views of each training image (sdclib.views.augment), through the same "
+            "source": f"{N_VIEWS} augmented views of each training image (sdclib.extract.views.augment), "
+            f"through the same "
             "backbone and reduction",
             "licence": LICENCE,
             "citation": CITATION,

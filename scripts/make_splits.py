@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from sdclib.datasets import COMMITTED_SETS
-from sdclib.datasets.committed import MANIFEST, CommittedSet, split_bytes
+from sdclib.data.image_sets import COMMITTED_SETS
+from sdclib.data.image_sets.committed import MANIFEST, CommittedSet, split_bytes
+from sdclib.data.images import data_root
+from sdclib.data.splits import split_sha256
 from sdclib.files import read_json, write_bytes, write_json
-from sdclib.images import data_root
-from sdclib.splits import split_sha256
 
 
 def make_split(committed: CommittedSet) -> tuple[bytes, dict[str, Any]]:

@@ -32,9 +32,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdclib.checks import check_features
+from sdclib.data.images import data_root
+from sdclib.data.splits import Split, class_split, split_sha256
 from sdclib.files import file_sha256, write_bytes, write_json, write_text
-from sdclib.images import data_root
-from sdclib.splits import Split, class_split, split_sha256
 
 SEED = 42
 N_CLASSES = 20
@@ -156,7 +156,7 @@ def choose(data: Texts, *, n_classes: int, most: int) -> Texts:
 
 
 def split_texts(data: Texts, *, n_query: int, n_train: int) -> Split:
-    """Split by `sdclib.splits.class_split`, by the SHA-256 of the texts."""
+    """Split by `sdclib.data.splits.class_split`, by the SHA-256 of the texts."""
     labels = np.unique(data.labels, return_inverse=True)[1]
     return class_split(data.sha256, labels, seed=SEED, n_query=n_query, n_train=n_train)
 
@@ -189,7 +189,7 @@ def make_set(
     Returns
     -------
     tuple
-        Arrays as `sdclib.embeddings.load_embeddings` reads them, rows in the order queries, database; the texts in
+        Arrays as `sdclib.data.embeddings.load_embeddings` reads them, rows in the order queries, database; the texts in
         this order; what the manifest says of them.
     """
     chosen = choose(deduplicate(data), n_classes=n_classes, most=most)
@@ -212,7 +212,7 @@ def make_set(
             "per_class": {"query": n_query, "train": n_train, "most": most},
         },
         "seed": SEED,
-        "split": "sdclib.splits.class_split by the SHA-256 of a text's UTF-8",
+        "split": "class_split by the SHA-256 of a text's UTF-8",
         "split_sha256": split_sha256(split, chosen.sha256),
     }
     return arrays, rows, facts

@@ -18,11 +18,11 @@ from typing import Any
 import pandas as pd
 
 from sdclib import load_features
+from sdclib.data.features import FeatureSet
+from sdclib.data.vectors import read_csv
 from sdclib.evaluation import EVALUATION_VERSION
-from sdclib.features import FeatureSet
 from sdclib.files import write_text
 from sdclib.progress import tqdm
-from sdclib.vectors import read_csv
 from study.chapters.why import TEXT
 from study.provenance import RESULTS, git_commit, machine, versions
 from study.variants import VariantHasher, measure, trained_by

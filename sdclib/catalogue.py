@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Callable
 
 from sdclib.checks import check_name
-from sdclib.datasets import IMAGE_SETS
-from sdclib.embeddings import load_embeddings
-from sdclib.extracted import has_images, load_extracted
-from sdclib.features import DATA, FeatureSet, read_packed
-from sdclib.holdout import hold_out
-from sdclib.images import data_root
-from sdclib.instances import INSTANCE_SETS, load_instance_set
-from sdclib.longtail import long_tail, parse_longtail
-from sdclib.unseen import UNSEEN, leave_out_training
+from sdclib.data.embeddings import load_embeddings
+from sdclib.data.features import DATA, FeatureSet, read_packed
+from sdclib.data.image_sets import IMAGE_SETS, has_images, named_images
+from sdclib.data.images import data_root
+from sdclib.data.instances import INSTANCE_SETS, load_instance_set
+from sdclib.data.variants import HOLDOUT, UNSEEN, hold_out, leave_out_training, long_tail, parse_longtail
+from sdclib.extract.backbones import load_backbone
+from sdclib.extract.feature_cache import extract_features
 
-__all__ = ["FEATURE_SETS", "HOLDOUT", "load_features"]
+__all__ = ["FEATURE_SETS", "load_extracted", "load_features"]
 
 EMBEDDINGS = "embeddings"
-HOLDOUT = "+holdout"
 
 _PACKAGED: dict[str, Callable[[], FeatureSet]] = {
     "cifar10-embedded": lambda: read_packed(DATA / "cifar10_embedded.npz")
@@ -43,20 +43,20 @@ def load_features(name: str = "cifar10-embedded") -> FeatureSet:
           CIFAR-10 as 256 values each, made from EfficientNet-Lite0's features by ``scripts/make_embedded_features.py``;
           ``data/cifar10_embedded.json`` says how and how faithful it is.
         - "IMAGE_SET/BACKBONE", such as "caltech101/efficientnet-lite0": extracted when first asked for, see
-          `sdclib.extracted.load_extracted`.
-        - "gldv2", "roxford-medium" and so on: feature files of one's own, see `sdclib.instances`.
-        - "embeddings/FILE": any vectors; FILE is an absolute path or one in `sdclib.images.data_root`, see
-          `sdclib.embeddings.load_embeddings`.
+          `load_extracted`.
+        - "gldv2", "roxford-medium" and so on: feature files of one's own, see `sdclib.data.instances`.
+        - "embeddings/FILE": any vectors; FILE is an absolute path or one in `sdclib.data.images.data_root`, see
+          `sdclib.data.embeddings.load_embeddings`.
 
         With ``+holdout`` after any of them: a part of its training rows as queries and the rest as database and for
-        training, so that settings can be tuned without a look at queries, see `sdclib.holdout.hold_out`.
+        training, so that settings can be tuned without a look at queries, see `sdclib.data.variants.hold_out`.
 
         With ``+longtail-RATIO`` after a set with one label an image, such as "cifar10-embedded+longtail-50": fewer
         training rows, the largest class with RATIO times those of the smallest; with ``+longtail-RATIO-control`` as
-        many rows in classes of equal size; queries and database stay, see `sdclib.longtail.long_tail`.
+        many rows in classes of equal size; queries and database stay, see `sdclib.data.variants.long_tail`.
 
         With ``+unseen``: the training rows are left out of every query's ranking, see
-        `sdclib.unseen.leave_out_training`.
+        `sdclib.data.variants.leave_out_training`.
 
     Returns
     -------
@@ -84,3 +84,42 @@ def load_features(name: str = "cifar10-embedded") -> FeatureSet:
     if name in INSTANCE_SETS:
         return load_instance_set(name)
     return _PACKAGED[check_name(name, "name", {*_PACKAGED, *FEATURE_SETS})]()
+
+
+@functools.lru_cache(maxsize=2)
+def load_extracted(name: str) -> FeatureSet:
+    """Load the features of an image set by a backbone; extract and cache what is not there yet.
+
+    Parameters
+    ----------
+    name : str
+        ``"IMAGE_SET/BACKBONE"``, such as ``"caltech101/efficientnet-lite0"``: see `sdclib.data.image_sets.IMAGE_SETS`
+        and `sdclib.extract.backbones.BACKBONES`. With ``-disjoint`` after the image set the training images are not
+        in the database.
+
+    Returns
+    -------
+    FeatureSet
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, images are not those of the committed split, or a cached file is damaged.
+    """
+    images, backbone = named_images(name)
+    cached = extract_features(images, load_backbone(backbone))
+    return FeatureSet(
+        name=name,
+        query=cached.rows(images.query),
+        database=cached.rows(images.database),
+        query_labels=images.labels[images.query],
+        database_labels=images.labels[images.database],
+        train_index=images.train_index,
+        train_features=None if images.separate_train is None else cached.rows(images.train),
+        top_k=images.top_k,
+        licence=images.licence,
+        citation=images.citation,
+        denominator=images.denominator,
+        empty=images.empty,
+        sha256=hashlib.sha256(f"{images.sha256} {cached.sha256}".encode()).hexdigest(),
+    )

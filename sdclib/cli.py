@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from sdclib import __version__
 from sdclib.checks import check_features, check_int, check_name
-from sdclib.defaults import OPSET, REPORT_BITS, REPORT_METHODS
-from sdclib.encoding import BIT_ORDERS, PRECISIONS, encode, load_hasher, pack_bits, take_rows
+from sdclib.data.vectors import SUFFIXES, check_vector_file, load_npy, read_vectors
 from sdclib.files import write_bytes, write_text
 from sdclib.methods import METHODS, make_hasher
-from sdclib.presets import BEST, PRESETS
-from sdclib.vectors import SUFFIXES, check_vector_file, load_npy, read_vectors
+from sdclib.methods.presets import BEST, PRESETS
+from sdclib.search.defaults import OPSET, REPORT_BITS, REPORT_METHODS
+from sdclib.search.encoding import BIT_ORDERS, PRECISIONS, encode, load_hasher, pack_bits, take_rows
 
 if TYPE_CHECKING:
     from sdclib.methods import BaseHasher
@@ -127,7 +127,7 @@ def search(given: argparse.Namespace) -> str:
         codes = encode(hasher, database, name=str(given.database), progress=not given.quiet)
     else:
         codes = _read_codes(given.codes, hasher, database)
-    from sdclib.index import HammingIndex
+    from sdclib.search.index import HammingIndex
 
     index = HammingIndex(codes, n_bits=hasher.n_bits)
     distances, indices = index.search(encode(hasher, query), max(k, rescore), packed=True)
@@ -153,7 +153,7 @@ def export(given: argparse.Namespace) -> str:
         check_name(given.packed, "--packed", PRECISIONS)
     opset = check_int(given.opset, "--opset", minimum=OPSET)
     hasher = load_hasher(given.model)
-    from sdclib.export import onnx_model, to_faiss
+    from sdclib.search.export import onnx_model, to_faiss
 
     lines = []
     if given.onnx is not None:
@@ -184,8 +184,8 @@ def report(given: argparse.Namespace) -> str:
     import matplotlib as mpl
 
     mpl.use("Agg")
-    from sdclib.report import measure_embeddings
-    from sdclib.report_page import report_html
+    from sdclib.search.report import measure_embeddings
+    from sdclib.search.report_page import report_html
 
     measured = measure_embeddings(
         _vectors(given.embeddings, given.key),

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-__all__ = ["file_sha256", "read_json", "write_bytes", "write_json", "write_text"]
+__all__ = ["cache_dir", "file_sha256", "read_json", "write_bytes", "write_json", "write_text"]
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
@@ -77,3 +77,17 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's content, as 64 hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cache_dir() -> Path:
+    """Folder for what can be made or downloaded again.
+
+    Returns
+    -------
+    pathlib.Path
+        ``$SDC_CACHE`` if set, else ``$XDG_CACHE_HOME/sdclib``, else ``~/.cache/sdclib``. It may not exist yet.
+    """
+    if os.environ.get("SDC_CACHE"):
+        return Path(os.environ["SDC_CACHE"])
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "sdclib"

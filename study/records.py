@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 
 from sdclib.catalogue import load_features
 from sdclib.codes import pack_codes, unpack_codes
+from sdclib.data.vectors import read_csv
 from sdclib.evaluation import EVALUATION_VERSION
 from sdclib.files import file_sha256, read_json, write_bytes, write_json, write_text
 from sdclib.progress import tqdm
-from sdclib.vectors import read_csv
 from study.provenance import OWN_RESULTS, git_commit, machine, peak_memory_mb, versions
 from study.runs import COSINE, Experiment, RunSpec, measure, run_experiment
 

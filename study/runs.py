@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from sdclib.catalogue import load_features
 from sdclib.checks import check_int, check_name
+from sdclib.data.features import FeatureSet
 from sdclib.evaluation import evaluate_codes, evaluate_features
-from sdclib.features import FeatureSet
+from sdclib.extract.views import VIEWS_VERSION, Views, load_tokens, load_views
 from sdclib.methods import METHODS, BaseHasher, make_hasher
-from sdclib.views import VIEWS_VERSION, Views, load_tokens, load_views
 
 __all__ = ["COSINE", "Experiment", "RunSpec", "expand_config", "fit_hasher", "measure", "run_experiment"]
 

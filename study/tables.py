@@ -15,9 +15,9 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from sdclib.data.vectors import read_csv
 from sdclib.methods import METHOD_LABELS, METHODS
-from sdclib.presets import PRESETS
-from sdclib.vectors import read_csv
+from sdclib.methods.presets import PRESETS
 
 __all__ = [
     "by_bits",

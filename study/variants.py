@@ -15,8 +15,8 @@ from torch.optim.swa_utils import update_bn
 
 from sdclib.checks import check_features, check_int, check_name
 from sdclib.codes import check_codes
+from sdclib.data.features import FeatureSet
 from sdclib.evaluation import evaluate_codes
-from sdclib.features import FeatureSet
 from sdclib.methods.sdc import SDCHasher, whitening
 
 __all__ = [
@@ -322,7 +322,7 @@ def bit_use(codes: ArrayLike) -> dict[str, float]:
 
 
 def measure(query_codes: ArrayLike, database_codes: ArrayLike, data: FeatureSet) -> dict[str, float]:
-    """Measure codes of a feature set's queries and database, see `sdclib.evaluation.evaluate_codes` and `bit_use`."""
+    """Measure codes of queries and database, see `sdclib.evaluation.evaluate_codes` and `bit_use`."""
     metrics, _ = evaluate_codes(
         query_codes, database_codes, data.relevant, data.top_k, denominator=data.denominator, empty=data.empty
     )

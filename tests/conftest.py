@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sdclib import catalogue
-from sdclib.features import FeatureSet
+from sdclib.data.features import FeatureSet
 
 
 def make_features(n_query=40, n_database=400, d=20, n_classes=4, seed=0):

@@ -29,11 +29,11 @@ import torch
 from numpy.typing import NDArray
 
 from sdclib import load_features
-from sdclib.features import FeatureSet
+from sdclib.data.features import FeatureSet
+from sdclib.extract.views import Views, load_views
 from sdclib.files import write_bytes
 from sdclib.kernels import kernels_in_use
 from sdclib.methods import METHODS
-from sdclib.views import Views, load_views
 from study.provenance import PACKAGES, versions
 from study.runs import RunSpec, fit_hasher
 

@@ -12,12 +12,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from sdclib.datasets import COMMITTED_SETS, committed
+from sdclib.data.features import FeatureSet
+from sdclib.data.image_sets import COMMITTED_SETS, committed
+from sdclib.data.images import ImageSet
+from sdclib.data.splits import class_split
 from sdclib.evaluation import evaluate_codes, evaluate_features
-from sdclib.features import FeatureSet
-from sdclib.images import ImageSet
 from sdclib.methods import make_hasher
-from sdclib.splits import class_split
 
 
 def picture(seed: int, size: tuple[int, int] = (8, 8), mode: str = "RGB") -> Image.Image:

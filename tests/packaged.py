@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sdclib import load_features
 from sdclib.evaluation import evaluate_codes
+from sdclib.extract.views import load_views
 from sdclib.methods import BaseHasher
-from sdclib.views import load_views
 
 
 def packaged_metrics(hasher: BaseHasher) -> dict[str, float]:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from sdclib.calibration import Beta, Binomial, Empirical, TruncatedLaplace
+from sdclib.losses.calibration import Beta, Binomial, Empirical, TruncatedLaplace
 from study.chapters.target_choice import (
     default_differences,
     held_out_choice,

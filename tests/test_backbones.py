@@ -12,8 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from sdclib.backbones import BACKBONES, Backbone, cache_dir, load_backbone, preprocess_image, runtimes
-from sdclib.backbones.networks import FeatureNetwork
+from sdclib.extract.backbones import BACKBONES, Backbone, load_backbone, preprocess_image, runtimes
+from sdclib.extract.backbones.networks import FeatureNetwork
+from sdclib.files import cache_dir
 from tests.image_sets import random_images
 
 PACKAGES = (

@@ -16,8 +16,8 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from sdclib.backbones import Backbone, backbone_info, load_backbone
-from sdclib.backbones.weights import read_state_dict
+from sdclib.extract.backbones import Backbone, backbone_info, load_backbone
+from sdclib.extract.backbones.weights import read_state_dict
 from tests.image_sets import random_images
 
 
@@ -262,7 +262,7 @@ def test_state_dicts_are_read_without_running_code(tmp_path: Path) -> None:
 def test_torchvision_networks_get_their_own_preprocessing() -> None:
     from torchvision.models import ResNet50_Weights
 
-    from sdclib.backbones.networks import torchvision_network
+    from sdclib.extract.backbones.networks import torchvision_network
 
     image = random_images(2)[1]  # its sides grow without rounding
     ours = torchvision_network("resnet50", "", "a-b.pth").preprocessing(image)
@@ -271,7 +271,7 @@ def test_torchvision_networks_get_their_own_preprocessing() -> None:
 
 @pytest.mark.parametrize("name", ["deit_base_patch16_224.fb_in1k", "vit_base_patch16_224", "test_resnet"])
 def test_timm_networks_get_their_own_preprocessing(name: str, timm: Any) -> None:
-    from sdclib.backbones.networks import timm_network
+    from sdclib.extract.backbones.networks import timm_network
 
     config = timm.data.resolve_data_config(pretrained_cfg=vars(timm.models.get_pretrained_cfg(name)))
     transform = timm.data.create_transform(**config, is_training=False)

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import bench_search
 from sdclib.files import read_json
-from sdclib.index import HammingIndex
+from sdclib.search.index import HammingIndex
 from study.chapters.search_table import fastest, index_table, search_table
 from study.figures import plot_recall_by_bits, plot_recall_by_memory, plot_recall_by_time
 

@@ -385,7 +385,7 @@ def test_every_public_name_is_in_the_reference(parsed):
 
 def test_names_in_docstrings_become_links(html):
     text = (html / "api_methods.html").read_text(encoding="utf-8")
-    assert re.search(r'href="api_features.html#sdclib.views.load_views"', text)
+    assert re.search(r'href="api_features.html#sdclib.extract.views.load_views"', text)
     assert re.search(r'href="#sdclib.methods.BaseHasher.fit"', text)
     assert "set_fit_request" not in text
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from sdclib.calibration import (
+from sdclib.losses.calibration import (
     Beta,
     Binomial,
     Empirical,

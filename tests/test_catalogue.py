@@ -9,8 +9,8 @@ import pytest
 
 from sdclib import load_features
 from sdclib.catalogue import FEATURE_SETS
-from sdclib.features import FeatureSet
-from sdclib.holdout import hold_out, holdout_rows
+from sdclib.data.features import FeatureSet
+from sdclib.data.variants import hold_out, holdout_rows
 from study.runs import RunSpec, run_experiment
 from tests.landmarks import N_DATABASE, vectors, write_gldv2, write_revisited
 from tests.test_embeddings import blobs

@@ -4,11 +4,11 @@ import torch
 from scipy.special import expit, rel_entr
 
 from sdclib import load_features
+from sdclib.extract.views import load_views
 from sdclib.losses.contrastive import bernoulli_kl_loss
 from sdclib.methods import contrastive as module
 from sdclib.methods import make_hasher
 from sdclib.methods.contrastive import CIBHashHasher
-from sdclib.views import load_views
 from tests.packaged import packaged_map
 
 

@@ -15,12 +15,12 @@ import pytest
 
 import sdclib.cli
 from sdclib.cli import main
-from sdclib.embeddings import nearest_neighbours
-from sdclib.encoding import load_hasher
-from sdclib.export import to_faiss
-from sdclib.index import HammingIndex
+from sdclib.data.embeddings import nearest_neighbours
+from sdclib.data.vectors import read_vectors
 from sdclib.methods import ITQHasher, NeighbourSDCHasher, SDCHasher
-from sdclib.vectors import read_vectors
+from sdclib.search.encoding import load_hasher
+from sdclib.search.export import to_faiss
+from sdclib.search.index import HammingIndex
 from study.provenance import PROJECT_ROOT
 from tests.command import model_folder, rows, run
 

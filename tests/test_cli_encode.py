@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 
 from sdclib.codes import binarize, pack_codes
-from sdclib.encoding import encode, load_hasher, pack_bits, pack_precision, take_rows
+from sdclib.data.vectors import read_vectors
 from sdclib.methods import ITQHasher
-from sdclib.vectors import read_vectors
+from sdclib.search.encoding import encode, load_hasher, pack_bits, pack_precision, take_rows
 from tests.command import model_folder, rows, run
 
 
@@ -136,7 +136,7 @@ def test_encode_refuses_what_transform_refuses(folder: Path, value: float) -> No
 
 def test_rows_of_a_map_are_copied(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = read_vectors(folder / "data.npy").vectors
-    monkeypatch.setattr("sdclib.encoding.READ_BYTES", 1 << 20)
+    monkeypatch.setattr("sdclib.search.encoding.READ_BYTES", 1 << 20)
     chosen = np.arange(0, 300, 7)
     taken = take_rows(vectors, chosen)
     np.testing.assert_array_equal(taken, rows()[chosen])

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sdclib.embeddings import nearest_neighbours
-from sdclib.index import HammingIndex
+from sdclib.data.embeddings import nearest_neighbours
 from sdclib.methods import ITQHasher
-from sdclib.recall import hamming_recall, neighbour_recall
-from sdclib.report import FLOAT, collapse_table, measure_embeddings, shortest_codes
+from sdclib.search.index import HammingIndex
+from sdclib.search.recall import hamming_recall, neighbour_recall
+from sdclib.search.report import FLOAT, collapse_table, measure_embeddings, shortest_codes
 from tests.command import rows, run
 
 # Recall

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from sdclib.calibration import Beta
-from sdclib.unseen import leave_out_training
+from sdclib.data.variants import leave_out_training
+from sdclib.losses.calibration import Beta
 from study.chapters.contributions import (
     STEPS,
     contributions,

@@ -3,11 +3,11 @@ import pytest
 import torch
 
 from sdclib import load_features
+from sdclib.extract.views import load_views
 from sdclib.losses.contrastive import code_alignment_loss, coding_rate
 from sdclib.methods import contrastive as module
 from sdclib.methods import make_hasher
 from sdclib.methods.contrastive import CroVCAHasher
-from sdclib.views import load_views
 from tests.packaged import packaged_map
 
 

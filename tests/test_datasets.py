@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdclib.datasets import IMAGE_SETS, load_image_set
-from sdclib.images import ImageSet, data_root, file_reader
+from sdclib.data.image_sets import IMAGE_SETS, load_image_set
+from sdclib.data.images import ImageSet, data_root, file_reader
 from tests.image_sets import picture, pixel_features, to_metric, write
 
 # Any folder

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdclib.datasets import COMMITTED_SETS, committed, fashion_mnist, load_image_set
-from sdclib.datasets.cifar10 import CIFAR10, CLASSES
-from sdclib.features import DATA
-from sdclib.images import ImageSet, data_root, open_rgb
+from sdclib.data.features import DATA
+from sdclib.data.image_sets import COMMITTED_SETS, committed, fashion_mnist, load_image_set
+from sdclib.data.image_sets.cifar10 import CIFAR10, CLASSES
+from sdclib.data.images import ImageSet, data_root, open_rgb
 from tests.image_sets import (
     few_a_class,
     picture,
@@ -236,7 +236,9 @@ def test_identities_are_kept_until_a_file_changes(
 ) -> None:
     expected = cifar10.load().sha256
     (kept,) = (tmp_path / "cache" / "pixel-ids").iterdir()
-    monkeypatch.setattr("sdclib.datasets.sources.open_rgb", lambda path: pytest.fail(f"{path} read again"))
+    monkeypatch.setattr(
+        "sdclib.data.image_sets.sources.open_rgb", lambda path: pytest.fail(f"{path} read again")
+    )
     assert cifar10.load().sha256 == expected
     monkeypatch.undo()
     monkeypatch.setenv("SDC_CACHE", str(tmp_path / "cache"))

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sdclib.datasets import committed, fashion_mnist
-from sdclib.datasets.caltech101 import CALTECH101
-from sdclib.datasets.coil20 import COIL20
-from sdclib.datasets.corel5k import COREL5K
-from sdclib.datasets.fashion_mnist import FASHION_MNIST, read_idx
+from sdclib.data.image_sets import committed, fashion_mnist
+from sdclib.data.image_sets.caltech101 import CALTECH101
+from sdclib.data.image_sets.coil20 import COIL20
+from sdclib.data.image_sets.corel5k import COREL5K
+from sdclib.data.image_sets.fashion_mnist import FASHION_MNIST, read_idx
+from sdclib.data.images import open_rgb
 from sdclib.evaluation import evaluate_features
-from sdclib.images import open_rgb
 from tests.image_sets import few_a_class, picture, pixel_features, small_splits, to_metric, write
 
 

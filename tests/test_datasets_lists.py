@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sdclib.datasets import LISTED_SETS, load_image_set
-from sdclib.datasets.lists import read_list
+from sdclib.data.image_sets import LISTED_SETS, load_image_set
+from sdclib.data.image_sets.lists import read_list
 from tests.image_sets import picture, pixel_features, to_metric, write
 
 

@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from sdclib.embeddings import load_embeddings, nearest_neighbours
+from sdclib.data.embeddings import load_embeddings, nearest_neighbours
+from sdclib.data.features import FeatureSet
+from sdclib.data.vectors import arrays_sha256, encode_labels, read_vectors
 from sdclib.evaluation import evaluate_codes, evaluate_features
-from sdclib.features import FeatureSet
-from sdclib.vectors import arrays_sha256, encode_labels, read_vectors
 from study.runs import RunSpec, run_experiment
 
 needs_pyarrow = pytest.mark.skipif(

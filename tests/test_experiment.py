@@ -11,7 +11,7 @@ from sdclib.codes import binarize
 from sdclib.evaluation import EVALUATION_VERSION, evaluate_codes, evaluate_features
 from sdclib.files import write_json
 from sdclib.methods import METHODS, make_hasher
-from sdclib.presets import PRESETS
+from sdclib.methods.presets import PRESETS
 from study import provenance
 from study.records import (
     collect_histograms,

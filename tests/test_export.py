@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 from torch import nn
 
-from sdclib.encoding import encode, pack_bits, pack_precision
-from sdclib.export import onnx_model, to_faiss, to_onnx
-from sdclib.index import HammingIndex
 from sdclib.methods import METHODS, BaseHasher, ITQHasher, LSHHasher, SDCHasher, SHHasher, SignHasher
+from sdclib.search.encoding import encode, pack_bits, pack_precision
+from sdclib.search.export import onnx_model, to_faiss, to_onnx
+from sdclib.search.index import HammingIndex
 from tests.test_methods import fit, quick
 
 ATOL = 1e-4  # of a continuous code near 1; ONNX Runtime adds up in another order

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdclib import extracted, load_features
-from sdclib.images import ImageSet
+from sdclib import catalogue, load_features
+from sdclib.data import image_sets
+from sdclib.data.images import ImageSet
 from study.runs import RunSpec, run_experiment
 
 
@@ -55,11 +56,11 @@ def toy(monkeypatch, tmp_path):
         return images if train_in_database else images.disjoint()
 
     monkeypatch.setenv("SDC_CACHE", str(tmp_path))
-    monkeypatch.setattr(extracted, "load_image_set", load)
-    monkeypatch.setattr(extracted, "load_backbone", lambda name: ToyBackbone())
-    extracted.load_extracted.cache_clear()
+    monkeypatch.setattr(image_sets, "load_image_set", load)
+    monkeypatch.setattr(catalogue, "load_backbone", lambda name: ToyBackbone())
+    catalogue.load_extracted.cache_clear()
     yield pixels
-    extracted.load_extracted.cache_clear()
+    catalogue.load_extracted.cache_clear()
 
 
 def test_features_by_name(toy):

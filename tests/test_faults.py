@@ -29,10 +29,10 @@ import scripts.sweep
 import sdclib.methods.base
 from sdclib import files
 from sdclib.cli import main
-from sdclib.encoding import encode, load_hasher
-from sdclib.feature_cache import extract_features, extraction, find_cached
-from sdclib.index import HammingIndex
+from sdclib.extract.feature_cache import extract_features, extraction, find_cached
 from sdclib.methods import ITQHasher
+from sdclib.search.encoding import encode, load_hasher
+from sdclib.search.index import HammingIndex
 from study.records import read_codes, read_record, write_record
 from study.runs import RunSpec, run_experiment
 from tests.conftest import make_features

@@ -17,8 +17,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdclib.feature_cache import CachedFeatures, cache_key, extract_features, extraction, find_cached, layout
-from sdclib.images import ImageSet
+from sdclib.data.images import ImageSet
+from sdclib.extract.feature_cache import (
+    CachedFeatures,
+    cache_key,
+    extract_features,
+    extraction,
+    find_cached,
+    layout,
+)
 from tests.faults import wait_for
 from tests.toy_backbone import Network, image_set
 

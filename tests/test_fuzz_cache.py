@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdclib.feature_cache.layout import VERSION, CachedFeatures, missing_shards, read_manifest
+from sdclib.extract.feature_cache.layout import VERSION, CachedFeatures, missing_shards, read_manifest
 from tests.fuzzing import JSON, attacks, changed, damaged, fuzzed, lay_out, npy, outcome
 
 KEY = "ab" * 32

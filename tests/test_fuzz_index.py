@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdclib.index import TRAILER, HammingIndex
+from sdclib.search.index import TRAILER, HammingIndex
 from tests.fuzzing import attacks, damaged, fuzzed, outcome, write
 
 CODES = np.random.default_rng(1).integers(0, 2, (60, 20)).astype(np.uint8)

@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sdclib.datasets import committed
-from sdclib.datasets.corel5k import read_labels
-from sdclib.datasets.digits import load_digits
-from sdclib.datasets.fashion_mnist import find, read_idx
-from sdclib.datasets.lists import ListedSet, read_list
-from sdclib.ground_truth import read_solution
-from sdclib.images import ImageSet, open_rgb
+from sdclib.data.image_sets import committed
+from sdclib.data.image_sets.corel5k import read_labels
+from sdclib.data.image_sets.digits import load_digits
+from sdclib.data.image_sets.fashion_mnist import find, read_idx
+from sdclib.data.image_sets.lists import ListedSet, read_list
+from sdclib.data.images import ImageSet, open_rgb
+from sdclib.data.instances import read_solution
 from tests.fuzzing import NUMBERS, attacks, damaged, fuzzed, outcome, write
 
 N_LABELS = 4

@@ -17,11 +17,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from safetensors import SafetensorError
 
-from sdclib.backbones.weights import read_state_dict
-from sdclib.encoding import load_hasher
-from sdclib.features import read_packed, read_packed_views
+from sdclib.data.features import read_packed, read_packed_views
+from sdclib.extract.backbones.weights import read_state_dict
 from sdclib.files import read_json
 from sdclib.methods import ITQHasher, SDCHasher, SHHasher, SignHasher
+from sdclib.search.encoding import load_hasher
 from tests.fuzzing import JSON, attacks, changed, damaged, fuzzed, lay_out, npy, npz, outcome, write
 
 ROWS = np.random.default_rng(0).standard_normal((80, 6)).astype(np.float32)

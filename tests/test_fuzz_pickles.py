@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from sdclib.ground_truth import LISTS, read_gnd
-from sdclib.instances import load_revisited
-from sdclib.plain_pickle import MOST_DEPTH, read_plain_pickle
+from sdclib.data.instances import LISTS, load_revisited, read_gnd
+from sdclib.data.plain_pickle import MOST_DEPTH, read_plain_pickle
 from tests.fuzzing import attacks, damaged, fuzzed, outcome, write
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)

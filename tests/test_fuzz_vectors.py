@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from safetensors.numpy import save
 
-from sdclib.embeddings import load_embeddings
-from sdclib.features import FeatureSet
-from sdclib.vectors import SUFFIXES, VectorFile, encode_labels, load_npy, read_vectors
+from sdclib.data.embeddings import load_embeddings
+from sdclib.data.features import FeatureSet
+from sdclib.data.vectors import SUFFIXES, VectorFile, encode_labels, load_npy, read_vectors
 from tests.fuzzing import attacks, damaged, fuzzed, npy, npz, outcome, write
 
 N, D = 6, 3

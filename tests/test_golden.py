@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sdclib.methods import METHODS, ITQHasher
-from sdclib.presets import BEST, PRESETS
+from sdclib.methods.presets import BEST, PRESETS
 from tests.golden import CASES, difference, fit_case, read_golden, same_bits_expected, small_data
 
 GOLDEN, ABOUT = read_golden()

@@ -13,7 +13,7 @@ import pytest
 import sdclib.methods
 from sdclib.losses.pairs import PAIRS
 from sdclib.methods import METHODS
-from sdclib.presets import SDCSettings
+from sdclib.methods.presets import SDCSettings
 from study.provenance import PROJECT_ROOT
 
 COMMANDS = ("fit", "encode", "search", "export", "report")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sdclib.codes import pack_codes
-from sdclib.index import HammingIndex
+from sdclib.search.index import HammingIndex
 from tests.test_metrics_oracle import distances_of
 
 KINDS = ("flat", "ivf", "hnsw")

@@ -18,8 +18,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from sdclib.instances import load_instance_set
-from sdclib.presets import PRESETS
+from sdclib.data.instances import load_instance_set
+from sdclib.methods.presets import PRESETS
 from study.chapters.instance_table import (
     STEPS,
     VARIANTS,

@@ -10,10 +10,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from sdclib.data.features import FeatureSet
+from sdclib.data.instances import (
+    INSTANCE_SETS,
+    load_gldv2,
+    load_instance_set,
+    load_revisited,
+    read_gnd,
+    read_solution,
+)
 from sdclib.evaluation import evaluate_codes, evaluate_features
-from sdclib.features import FeatureSet
-from sdclib.ground_truth import read_gnd, read_solution
-from sdclib.instances import INSTANCE_SETS, load_gldv2, load_instance_set, load_revisited
 from sdclib.methods import make_hasher
 from study.runs import RunSpec, run_experiment
 from tests.landmarks import N_DATABASE, QUERY, SOLUTION, gnd, vectors, write_gldv2, write_revisited

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sdclib import load_features
-from sdclib.features import FeatureSet
-from sdclib.longtail import class_sizes, long_tail, longtail_sizes, parse_longtail, positive_share
+from sdclib.data.features import FeatureSet
+from sdclib.data.variants import class_sizes, long_tail, longtail_sizes, parse_longtail, positive_share
 from study.runs import RunSpec, run_experiment
 
 EMBEDDED = "cifar10-embedded"

@@ -14,11 +14,10 @@ from scipy import stats
 
 from scripts import by_class_size
 from sdclib import load_features
-from sdclib.calibration import parse_calibration
+from sdclib.data.features import FeatureSet
+from sdclib.data.variants import class_sizes, leave_out_training, long_tail, longtail_sizes
 from sdclib.evaluation import evaluate_codes
-from sdclib.features import FeatureSet
-from sdclib.longtail import class_sizes, long_tail, longtail_sizes
-from sdclib.unseen import leave_out_training
+from sdclib.losses.calibration import parse_calibration
 from study.chapters.class_precision import class_precision, collect_classes, unseen_precision
 from study.chapters.imbalance import (
     add_ratios,

@@ -4,9 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdclib.calibration import Beta, target_quantiles
 from sdclib.losses import calibration_loss, half_pairs, nt_xent_loss, pair_similarities, quantization_loss
-from sdclib.losses.calibration import labelled_calibration_loss, ranking_loss
+from sdclib.losses.calibration import Beta, labelled_calibration_loss, ranking_loss, target_quantiles
 from sdclib.losses.contrastive import (
     bernoulli_kl_loss,
     code_alignment_loss,

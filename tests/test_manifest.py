@@ -31,10 +31,10 @@ def test_a_manifest_keeps_the_last_verification(tmp_path, monkeypatch):
 
 
 def test_nothing_is_published_from_changed_code(tmp_path, monkeypatch):
-    monkeypatch.setattr(scripts.sweep, "uncommitted", lambda: ["sdclib/head.py"])
+    monkeypatch.setattr(scripts.sweep, "uncommitted", lambda: ["sdclib/methods/trained.py"])
     monkeypatch.setattr(sys, "argv", ["sweep.py", "config/main.yaml", "--publish"])
     with pytest.raises(
-        SystemExit, match=r"expected a checkout with all changes committed, got .* sdclib/head\.py"
+        SystemExit, match=r"expected a checkout with all changes committed, got .* sdclib/methods/trained\.py"
     ):
         scripts.sweep.main()
 

@@ -8,8 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from sdclib.calibration import Beta
-from sdclib.losses.calibration import matching_loss, ranking_loss
+from sdclib.losses.calibration import Beta, matching_loss, ranking_loss
 from sdclib.methods import MatchingHasher, SDCHasher
 from sdclib.methods.sdc import FEATURES, TARGETS, linear_map, quantile_map, similarity_moments, whitening
 from tests.packaged import packaged_map

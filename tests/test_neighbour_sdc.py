@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sdclib.methods import NeighbourSDCHasher, SDCHasher
-from sdclib.neighbours import neighbour_graph, smooth_over_neighbours
+from sdclib.methods.neighbours import neighbour_graph, smooth_over_neighbours
 from tests.packaged import packaged_map
 
 QUICK = {"n_bits": 12, "epochs": 3, "batch_size": 60}

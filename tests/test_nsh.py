@@ -8,10 +8,10 @@ import torch
 
 from sdclib import load_features
 from sdclib.evaluation import evaluate_codes
+from sdclib.extract.views import load_views
 from sdclib.losses.contrastive import soft_sort, sorted_nce_loss
 from sdclib.methods import make_hasher
 from sdclib.methods.contrastive import NSHHasher
-from sdclib.views import load_views
 
 
 def reference_soft_sort(scores, temperature):

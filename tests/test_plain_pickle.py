@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdclib.ground_truth import read_gnd
-from sdclib.plain_pickle import read_plain_pickle
+from sdclib.data.instances import read_gnd
+from sdclib.data.plain_pickle import read_plain_pickle
 from tests.landmarks import QUERY, gnd
 
 PLAIN = {

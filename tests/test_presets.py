@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sdclib.methods import NeighbourSDCHasher, SDCHasher, make_hasher
-from sdclib.presets import PRESETS, preset_table, settings_from_preset
+from sdclib.methods.presets import PRESETS, preset_table, settings_from_preset
 from study.runs import RunSpec
 
 

@@ -11,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sdclib import load_features
+from sdclib.data.variants import leave_out_training
 from sdclib.evaluation import evaluate_codes
 from sdclib.losses.calibration import labelled_calibration_loss, positive_pairs
 from sdclib.losses.pairwise import cosine_classification_loss
@@ -23,7 +24,6 @@ from sdclib.methods import (
     SupervisedSDCHasher,
 )
 from sdclib.methods.supervised import check_training_labels, class_targets
-from sdclib.unseen import leave_out_training
 from study.runs import RunSpec, run_experiment
 
 SUPERVISED = sorted(name for name, kind in METHODS.items() if issubclass(kind, SupervisedHasher))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sdclib import load_features
-from sdclib.neighbours import smooth_over_neighbours
+from sdclib.methods.neighbours import smooth_over_neighbours
 from study.chapters.teacher import teacher_quality
 
 

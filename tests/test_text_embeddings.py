@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from scripts import make_text_embeddings as script
 from sdclib import load_features
-from sdclib.embeddings import load_embeddings
-from sdclib.vectors import read_vectors
+from sdclib.data.embeddings import load_embeddings
+from sdclib.data.vectors import read_vectors
 
 SMALL = {"n_classes": 3, "most": 12, "n_query": 2, "n_train": 5}
 SIZES = {5: 40, 6: 15, 13: 12, 18: 4}  # texts of animal, artifact, food, person

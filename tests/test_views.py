@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdclib import load_features, views
-from sdclib.features import DATA, read_packed_views
-from sdclib.holdout import holdout_rows
+from sdclib import load_features
+from sdclib.data.features import DATA, read_packed_views
+from sdclib.data.variants import holdout_rows
+from sdclib.extract import views
+from sdclib.extract.views import VIEWS_VERSION, AugmentedImages, augment, load_tokens, load_views
 from sdclib.methods import make_hasher
-from sdclib.views import VIEWS_VERSION, AugmentedImages, augment, load_tokens, load_views
 from study.runs import RunSpec, run_experiment
 from tests.test_extracted import ToyBackbone, toy  # noqa: F401 - a fixture
 

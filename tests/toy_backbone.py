@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sdclib.images import ImageSet
+from sdclib.data.images import ImageSet
 
 SIZE = 6
 

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike
 
-from sdclib.calibration import CalibrationDistribution
 from sdclib.figures.style import MARKERS, NEGATIVE_COLOR, POSITIVE_COLOR, legend_below, method_colors
+from sdclib.losses.calibration import CalibrationDistribution
 
 __all__ = [
     "plot_alignment",
@@ -107,7 +107,7 @@ def plot_alignment(
     ----------
     feature_similarities, code_similarities : array-like, shapes (n_pairs,)
     targets : array-like, shape (n_pairs,)
-        Ascending, see `sdclib.calibration.target_quantiles`.
+        Ascending, see `sdclib.losses.calibration.target_quantiles`.
     """
     order = np.argsort(feature_similarities, kind="stable")
     t, s, c = (np.asarray(x) for x in (feature_similarities, code_similarities, targets))

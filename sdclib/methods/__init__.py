@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sdclib.checks import check_name
-from sdclib.presets import BEST
+from sdclib.methods.presets import BEST
 
 if TYPE_CHECKING:
     from sdclib.methods.base import BaseHasher

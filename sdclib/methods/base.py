@@ -93,7 +93,7 @@ class BaseHasher(TransformerMixin, BaseEstimator):
         y : object
             Not used; there for pipelines.
         views : array-like, shape (n_views, n, d), n_views >= 2, optional
-            Features of augmented views of the same images, see `sdclib.views.load_views`; methods with
+            Features of augmented views of the same images, see `sdclib.extract.views.load_views`; methods with
             `needs_views` want them, others leave them alone.
         tokens : array-like, shape (n_views, n, n_tokens, token_size), optional
             Patch tokens of the same views; likewise with `needs_tokens`.

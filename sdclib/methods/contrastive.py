@@ -19,8 +19,14 @@ from sdclib.losses.contrastive import (
     sorted_nce_loss,
     weighted_contrastive_loss,
 )
-from sdclib.methods.trained import TrainedHasher, adam, draw_views, straight_through_sign
-from sdclib.training import gradient_step, train
+from sdclib.methods.trained import (
+    TrainedHasher,
+    adam,
+    draw_views,
+    gradient_step,
+    straight_through_sign,
+    train,
+)
 
 __all__ = ["CIBHashHasher", "CroVCAHasher", "NSHHasher", "WCHHasher"]
 
@@ -72,7 +78,7 @@ class CIBHashHasher(TrainedHasher):
     head_ : torch.nn.Sequential
         From features to logits, on the CPU.
     history_ : DataFrame
-        See `sdclib.training.train`, with contrastive_loss and kl_loss; not there after `load`.
+        See `sdclib.methods.trained.train`, with contrastive_loss and kl_loss; not there after `load`.
 
     Notes
     -----
@@ -201,7 +207,7 @@ class NSHHasher(TrainedHasher):
     head_ : torch.nn.Sequential
         The hash head :math:`f`, on the CPU; its outputs are the continuous codes. The latent head is not kept.
     history_ : DataFrame
-        See `sdclib.training.train`, with contrastive_loss and quantization_loss; not there after `load`.
+        See `sdclib.methods.trained.train`, with contrastive_loss and quantization_loss; not there after `load`.
 
     Notes
     -----
@@ -344,8 +350,8 @@ class WCHHasher(TrainedHasher):
     head_ : torch.nn.Sequential
         LayerNorm and two linear layers, :math:`f`, on the CPU; its outputs are the continuous codes.
     history_ : DataFrame
-        See `sdclib.training.train`, with contrastive_loss, balance_loss and mean_weight (of an image for another);
-        not there after `load`.
+        See `sdclib.methods.trained.train`, with contrastive_loss, balance_loss and mean_weight (of an image for
+        another); not there after `load`.
 
     Notes
     -----
@@ -486,8 +492,8 @@ class CroVCAHasher(TrainedHasher):
     head_ : torch.nn.Sequential
         From features to logits, on the CPU.
     history_ : DataFrame
-        See `sdclib.training.train`, with alignment_loss and coding_rate (the mean of both views'); learning_rate is
-        that of an epoch's first step. Not there after `load`.
+        See `sdclib.methods.trained.train`, with alignment_loss and coding_rate (the mean of both views');
+        learning_rate is that of an epoch's first step. Not there after `load`.
 
     Notes
     -----

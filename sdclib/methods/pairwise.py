@@ -11,8 +11,7 @@ from torch.nn.functional import normalize, softplus
 
 from sdclib.checks import check_int, check_real
 from sdclib.losses.pairwise import pair_label_loss, pair_similarity_loss
-from sdclib.methods.trained import TrainedHasher, adam, sgd, straight_through_sign
-from sdclib.training import gradient_step, train
+from sdclib.methods.trained import TrainedHasher, adam, gradient_step, sgd, straight_through_sign, train
 
 __all__ = [
     "BiHalfHasher",
@@ -65,7 +64,7 @@ class GreedyHashHasher(TrainedHasher):
     head_ : torch.nn.Linear
         From features to :math:`h`, on the CPU.
     history_ : DataFrame
-        See `sdclib.training.train`, with similarity_loss and penalty; not there after `load`.
+        See `sdclib.methods.trained.train`, with similarity_loss and penalty; not there after `load`.
 
     Notes
     -----
@@ -253,8 +252,8 @@ class BiHalfHasher(TrainedHasher):
     head_ : torch.nn.Linear
         From features to :math:`u`, on the CPU.
     history_ : DataFrame
-        See `sdclib.training.train`, with similarity_loss and distance, the mean of :math:`(u - b)^2`; not there after
-        `load`.
+        See `sdclib.methods.trained.train`, with similarity_loss and distance, the mean of :math:`(u - b)^2`; not
+        there after `load`.
 
     Notes
     -----
@@ -373,8 +372,8 @@ class SSDHHasher(TrainedHasher):
     head_ : torch.nn.Linear
         From features to :math:`W x + c`, on the CPU.
     history_ : DataFrame
-        See `sdclib.training.train`, with similar and dissimilar, the shares of a batch's pairs with labels 1 and -1;
-        not there after `load`.
+        See `sdclib.methods.trained.train`, with similar and dissimilar, the shares of a batch's pairs with labels 1
+        and -1; not there after `load`.
 
     Notes
     -----
@@ -556,7 +555,7 @@ class TBHHasher(TrainedHasher):
     head_ : torch.nn.Sequential
         From features to :math:`f`, on the CPU.
     history_ : DataFrame
-        See `sdclib.training.train`, with reconstruction (the first term of the loss) and critic_loss
+        See `sdclib.methods.trained.train`, with reconstruction (the first term of the loss) and critic_loss
         (:math:`4 \log 2` where the critics cannot tell); not there after `load`.
 
     Notes

@@ -13,24 +13,33 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from sdclib.calibration import CalibrationDistribution, Empirical, parse_calibration, target_quantiles
 from sdclib.checks import check_int, check_name, check_real
-from sdclib.head import HashHead
 from sdclib.losses.calibration import (
+    CalibrationDistribution,
+    Empirical,
     calibration_loss,
     labelled_calibration_loss,
     matching_loss,
+    parse_calibration,
     positive_pairs,
     ranking_loss,
+    target_quantiles,
 )
 from sdclib.losses.contrastive import nt_xent_loss
 from sdclib.losses.pairs import count_pairs_of, pair_similarities
 from sdclib.losses.quantization import quantization_loss
+from sdclib.methods.neighbours import smooth_over_neighbours
+from sdclib.methods.presets import EMPIRICAL, SDCSettings, settings_from_preset
 from sdclib.methods.supervised import SupervisedHasher
-from sdclib.methods.trained import FallingRateHasher, TrainedHasher, adam, draw_views
-from sdclib.neighbours import smooth_over_neighbours
-from sdclib.presets import EMPIRICAL, SDCSettings, settings_from_preset
-from sdclib.training import gradient_step, train
+from sdclib.methods.trained import (
+    FallingRateHasher,
+    HashHead,
+    TrainedHasher,
+    adam,
+    draw_views,
+    gradient_step,
+    train,
+)
 
 __all__ = [
     "FEATURES",
@@ -56,12 +65,12 @@ class SDCHasher(TrainedHasher):
         Code length K.
     preset : str
         ``"paper"``, ``"paper-instance"``, ``"release"``, ``"paper-contrastive"`` or ``"release-contrastive"``, see
-        `sdclib.presets.preset_table`.
+        `sdclib.methods.presets.preset_table`.
     calibration : str or CalibrationDistribution, optional
         Such as ``"beta(5, 5)"``; this and the following parameters, where not None, replace the preset's value.
     pairs, center, hidden_features, n_hidden_layers, quantization_weight, learning_rate, weight_decay, batch_size, \
 epochs, step_epoch, contrastive_weight, temperature, clip_targets, view_pairs : optional
-        See `sdclib.presets.SDCSettings`.
+        See `sdclib.methods.presets.SDCSettings`.
     random_state : int
         Seed.
     device : str
@@ -74,7 +83,7 @@ epochs, step_epoch, contrastive_weight, temperature, clip_targets, view_pairs : 
     head_ : HashHead
         The trained hash head, on the CPU.
     history_ : DataFrame
-        See `sdclib.training.train`, with calibration_loss and quantization_loss; not there after `load`.
+        See `sdclib.methods.trained.train`, with calibration_loss and quantization_loss; not there after `load`.
 
     Examples
     --------
@@ -228,7 +237,7 @@ class NeighbourSDCHasher(TrainedHasher):
 
     1. The mean of the training features is subtracted from them.
     2. Each training row is linked to its `n_neighbors` most similar ones (cosine).
-    3. Unit features are averaged over the links, `n_steps` times: the teacher, see `sdclib.neighbours`.
+    3. Unit features are averaged over the links, `n_steps` times: the teacher, see `sdclib.methods.neighbours`.
     4. SDC's calibration loss and quantization loss train the hash head on the features as in step 1; the teacher's
        cosines, not the features', put a batch's pairs in order.
     5. The mean becomes part of the head's first layer, so that `transform` takes features as they are.
@@ -244,7 +253,7 @@ class NeighbourSDCHasher(TrainedHasher):
     n_steps : int
         0 leaves the teacher the centred features: SDC with ``center=True``.
     calibration : str or CalibrationDistribution
-        See `sdclib.calibration.parse_calibration`.
+        See `sdclib.losses.calibration.parse_calibration`.
     quantization_weight : float
     learning_rate, weight_decay : float
         Of Adam.
@@ -267,7 +276,7 @@ class NeighbourSDCHasher(TrainedHasher):
     head_ : HashHead
         The trained hash head for features as they are, on the CPU.
     history_ : DataFrame
-        See `sdclib.training.train`, with calibration_loss and quantization_loss; not there after `load`.
+        See `sdclib.methods.trained.train`, with calibration_loss and quantization_loss; not there after `load`.
 
     Notes
     -----
@@ -384,7 +393,7 @@ class MatchingHasher(FallingRateHasher):
         `whitening`. After training the transformation becomes part of the first layer, so that `transform` takes
         features as they are.
     calibration : str or CalibrationDistribution
-        Where the targets take their mean, spread or shape from, see `sdclib.calibration.parse_calibration`.
+        Where the targets take their mean, spread or shape from, see `sdclib.losses.calibration.parse_calibration`.
     shrinkage : float
         Of the whitening, in (0, 1]: from almost equal variances to a mere rotation.
     temperature : float
@@ -410,7 +419,7 @@ class MatchingHasher(FallingRateHasher):
     head_ : HashHead
         The trained hash head for features as they are, on the CPU.
     history_ : DataFrame
-        See `sdclib.training.train`, with matching_loss and quantization_loss; not there after `load`.
+        See `sdclib.methods.trained.train`, with matching_loss and quantization_loss; not there after `load`.
 
     Notes
     -----
@@ -663,7 +672,7 @@ class SupervisedSDCHasher(SupervisedHasher):
         Code length K.
     labels : {"order", "target"}
     calibration : str or CalibrationDistribution
-        For "order", see `sdclib.calibration.parse_calibration`.
+        For "order", see `sdclib.losses.calibration.parse_calibration`.
     positive, negative : str or CalibrationDistribution
         For "target". By default the positive pairs' has mean 0.8 and standard deviation 0.13, the negative pairs' mean
         0 and standard deviation 0.16.
@@ -688,7 +697,7 @@ class SupervisedSDCHasher(SupervisedHasher):
     head_ : HashHead
         The trained hash head, on the CPU.
     history_ : DataFrame
-        See `sdclib.training.train`, with calibration_loss, quantization_loss and positive, the share of positive
+        See `sdclib.methods.trained.train`, with calibration_loss, quantization_loss and positive, the share of positive
         pairs; not there after `load`.
 
     Notes

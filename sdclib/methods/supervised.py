@@ -14,10 +14,8 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from sdclib.checks import check_features, check_int, check_labels, check_name, check_real
-from sdclib.head import HashHead
 from sdclib.losses.pairwise import cosine_classification_loss
-from sdclib.methods.trained import FallingRateHasher
-from sdclib.training import gradient_step, train
+from sdclib.methods.trained import FallingRateHasher, HashHead, gradient_step, train
 
 __all__ = [
     "CLASS_TARGETS",
@@ -172,7 +170,7 @@ class OrthoHashHasher(SupervisedHasher):
     head_ : HashHead
         The trained hash head, on the CPU.
     history_ : DataFrame
-        See `sdclib.training.train`; not there after `load`.
+        See `sdclib.methods.trained.train`; not there after `load`.
 
     Notes
     -----
@@ -308,7 +306,7 @@ class LogitHasher(SupervisedHasher):
     head_ : torch.nn.Sequential
         From features to :math:`f`, on the CPU.
     history_ : DataFrame
-        See `sdclib.training.train`; not there after `load`.
+        See `sdclib.methods.trained.train`; not there after `load`.
 
     Notes
     -----

@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sdclib.catalogue import load_features
-from sdclib.features import FeatureSet
-from sdclib.longtail import class_sizes, parse_longtail
+from sdclib.data.features import FeatureSet
+from sdclib.data.variants import class_sizes, parse_longtail
 from sdclib.metrics import mean_average_precision
 from sdclib.metrics.relevance import Relevant
 from study.records import collect_measures

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from sdclib.unseen import UNSEEN
+from sdclib.data.variants import UNSEEN
 from study.comparisons import by_setting, differences, setting_name, tally
 from study.tables import method_label
 

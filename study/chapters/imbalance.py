@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sdclib.calibration import CalibrationDistribution, target_quantiles
-from sdclib.longtail import parse_longtail
+from sdclib.data.variants import parse_longtail
+from sdclib.losses.calibration import CalibrationDistribution, target_quantiles
 from study.chapters.class_precision import SIZE_GROUPS
 from study.statistics import contrast
 from study.tables import mean_interval, method_label, spelled

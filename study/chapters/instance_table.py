@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sdclib.checks import check_int
-from sdclib.presets import SDCSettings, settings_from_preset
+from sdclib.methods.presets import SDCSettings, settings_from_preset
 from study.comparisons import differences
 
 __all__ = ["STEPS", "VARIANTS", "step_differences", "training_steps", "variant_table", "with_variants"]

@@ -10,14 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
-from sdclib.calibration import CalibrationDistribution, target_quantiles
-from sdclib.datasets.committed import MANIFEST
-from sdclib.features import FeatureSet
+from sdclib.data.features import FeatureSet
+from sdclib.data.image_sets.committed import MANIFEST
+from sdclib.data.variants import UNSEEN, same_class_share
 from sdclib.files import read_json
-from sdclib.longtail import same_class_share
+from sdclib.losses.calibration import CalibrationDistribution, target_quantiles
 from sdclib.methods import METHODS, SupervisedHasher
 from sdclib.methods.sdc import linear_map, quantile_map
-from sdclib.unseen import UNSEEN
 
 __all__ = [
     "PairTargets",

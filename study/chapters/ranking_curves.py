@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sdclib.catalogue import load_features
-from sdclib.features import FeatureSet
+from sdclib.data.features import FeatureSet
 from sdclib.metrics.counts import count_pairs
 from sdclib.metrics.ranking import hit_rate_at_k, precision_at_k, recall_at_k
 from study.records import collect_measures

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 from numpy.typing import NDArray
 
-from sdclib.catalogue import HOLDOUT
+from sdclib.data.variants import HOLDOUT
 from study.chapters.targets import DEFAULT, target_label
 from study.comparisons import by_setting, difference_table, setting_name
 from study.statistics import contrast

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from sdclib.calibration import (
+from sdclib.losses.calibration import (
     Beta,
     Binomial,
     CalibrationDistribution,
@@ -18,7 +18,7 @@ from sdclib.calibration import (
     parse_calibration,
     target_quantiles,
 )
-from sdclib.presets import EMPIRICAL, PRESETS
+from sdclib.methods.presets import EMPIRICAL, PRESETS
 from study.comparisons import compared, setting_name
 from study.statistics import left_out_r2, rank_relation
 from study.tables import spelled
@@ -108,7 +108,7 @@ def with_calibration(results: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        With ``label`` as `sdclib.calibration.parse_calibration` takes it, or "empirical".
+        With ``label`` as `sdclib.losses.calibration.parse_calibration` takes it, or "empirical".
     """
     kept = results[results["method"] == "sdc"]
     parameters = [json.loads(text) for text in kept["parameters"]]
@@ -277,8 +277,8 @@ def with_paper(summary: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        source ("paper" or "this study"), setting, n_bits, target (as `sdclib.calibration.parse_calibration` takes it),
-        percent, ci (half of the 95 % interval; NaN for the paper, which gives none).
+        source ("paper" or "this study"), setting, n_bits, target (as `sdclib.losses.calibration.parse_calibration`
+        takes it), percent, ci (half of the 95 % interval; NaN for the paper, which gives none).
 
     Raises
     ------
@@ -296,7 +296,7 @@ def with_paper(summary: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
 
 
 def _paper_target(name: str) -> str:
-    """Spell a target of the paper's table as `sdclib.calibration.parse_calibration` takes it."""
+    """Spell a target of the paper's table as `sdclib.losses.calibration.parse_calibration` takes it."""
     gaussian = re.fullmatch(r"Gaussian N\((.+)\) on \[-1, 1\]", name)
     return str(parse_calibration(f"truncated_gaussian({gaussian[1]})" if gaussian else name.lower()))
 

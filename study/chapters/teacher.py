@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from sdclib.features import FeatureSet
+from sdclib.data.features import FeatureSet
+from sdclib.methods.neighbours import smooth_over_neighbours
 from sdclib.metrics.ranking import cosine_mean_average_precision
-from sdclib.neighbours import smooth_over_neighbours
 
 __all__ = ["teacher_quality"]
 
@@ -29,7 +29,7 @@ def teacher_quality(
     features : FeatureSet
         With labels of its training rows.
     n_neighbors, n_steps : sequence of int
-        See `sdclib.neighbours.smooth_over_neighbours`.
+        See `sdclib.methods.neighbours.smooth_over_neighbours`.
     n_asked : int
         Training rows that are ranked against the others, at most half of them.
     seed : int

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from sdclib.presets import SDCSettings, preset_table, settings_from_preset
+from sdclib.methods.presets import SDCSettings, preset_table, settings_from_preset
 from study.comparisons import brief
 from study.statistics import holm
 from study.tables import by_sign, difference, mean_interval
@@ -45,7 +45,7 @@ GROUPS = {
 
 
 def differing_settings(presets: Sequence[str]) -> pd.DataFrame:
-    """Rows of `sdclib.presets.preset_table` in which the given presets differ; a preset a column."""
+    """Rows of `sdclib.methods.presets.preset_table` in which the given presets differ; a preset a column."""
     table = preset_table()[list(presets)]
     return table[table.nunique(axis=1) > 1]
 
@@ -63,7 +63,7 @@ def with_settings(results: pd.DataFrame, n_features: int) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        With the columns preset and those of `sdclib.presets.SDCSettings`.
+        With the columns preset and those of `sdclib.methods.presets.SDCSettings`.
 
     Raises
     ------
@@ -253,7 +253,7 @@ def ladder(
     base : str
         A label.
     setting : str
-        A numerical one of `sdclib.presets.SDCSettings`.
+        A numerical one of `sdclib.methods.presets.SDCSettings`.
     in_proportion : str, optional
         Another setting, which has to change by the same factor.
     metric : str

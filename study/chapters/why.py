@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from sdclib.calibration import parse_calibration, target_quantiles
-from sdclib.vectors import read_csv
+from sdclib.data.vectors import read_csv
+from sdclib.losses.calibration import parse_calibration, target_quantiles
 from study.comparisons import compared, ends, set_name, tally
 from study.tables import mean_interval, method_label, spelled, summarise
 from study.variants import coarsened

@@ -8,8 +8,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from sdclib.data.images import ImageSet
 from sdclib.figures.style import NEGATIVE_COLOR, POSITIVE_COLOR
-from sdclib.images import ImageSet
 
 __all__ = ["plot_gallery", "plot_images"]
 

@@ -23,7 +23,7 @@ def plot_history(history: pd.DataFrame) -> Figure:
     Parameters
     ----------
     history : DataFrame
-        epoch, loss and its terms, see `sdclib.training.train`.
+        epoch, loss and its terms, see `sdclib.methods.trained.train`.
     """
     terms = [name for name in history if name not in ("epoch", "learning_rate", "seconds")]
     figure, grid = plt.subplots(

@@ -3,7 +3,7 @@ import json
 import pandas as pd
 import pytest
 
-from sdclib.presets import settings_from_preset
+from sdclib.methods.presets import settings_from_preset
 from study.chapters.instance_table import training_steps
 from study.chapters.target_choice import held_out_choice, regret
 from study.chapters.targets import (

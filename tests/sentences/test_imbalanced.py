@@ -3,9 +3,9 @@ import json
 import pytest
 
 from sdclib import load_features
-from sdclib.calibration import parse_calibration
-from sdclib.longtail import class_sizes, positive_share
-from sdclib.presets import settings_from_preset
+from sdclib.data.variants import class_sizes, positive_share
+from sdclib.losses.calibration import parse_calibration
+from sdclib.methods.presets import settings_from_preset
 from study.chapters.imbalance import add_ratios, share_above, size_contrasts, tail_contrasts
 from study.chapters.instance_table import training_steps
 from tests.sentences.published import csv, runs, says

@@ -3,8 +3,8 @@ import torch
 from scipy import stats
 
 from sdclib import SDCHasher, load_features
-from sdclib.calibration import Beta, target_quantiles
 from sdclib.losses import pair_similarities
+from sdclib.losses.calibration import Beta, target_quantiles
 from tests.sentences.published import says
 
 FEATURES = load_features("cifar10-embedded")

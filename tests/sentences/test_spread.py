@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from sdclib import load_features
-from sdclib.calibration import parse_calibration
 from sdclib.evaluation import evaluate_features
+from sdclib.losses.calibration import parse_calibration
+from sdclib.methods.presets import settings_from_preset
 from sdclib.methods.sdc import MatchingHasher, whitening
-from sdclib.presets import settings_from_preset
 from study.chapters.contributions import with_targets
 from study.chapters.pair_targets import pair_targets
 from study.comparisons import compared

@@ -1,7 +1,7 @@
 import pytest
 
 from sdclib import load_features
-from sdclib.calibration import parse_calibration, target_quantiles
+from sdclib.losses.calibration import parse_calibration, target_quantiles
 from study.chapters.contributions import seen_less_unseen, with_targets
 from study.chapters.pair_targets import learns_from_labels, mean_targets, positive_share, training_share
 from tests.sentences.published import runs, says

@@ -2,7 +2,7 @@ import json
 
 import pandas as pd
 
-from sdclib.calibration import parse_calibration, target_quantiles
+from sdclib.losses.calibration import parse_calibration, target_quantiles
 from study.comparisons import compared
 from tests.sentences.published import runs, says
 

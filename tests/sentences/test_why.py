@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sdclib.calibration import parse_calibration, target_quantiles
+from sdclib.losses.calibration import parse_calibration, target_quantiles
 from study.chapters.epochs import epoch_noise
 from study.chapters.training_effects import seed_noise
 from study.chapters.why import (

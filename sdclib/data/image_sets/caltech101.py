@@ -1,0 +1,51 @@
+"""Caltech-101 without its background folder, from torchvision's download or plain class folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sdclib.data.image_sets.committed import CommittedSet, Found
+from sdclib.data.image_sets.folder import find_classes
+from sdclib.data.image_sets.sources import try_download
+from sdclib.data.splits import Split, class_split
+
+__all__ = ["CALTECH101", "find"]
+
+
+def find(root: Path, download: bool) -> Found:
+    """Find ``CLASS/*`` in `root`, root/101_ObjectCategories or root/caltech101/101_ObjectCategories.
+
+    Ids are CLASS/STEM, so that copies in another file format are the same images.
+
+    Raises
+    ------
+    ValueError
+        If no class folders are there (and cannot be downloaded).
+    """
+    folders = [root / "caltech101" / "101_ObjectCategories", root / "101_ObjectCategories"]
+    if download and not any(folder.is_dir() for folder in (*folders, root / "accordion")):
+        from torchvision.datasets import Caltech101  # type: ignore[import-untyped]
+
+        try_download(lambda: Caltech101(root, download=True), root, "Caltech-101's class folders")
+    folder = next((folder for folder in folders if folder.is_dir()), root)
+    return find_classes(folder, leave_out=("BACKGROUND_Google",), suffix=False)
+
+
+def protocol(found: Found) -> Split:
+    """Split with 10 queries a class, the rest database, of which 20 a class for training."""
+    return class_split(found.ids, found.labels, seed=42, n_query=10, n_train=20)
+
+
+CALTECH101 = CommittedSet(
+    name="caltech101",
+    find=find,
+    rule=protocol,
+    rule_text="class_split by SHA-256 of 42:CLASS/STEM; a class: 10 queries, the rest "
+    "database, 20 of it "
+    "for training",
+    by_pixels=False,
+    top_k=100,
+    licence="CC BY 4.0 (CaltechDATA)",
+    citation="L. Fei-Fei, R. Fergus, P. Perona: Learning generative visual models from few training examples, CVPR "
+    "Workshop on Generative-Model Based Vision, 2004",
+)

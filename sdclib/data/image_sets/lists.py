@@ -1,0 +1,212 @@
+"""Image sets from split lists in the authors' format: one image a line, its path, then a class id or a 0/1 vector."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdclib.checks import check_int, check_name
+from sdclib.data.images import ImageSet, data_root, file_reader
+
+__all__ = ["IMAGENET100", "LISTED_SETS", "MSCOCO", "NUSWIDE", "ListedSet", "read_list"]
+
+MISSING = ("error", "skip")
+
+
+def read_list(path: Path, n_labels: int, *, multi_label: bool) -> tuple[list[str], NDArray[np.integer]]:
+    """Read a split list. Fields are separated by blanks, so paths hold none; empty lines do not count.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    n_labels : int
+        Classes, or length of the vectors.
+    multi_label : bool
+        Every line holds a vector, which may have any number of ones. Otherwise a class id from 0, or a vector with
+        a single one, which is read as an id.
+
+    Returns
+    -------
+    paths : list of str
+    labels : ndarray, shape (n_images, n_labels), uint8, if `multi_label`, else shape (n_images,), int64
+
+    Raises
+    ------
+    ValueError
+        If the file is missing or empty, a line is not as described or repeats an image; the message names the line.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: expected a list with one image a line (path, then labels), found none")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected a text file ({error})") from error
+    seen: dict[str, int] = {}
+    labels = []
+    for number, line in enumerate(lines, start=1):
+        image, *fields = line.split() or [""]
+        if not image:
+            continue
+        where = f"{path}, line {number}"
+        if image in seen:
+            raise ValueError(
+                f"{where}: expected every image once, got {image} again, first in line {seen[image]}"
+            )
+        seen[image] = number
+        labels.append(_vector(fields, n_labels, where) if multi_label else _class_id(fields, n_labels, where))
+    if not seen:
+        raise ValueError(f"{path}: expected at least one image, found none")
+    return list(seen), np.array(labels, dtype=np.uint8 if multi_label else np.int64)
+
+
+def _vector(fields: Sequence[str], n_labels: int, where: str) -> list[int]:
+    if len(fields) != n_labels or not set(fields) <= {"0", "1"}:
+        raise ValueError(
+            f"{where}: expected a path and {n_labels} numbers 0 or 1, got {len(fields)} fields after the path"
+            + (f", among them {min(set(fields) - {'0', '1'})!r}" if set(fields) - {"0", "1"} else "")
+        )
+    return [int(field) for field in fields]
+
+
+def _class_id(fields: Sequence[str], n_labels: int, where: str) -> int:
+    if len(fields) == 1:
+        digits = fields[0].isascii() and fields[0].isdigit() and len(fields[0]) < 10
+        if not digits or int(fields[0]) >= n_labels:
+            raise ValueError(f"{where}: expected a class id from 0 to {n_labels - 1}, got {fields[0][:20]!r}")
+        return int(fields[0])
+    vector = _vector(fields, n_labels, where)
+    if sum(vector) != 1:
+        raise ValueError(f"{where}: expected a single class, got {sum(vector)} ones")
+    return vector.index(1)
+
+
+@dataclass(frozen=True)
+class ListedSet:
+    """A set whose split is given as lists, with the paper's protocol; attributes as in `read_list` and `ImageSet`."""
+
+    name: str
+    n_labels: int
+    multi_label: bool
+    top_k: int
+    licence: str
+    citation: str
+
+    def load(
+        self,
+        *,
+        root: Path | str | None = None,
+        lists: Path | str | None = None,
+        query_list: str = "test.txt",
+        database_list: str = "database.txt",
+        train_list: str = "train.txt",
+        missing: str = "error",
+        top_k: int | None = None,
+    ) -> ImageSet:
+        """Read the lists and look where their images are.
+
+        Parameters
+        ----------
+        root : path-like, optional
+            Folder that the lists' paths start from; ``data_root() / name`` by default.
+        lists : path-like, optional
+            Folder of the lists, `root` by default.
+        query_list, database_list, train_list : str
+            Their file names. Training images that are all in the database become its `train_index`, otherwise
+            `separate_train`.
+        missing : {"error", "skip"}
+            Whether missing images are an error or left out (and listed in `ImageSet.skipped`).
+        top_k : int, optional
+            R, by default the paper's; for trials with few images.
+
+        Returns
+        -------
+        ImageSet
+            Ids are the paths as listed.
+
+        Raises
+        ------
+        ValueError
+            If a list is not as described, lists contradict each other, or images are missing; the message says
+            where.
+        """
+        check_name(missing, "missing", MISSING)
+        folder = data_root() / self.name if root is None else Path(root)
+        list_folder = folder if lists is None else Path(lists)
+        files = {"query": query_list, "database": database_list, "train": train_list}
+        read = {
+            role: read_list(list_folder / file, self.n_labels, multi_label=self.multi_label)
+            for role, file in files.items()
+        }
+        label_of: dict[str, NDArray[np.integer]] = {}
+        for role, (paths, labels) in read.items():
+            for path, label in zip(paths, labels, strict=True):
+                if not np.array_equal(label_of.setdefault(path, label), label):
+                    raise ValueError(
+                        f"{list_folder / files[role]}: expected the same labels of {path} as in the other lists"
+                    )
+        absent = [path for path in label_of if not os.path.isfile(folder / path)]
+        if len(absent) == len(label_of) or (absent and missing == "error"):
+            raise ValueError(
+                f"{folder}: expected the {len(label_of)} images of the lists in {list_folder}, but {len(absent)} are "
+                f"missing ({', '.join(absent[:3])}{', ...' if len(absent) > 3 else ''}); missing='skip' leaves them out"
+            )
+        skipped = set(absent)
+        ids = [path for path in label_of if path not in skipped]
+        number = {path: i for i, path in enumerate(ids)}
+        query, database, train = (
+            np.array([number[path] for path in paths if path not in skipped], dtype=np.int64)
+            for paths, _ in read.values()
+        )
+        position = {image: i for i, image in enumerate(database.tolist())}
+        inside = all(image in position for image in train.tolist())
+        train_index = [position[image] for image in train.tolist()] if inside else []
+        return ImageSet(
+            name=self.name,
+            ids=tuple(ids),
+            read=file_reader([folder / path for path in ids]),
+            labels=np.array([label_of[path] for path in ids]),
+            query=query,
+            database=database,
+            train_index=np.array(train_index, dtype=np.int64),
+            separate_train=None if inside else train,
+            top_k=self.top_k if top_k is None else check_int(top_k, "top_k", minimum=1),
+            licence=self.licence,
+            citation=self.citation,
+            class_names=tuple(f"label {i}" for i in range(self.n_labels)),
+            empty="skip" if self.multi_label else "zero",
+            skipped=tuple(absent),
+        )
+
+
+IMAGENET100 = ListedSet(
+    name="imagenet100",
+    n_labels=100,
+    multi_label=False,
+    top_k=1000,
+    licence="ImageNet's terms of access: research and education, no redistribution",
+    citation="J. Deng, W. Dong, R. Socher, L.-J. Li, K. Li, L. Fei-Fei: ImageNet: a Large-Scale Hierarchical Image "
+    "Database, CVPR 2009; 100 classes as in Z. Cao, M. Long, J. Wang, P. S. Yu: HashNet, ICCV 2017",
+)
+NUSWIDE = ListedSet(
+    name="nuswide",
+    n_labels=21,
+    multi_label=True,
+    top_k=5000,
+    licence="images: Flickr users' own licences; labels for research",
+    citation="T.-S. Chua, J. Tang, R. Hong, H. Li, Z. Luo, Y. Zheng: NUS-WIDE: a Real-World Web Image Database from "
+    "National University of Singapore, CIVR 2009",
+)
+MSCOCO = ListedSet(
+    name="mscoco",
+    n_labels=80,
+    multi_label=True,
+    top_k=5000,
+    licence="images: Flickr users' own licences; annotations CC BY 4.0",
+    citation="T.-Y. Lin et al.: Microsoft COCO: Common Objects in Context, ECCV 2014",
+)
+LISTED_SETS: dict[str, ListedSet] = {listed.name: listed for listed in (IMAGENET100, NUSWIDE, MSCOCO)}

@@ -1,0 +1,235 @@
+"""Sets of images to extract features from: which are queries, database and for training, and how to read one."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sdclib.checks import check_int, check_labels, check_name
+from sdclib.files import cache_dir
+from sdclib.metrics.ranking import DENOMINATORS, EMPTY
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["ImageSet", "data_root", "file_reader", "open_rgb"]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images, their labels, and their part in retrieval. No image is both query and in the database.
+
+    Attributes
+    ----------
+    name : str
+    ids : tuple of str
+        One an image, each once: what identifies it on every machine, such as the SHA-256 of its pixels.
+    read : callable
+        ``read(i)`` gives image number i as an RGB `PIL.Image.Image`; ValueError naming the file if it is broken
+        or missing.
+    labels : ndarray, shape (n_images,), int64, or (n_images, n_labels), uint8
+        Ids from 0 (relevant where equal) or 0/1 vectors (relevant where a label is shared).
+    query, database : ndarray, shapes (n_query,), (n_database,), int64
+        Image numbers, each once.
+    train_index : ndarray, shape (n_train,), int64
+        Positions in `database` of the training images, each once; empty if there is a `separate_train`.
+    top_k : int
+        The R of mAP@R, at most n_database.
+    licence, citation : str
+    class_names : tuple of str
+        Names of the ids 0, 1, ... or of the label columns.
+    separate_train : ndarray, shape (n_train,), int64, optional
+        Numbers of the training images where they are not in the database.
+    denominator, empty : str
+        How average precision is divided and what a query without a hit counts, see
+        `sdclib.metrics.mean_average_precision`.
+    skipped : tuple of str
+        Images of the set that were missing and left out.
+
+    Raises
+    ------
+    ValueError
+        If anything is not as described; the message names the field.
+    """
+
+    name: str
+    ids: tuple[str, ...]
+    read: Callable[[int], Image.Image]
+    labels: NDArray[np.integer]
+    query: NDArray[np.int64]
+    database: NDArray[np.int64]
+    train_index: NDArray[np.int64]
+    top_k: int
+    licence: str
+    citation: str
+    class_names: tuple[str, ...]
+    separate_train: NDArray[np.int64] | None = None
+    denominator: str = "retrieved"
+    empty: str = "zero"
+    skipped: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        if len(set(self.ids)) != n or n == 0:
+            raise ValueError(
+                f"ids: expected at least one, each once, got {n}, {len(set(self.ids))} different"
+            )
+        labels = check_labels(self.labels, "labels", n=n)
+        n_classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+        if labels.ndim == 1 and labels.min() < 0:
+            raise ValueError(f"labels: expected ids of at least 0, got {labels.min()}")
+        wrong = len(self.class_names) != n_classes if labels.ndim == 2 else len(self.class_names) < n_classes
+        if wrong:
+            raise ValueError(f"class_names: expected {n_classes} names, got {len(self.class_names)}")
+        query, database = (_image_numbers(getattr(self, key), key, n) for key in ("query", "database"))
+        train_index = _image_numbers(self.train_index, "train_index", len(database), empty=True)
+        separate = self.separate_train
+        if separate is not None:
+            separate = _image_numbers(separate, "separate_train", n)
+        if (separate is None) == (len(train_index) == 0):
+            raise ValueError(
+                "train_index, separate_train: expected training images in exactly one of them, got "
+                f"{len(train_index)} and {'none' if separate is None else len(separate)}"
+            )
+        for key, other in (("database", database), ("separate_train", separate)):
+            if other is not None and np.isin(query, other).any():
+                image = self.ids[query[np.isin(query, other)][0]]
+                raise ValueError(f"query, {key}: expected no image in both, got {image!r} in both")
+        if check_int(self.top_k, "top_k", minimum=1) > len(database):
+            raise ValueError(
+                f"top_k: expected at most the {len(database)} images of the database, got {self.top_k}"
+            )
+        check_name(self.denominator, "denominator", DENOMINATORS)
+        check_name(self.empty, "empty", EMPTY)
+        for field, value in {
+            "ids": tuple(self.ids),
+            "labels": labels,
+            "query": query,
+            "database": database,
+            "train_index": train_index,
+            "separate_train": separate,
+            "class_names": tuple(self.class_names),
+            "skipped": tuple(self.skipped),
+        }.items():
+            object.__setattr__(self, field, value)
+
+    @property
+    def train(self) -> NDArray[np.int64]:
+        """Numbers of the training images, shape (n_train,), int64."""
+        return self.database[self.train_index] if self.separate_train is None else self.separate_train
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the data: ids, labels and split, in the split's order; not of how the images are numbered.
+
+        SHA-256 of the lines "ROLE ID LABELS" of queries, database and separate training images in their order,
+        with ROLE "query", "train" (training images), or "database", and the numbers of labels joined by commas.
+        """
+        train = set(self.train_index.tolist())
+        roles = ["query"] * len(self.query)
+        roles += ["train" if i in train else "database" for i in range(len(self.database))]
+        images = [*self.query.tolist(), *self.database.tolist()]
+        if self.separate_train is not None:
+            roles += ["train"] * len(self.separate_train)
+            images += self.separate_train.tolist()
+        lines = (
+            f"{role} {self.ids[image]} {self._label_text(image)}\n"
+            for role, image in zip(roles, images, strict=True)
+        )
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def disjoint(self) -> ImageSet:
+        """Make the variant whose training images are not in the database.
+
+        Returns
+        -------
+        ImageSet
+            Named NAME-disjoint; the set itself if its training images are not in the database already.
+
+        Raises
+        ------
+        ValueError
+            If fewer than `top_k` images are left in the database.
+        """
+        if self.separate_train is not None and not np.isin(self.separate_train, self.database).any():
+            return self
+        rest = self.database[~np.isin(self.database, self.train)]
+        if len(rest) < self.top_k:
+            raise ValueError(
+                f"train_in_database: expected True for {self.name}, as without its {len(self.train)} training "
+                f"images {len(rest)} of {len(self.database)} are left in the database, and R is {self.top_k}"
+            )
+        return dataclasses.replace(
+            self,
+            name=f"{self.name}-disjoint",
+            database=rest,
+            train_index=np.zeros(0, dtype=np.int64),
+            separate_train=self.train,
+        )
+
+    def _label_text(self, image: int) -> str:
+        label = self.labels[image]
+        return str(label) if label.ndim == 0 else ",".join(map(str, np.flatnonzero(label)))
+
+
+def data_root() -> Path:
+    """Folder of the image sets: ``$SDC_DATA`` if set, else ``images`` in the cache folder. It may not exist."""
+    return Path(os.environ["SDC_DATA"]) if os.environ.get("SDC_DATA") else cache_dir() / "images"
+
+
+def open_rgb(path: str | os.PathLike[str]) -> Image.Image:
+    """Read an image file as RGB.
+
+    Raises
+    ------
+    ValueError
+        If it is missing, broken or no image; the message names it.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's readers raise many kinds: OSError, SyntaxError, struct.error, ...
+        raise ValueError(f"{os.fspath(path)}: missing or broken image ({error})") from error
+
+
+@dataclass(frozen=True)
+class _FileReader:
+    """Reads image number i from the i-th of `paths`; can be sent to another process."""
+
+    paths: tuple[Path, ...]
+
+    def __call__(self, image: int) -> Image.Image:
+        return open_rgb(self.paths[image])
+
+
+def file_reader(paths: Sequence[Path]) -> Callable[[int], Image.Image]:
+    """Make the `read` of an `ImageSet` whose image number i is the file ``paths[i]``."""
+    return _FileReader(tuple(paths))
+
+
+def _image_numbers(numbers: ArrayLike, name: str, n: int, *, empty: bool = False) -> NDArray[np.int64]:
+    """Check numbers from 0 to n - 1, each at most once, and return them as int64."""
+    array = np.asarray(numbers)
+    if array.ndim != 1 or array.dtype.kind not in "iu" or (array.size == 0 and not empty):
+        raise ValueError(
+            f"{name}: expected whole numbers of shape (n,){'' if empty else ', n >= 1'}, got {array.dtype} "
+            f"of shape {array.shape}"
+        )
+    if array.size and (array.min() < 0 or array.max() >= n):
+        raise ValueError(f"{name}: expected numbers from 0 to {n - 1}, got {array.min()} to {array.max()}")
+    if np.unique(array).size != array.size:
+        raise ValueError(f"{name}: expected every number at most once, got some twice")
+    return array.astype(np.int64)

@@ -1,0 +1,305 @@
+"""Feature sets made from others: held-out training rows, imbalanced training rows, a database without training rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdclib.checks import check_int, check_real
+from sdclib.data.features import FeatureSet
+from sdclib.data.splits import seeded_order
+
+__all__ = [
+    "HOLDOUT",
+    "LONG_TAIL",
+    "UNSEEN",
+    "class_sizes",
+    "hold_out",
+    "holdout_rows",
+    "leave_out_training",
+    "long_tail",
+    "longtail_sizes",
+    "parse_longtail",
+    "positive_share",
+    "same_class_share",
+]
+
+HOLDOUT = "+holdout"
+SHARE = 0.1  # of the training rows
+
+
+def holdout_rows(n: int, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Choose which of `n` training rows become queries (a tenth, at least one), and which stay for training.
+
+    Rows are ordered by `sdclib.data.splits.seeded_order`, the same on every machine.
+
+    Returns
+    -------
+    query, train : ndarray, int64
+        Ascending; together 0 to n - 1.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two rows.
+    """
+    if n < 2:
+        raise ValueError(f"n: expected at least 2 training rows to hold one out, got {n}")
+    order, n_query = seeded_order(n, seed), max(1, round(SHARE * n))
+    return np.sort(order[:n_query]), np.sort(order[n_query:])
+
+
+def hold_out(features: FeatureSet, seed: int = 0) -> FeatureSet:
+    """Make a feature set of the training rows alone: a tenth are queries, the rest database and for training.
+
+    R becomes the same share of the smaller database. No query and no other database row of the set is in it, so
+    whatever is chosen on it has seen neither.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        With labels of its training rows, that is, with training rows in the database.
+    seed : int
+        See `holdout_rows`.
+
+    Returns
+    -------
+    FeatureSet
+        Named NAME+holdout.
+
+    Raises
+    ------
+    ValueError
+        If the training rows have no labels.
+    """
+    labels = features.database_labels[features.train_index]
+    if not len(labels) or labels.shape[1:] == (0,):
+        raise ValueError(
+            f"features: expected labelled training rows in the database of {features.name}, found none to tune on"
+        )
+    rows = features.train
+    query, train = holdout_rows(len(rows), seed)
+    return dataclasses.replace(
+        features,
+        name=f"{features.name}+holdout",
+        query=rows[query],
+        database=rows[train],
+        query_labels=labels[query],
+        database_labels=labels[train],
+        train_index=np.arange(len(train)),
+        top_k=max(1, round(features.top_k * len(train) / len(features.database))),
+        sha256=hashlib.sha256(f"{features.sha256} holdout {SHARE} {seed}".encode()).hexdigest(),
+        ground_truth=None,
+        junk=None,
+    )
+
+
+LONG_TAIL = "+longtail-"
+CONTROL = "-control"
+
+
+def parse_longtail(name: str) -> tuple[str, float, bool] | None:
+    """Take ``"NAME+longtail-RATIO"`` or ``"NAME+longtail-RATIO-control"`` apart.
+
+    Returns
+    -------
+    tuple of str, float, bool, or None
+        Name of the set whose training rows are to become fewer; ratio, at least 1; whether it is the control. None if
+        the name does not end so.
+
+    Raises
+    ------
+    ValueError
+        If what follows ``+longtail-`` is no such ratio.
+    """
+    base, found, suffix = name.rpartition(LONG_TAIL)
+    if not found:
+        return None
+    number = suffix.removesuffix(CONTROL)
+    if not re.fullmatch(r"\d+(\.\d+)?", number) or float(number) < 1:
+        raise ValueError(
+            f"name: expected a ratio >= 1 after {LONG_TAIL}, such as {LONG_TAIL}50 or {LONG_TAIL}50{CONTROL}, "
+            f"got {suffix!r}"
+        )
+    return base, float(number), suffix != number
+
+
+def longtail_sizes(n_max: int, n_classes: int, ratio: float) -> list[int]:
+    r"""Sizes of the classes of a long-tailed set, largest first.
+
+    Class :math:`i = 0, \dots, C - 1` keeps :math:`\lfloor n_{max} \, ratio^{-i / (C - 1)} \rfloor` rows, so the first
+    class has `ratio` times the rows of the last.
+
+    Parameters
+    ----------
+    n_max : int
+        Rows of the first class.
+    n_classes : int
+        C, at least 2.
+    ratio : float
+        At least 1.
+
+    Returns
+    -------
+    list of int
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or a class would have no row.
+
+    References
+    ----------
+    Cui, Jia, Lin, Song, Belongie: "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019.
+    """
+    check_int(n_max, "n_max", minimum=1)
+    check_int(n_classes, "n_classes", minimum=2)
+    check_real(ratio, "ratio", minimum=1)
+    # The small number keeps products that are whole, such as 500 / 50, from falling below by rounding.
+    sizes = [math.floor(n_max * ratio ** (-i / (n_classes - 1)) + 1e-9) for i in range(n_classes)]
+    if not sizes[-1]:
+        raise ValueError(
+            f"ratio: expected at most {n_max}, the rows of the largest class, so that every class keeps a row, "
+            f"got {ratio:g}"
+        )
+    return sizes
+
+
+def long_tail(features: FeatureSet, ratio: float, *, control: bool = False, seed: int = 0) -> FeatureSet:
+    """Make the training rows of a feature set long-tailed; queries and database stay as they are.
+
+    Classes are in the order of their ids, the first is the largest, with as many rows as the smallest class of
+    `features` has; see `longtail_sizes`. Within a class, rows are taken in the order of SHA-256 of "SEED:ROW", with
+    ROW a row of the database: the same on every machine, and those of a larger ratio are among those of a smaller.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        With one label an image, and training rows in the database.
+    ratio : float
+        Rows of the largest class over rows of the smallest, at least 1; 1 keeps the classes equal.
+    control : bool
+        As many rows in all, but spread evenly over the classes (the first ones have one more where this does not come
+        out even): what a long tail does beyond having fewer rows is the difference from this.
+    seed : int
+
+    Returns
+    -------
+    FeatureSet
+        Named NAME+longtail-RATIO, or NAME+longtail-RATIO-control.
+
+    Raises
+    ------
+    ValueError
+        If the training rows have no labels or several an image, a class of the database has no training row, there
+        are fewer than two classes, or the ratio is below 1 or so large that a class would have no row.
+    """
+    labels = _train_labels(features)
+    classes = np.unique(features.database_labels)
+    per_class = [np.flatnonzero(labels == label) for label in classes]
+    rows_of_smallest = min(len(rows) for rows in per_class)
+    if not rows_of_smallest:
+        lost = [int(label) for label, rows in zip(classes, per_class, strict=True) if not len(rows)]
+        raise ValueError(
+            f"features: expected training rows of each of the {len(classes)} classes in the database of "
+            f"{features.name}, but {len(lost)} have none, first class {lost[0]}"
+        )
+    sizes = longtail_sizes(rows_of_smallest, len(classes), ratio)
+    if control:
+        each, more = divmod(sum(sizes), len(classes))
+        sizes = [each + (i < more) for i in range(len(classes))]
+    kept = np.zeros(len(labels), dtype=np.bool_)
+    for rows, size in zip(per_class, sizes, strict=True):
+        digest = {
+            row: hashlib.sha256(f"{seed}:{features.train_index[row]}".encode()).digest() for row in rows
+        }
+        kept[sorted(rows, key=digest.__getitem__)[:size]] = True
+    train_index = features.train_index[kept]
+    chosen = f"{features.sha256} train {','.join(map(str, train_index))}"
+    return dataclasses.replace(
+        features,
+        name=f"{features.name}{LONG_TAIL}{ratio:g}{CONTROL if control else ''}",
+        train_index=train_index,
+        sha256=hashlib.sha256(chosen.encode()).hexdigest(),
+    )
+
+
+def class_sizes(features: FeatureSet) -> dict[int, int]:
+    """Count the training rows of each class of the database; ValueError for none, or other than one label an image."""
+    labels = _train_labels(features)
+    return {int(label): int((labels == label).sum()) for label in np.unique(features.database_labels)}
+
+
+def positive_share(features: FeatureSet) -> float:
+    """Share of pairs of two training rows that are of one class; NaN for a single row, errors as `class_sizes`."""
+    return same_class_share(np.array(list(class_sizes(features).values())))
+
+
+def same_class_share(sizes: NDArray[np.integer]) -> float:
+    """Share of pairs of two rows that are of one class, by the rows of each class; NaN for a single row."""
+    pairs = sizes.sum() * (sizes.sum() - 1)
+    return float((sizes * (sizes - 1)).sum() / pairs) if pairs else float("nan")
+
+
+def _train_labels(features: FeatureSet) -> NDArray[np.integer]:
+    """Class ids of the training rows, shape (n_train,)."""
+    if features.database_labels.ndim != 1:
+        kind = "several labels" if features.database_labels.shape[1] else "no labels"
+        raise ValueError(
+            f"features: expected one label an image, as classes are to have different sizes, but {features.name} "
+            f"has {kind}"
+        )
+    if not len(features.train_index):
+        raise ValueError(
+            f"features: expected labelled training rows in the database of {features.name}, found none"
+        )
+    return features.database_labels[features.train_index]
+
+
+UNSEEN = "+unseen"
+
+
+def leave_out_training(features: FeatureSet) -> FeatureSet:
+    """Take the training rows out of every query's ranking, as junk; training itself stays as it is.
+
+    A method that has seen the labels of training rows ranks them better than it would rank new images. What is left
+    of the database are rows of which it has seen neither features nor labels.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        With labels, and more database rows than training rows.
+
+    Returns
+    -------
+    FeatureSet
+        Named NAME+unseen, with the same R.
+
+    Raises
+    ------
+    ValueError
+        If relevance is not by labels, no training row lies in the database, or fewer than R other rows do.
+    """
+    if features.ground_truth is not None or features.database_labels.shape[1:] == (0,):
+        raise ValueError(f"features: expected relevance by labels, but {features.name} has none")
+    if not len(features.train_index):
+        raise ValueError(f"features: expected training rows in the database of {features.name}, found none")
+    left = len(features.database) - len(features.train_index)
+    if left < features.top_k:
+        raise ValueError(
+            f"features: expected at least R = {features.top_k} database rows that are not for training in "
+            f"{features.name}, found {left}"
+        )
+    trained = np.sort(features.train_index)
+    before = features.junk or (trained[:0],) * len(features.query)
+    return dataclasses.replace(
+        features,
+        name=f"{features.name}{UNSEEN}",
+        junk=tuple(np.union1d(trained, junk) if len(junk) else trained for junk in before),
+        sha256=hashlib.sha256(f"{features.sha256}{UNSEEN}".encode()).hexdigest(),
+    )

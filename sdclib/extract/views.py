@@ -1,0 +1,243 @@
+"""Augmented views of training images, as features and as patch tokens: what contrastive methods learn from.
+
+Every training image is changed at random a few times, as in SimCLR, and each result goes through the frozen backbone
+once. The features lie in the feature cache like any others, so training draws from them and runs no network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sdclib.checks import check_name
+from sdclib.data.features import DATA, read_packed_views
+from sdclib.data.image_sets import IMAGE_SETS, has_images, named_images
+from sdclib.data.images import ImageSet
+from sdclib.data.variants import HOLDOUT, UNSEEN, holdout_rows
+from sdclib.extract.backbones import Backbone, load_backbone
+from sdclib.extract.feature_cache import CachedFeatures, extract_features
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["VIEWS_VERSION", "AugmentedImages", "Views", "augment", "load_tokens", "load_views"]
+
+N_VIEWS = 4
+N_TOKEN_VIEWS = 2  # patch tokens of an image take about 200 times the room of its feature
+SEED = 0
+VIEWS_VERSION = 1  # raised by hand when views are made another way; runs that learn from them are then stale
+
+_PACKAGED = {"cifar10-embedded": DATA / "cifar10_embedded_views.npz"}
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """Features of augmented views of the training images of a feature set.
+
+    Attributes
+    ----------
+    features : ndarray, shape (n_views, n_train, d), or (n_views, n_train, n_tokens, token_size) for tokens, float32
+    sha256 : str
+        Hash of the data, 64 hexadecimal digits.
+    """
+
+    features: NDArray[np.float32]
+    sha256: str
+
+
+def augment(image: Image.Image, size: int, rng: np.random.Generator) -> Image.Image:
+    """Change an image at random as in SimCLR, with crops as in CIBHash.
+
+    In this order: a crop of 50 to 100 % of the area and an aspect ratio of 3/4 to 4/3, brought to `size` x `size`
+    pixels; a mirror image with probability 0.5; brightness, contrast and saturation by up to 40 % and hue by up to
+    10 % of the circle, in a random order, with probability 0.8; grey with probability 0.2; a Gaussian blur of 0.1 to
+    2 pixels with probability 0.5.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        RGB.
+    size : int
+        Side of the result, in pixels.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB, size x size.
+
+    References
+    ----------
+    Chen et al., "A simple framework for contrastive learning of visual representations", ICML 2020, appendix A, with
+    half the colour strength, as there for CIFAR-10; Qiu et al., "Unsupervised hashing with contrastive information
+    bottleneck", IJCAI 2021.
+    """
+    from PIL import Image, ImageFilter
+    from torchvision.transforms import functional  # type: ignore[import-untyped]
+
+    image = image.resize((size, size), Image.Resampling.BICUBIC, box=_random_box(*image.size, rng))
+    if rng.random() < 0.5:
+        image = functional.hflip(image)
+    if rng.random() < 0.8:
+        brightness, contrast, saturation = rng.uniform(0.6, 1.4, 3).tolist()
+        hue = float(rng.uniform(-0.1, 0.1))
+        changes = (
+            (functional.adjust_brightness, brightness),
+            (functional.adjust_contrast, contrast),
+            (functional.adjust_saturation, saturation),
+            (functional.adjust_hue, hue),
+        )
+        for i in rng.permutation(len(changes)):
+            change, amount = changes[i]
+            image = change(image, amount)
+    if rng.random() < 0.2:
+        image = functional.to_grayscale(image, num_output_channels=3)
+    if rng.random() < 0.5:
+        image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.1, 2.0))))
+    return image
+
+
+def _random_box(width: int, height: int, rng: np.random.Generator) -> tuple[float, float, float, float]:
+    """Draw a box of 50 to 100 % of the area inside an image; the whole image if ten draws do not fit."""
+    for _ in range(10):
+        area = rng.uniform(0.5, 1.0) * width * height
+        ratio = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
+        w, h = np.sqrt(area * ratio), np.sqrt(area / ratio)
+        if w <= width and h <= height:
+            left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
+            return float(left), float(top), float(left + w), float(top + h)
+    return 0.0, 0.0, float(width), float(height)
+
+
+@dataclass(frozen=True, eq=False)
+class AugmentedImages:
+    """Augmented views of the training images of a set, in the form that the feature cache takes.
+
+    Number v * n_train + i is view v of training image i. What becomes of an image depends on its id, the view and
+    `SEED` alone.
+
+    Attributes
+    ----------
+    images : ImageSet
+    n_views : int
+    size : int
+        Side of a view, in pixels: the backbone's, so that it is resized once.
+    """
+
+    images: ImageSet
+    n_views: int
+    size: int
+
+    @property
+    def name(self) -> str:
+        """NAME-views."""
+        return f"{self.images.name}-views"
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """IMAGE#VIEW."""
+        train = [self.images.ids[i] for i in self.images.train]
+        return tuple(f"{image}#{view}" for view in range(self.n_views) for image in train)
+
+    def read(self, number: int) -> Image.Image:
+        """Read and change one image; ValueError as `ImageSet.read`."""
+        view, i = divmod(number, len(self.images.train))
+        image = int(self.images.train[i])
+        digest = hashlib.sha256(f"{SEED}:{view}:{self.images.ids[image]}".encode()).digest()
+        rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+        return augment(self.images.read(image), self.size, rng)
+
+
+class _TokenExtractor:
+    """A backbone whose features are its patch tokens, one after the other."""
+
+    def __init__(self, backbone: Backbone):
+        self.backbone = backbone
+        self.name = f"{backbone.name}-tokens"
+        self.weights_sha256 = backbone.weights_sha256
+        self.preprocessing = backbone.preprocessing
+        self.image_size = backbone.image_size
+        self.runtime = backbone.runtime
+        self.n_features = backbone.n_tokens * backbone.token_size
+        self.preprocess = backbone.preprocess
+
+    def extract(self, batch: ArrayLike) -> NDArray[np.float32]:
+        """Tokens of prepared images, shape (n, n_features), float32; ValueError if the network has none."""
+        tokens = self.backbone.extract_tokens(batch)
+        return tokens.reshape(len(tokens), -1)
+
+
+def load_views(name: str) -> Views:
+    """Load the features of four augmented views of each training image; extract and cache what is not there yet.
+
+    Parameters
+    ----------
+    name : str
+        Of a feature set made from images: "IMAGE_SET/BACKBONE" or "cifar10-embedded" (which comes with two views),
+        see `sdclib.catalogue.load_features`; with "+holdout", the views of the rows that then are for training.
+        "+unseen" changes nothing.
+
+    Returns
+    -------
+    Views
+        features of shape (n_views, n_train, d).
+
+    Raises
+    ------
+    ValueError
+        If the set is not one of images, or as `sdclib.catalogue.load_extracted` says.
+    """
+    name = name.removesuffix(UNSEEN)
+    if name.endswith(HOLDOUT):
+        return _without_holdout(load_views(name.removesuffix(HOLDOUT)))
+    if name in _PACKAGED:
+        return Views(*read_packed_views(_PACKAGED[name]))
+    images, backbone = _images_and_backbone(name)
+    cached = extract_features(AugmentedImages(images, N_VIEWS, backbone.image_size), backbone)
+    return _as_views(cached, N_VIEWS, (backbone.n_features,))
+
+
+def load_tokens(name: str) -> Views:
+    """Load the patch tokens of the first two augmented views of each training image, see `load_views`.
+
+    Raises
+    ------
+    ValueError
+        If the backbone has no patch tokens, or as in `load_views`.
+    """
+    name = name.removesuffix(UNSEEN)
+    if name.endswith(HOLDOUT):
+        return _without_holdout(load_tokens(name.removesuffix(HOLDOUT)))
+    if name in _PACKAGED:
+        raise ValueError(f"name: expected a set with patch tokens such as cifar10/deit-b16, got {name!r}")
+    images, backbone = _images_and_backbone(name)
+    size = backbone.image_size
+    backbone.extract_tokens(np.zeros((1, 3, size, size), dtype=np.float32))  # says so if there are none
+    views = AugmentedImages(images, N_TOKEN_VIEWS, size)
+    cached = extract_features(views, _TokenExtractor(backbone), batch_size=8)
+    return _as_views(cached, N_TOKEN_VIEWS, (backbone.n_tokens, backbone.token_size))
+
+
+def _images_and_backbone(name: str) -> tuple[ImageSet, Backbone]:
+    """Load what "IMAGE_SET/BACKBONE" names; ValueError for any other name."""
+    if not has_images(name):
+        known = (*_PACKAGED, *(f"{image_set}/BACKBONE" for image_set in IMAGE_SETS))
+        check_name(name, "name (augmented views are made from images)", known)
+    images, backbone = named_images(name)
+    return images, load_backbone(backbone)
+
+
+def _as_views(cached: CachedFeatures, n_views: int, shape: tuple[int, ...]) -> Views:
+    """Read all rows, view after view; `shape` is that of one image."""
+    return Views(cached.rows(np.arange(cached.n_images)).reshape(n_views, -1, *shape), cached.sha256)
+
+
+def _without_holdout(views: Views) -> Views:
+    """Keep the rows that `sdclib.data.variants.hold_out` leaves for training."""
+    _, train = holdout_rows(views.features.shape[1])
+    digest = hashlib.sha256(f"{views.sha256} holdout".encode()).hexdigest()
+    return Views(np.ascontiguousarray(views.features[:, train]), digest)

@@ -1,0 +1,245 @@
+"""Encoding many vectors in blocks: packed codes in the order wanted, from files larger than memory."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sdclib.checks import MIN_LENGTH, check_features, check_int, check_name
+from sdclib.codes import binarize, check_codes
+from sdclib.files import read_json
+from sdclib.methods import METHODS
+from sdclib.progress import tqdm
+
+if TYPE_CHECKING:
+    from sdclib.methods import BaseHasher
+
+__all__ = ["BIT_ORDERS", "PRECISIONS", "encode", "load_hasher", "pack_bits", "pack_precision", "take_rows"]
+
+BIT_ORDERS = ("little", "big")
+PRECISIONS = {"sdc": "little", "ubinary": "big", "binary": "big"}  # and the bit order of each
+BLOCK_BYTES = 1 << 21  # of float32 vectors at a time: what the processor's cache holds through all steps
+ACCELERATOR_BLOCK_BYTES = 1 << 26  # each block brings the head to the device: larger blocks, fewer journeys
+READ_BYTES = 1 << 24  # of a file that are in memory at a time when rows are picked
+
+
+def load_hasher(folder: str | os.PathLike[str]) -> BaseHasher:
+    """Read a fitted method of any kind, see `BaseHasher.save`.
+
+    Raises
+    ------
+    ValueError
+        If there is none in the folder, or it is damaged; the message names the file.
+    """
+    path = Path(folder) / "hasher.json"
+    if not path.is_file():
+        raise ValueError(
+            f"{folder}: expected a folder that BaseHasher.save or `sdc fit` wrote, found no hasher.json"
+        )
+    description = read_json(path)
+    method = description.get("method") if isinstance(description, dict) else None
+    kind = METHODS[check_name(method, f"{path}: method", METHODS)]
+    try:
+        hasher = kind.load(folder)
+        if not hasattr(hasher, "device"):  # a head checks its weights as it takes them
+            _try_out(hasher)
+    except Exception as error:  # weights or parameters of something else raise many kinds
+        raise ValueError(f"{folder}: expected a fitted {method}, could not read it ({error})") from error
+    return hasher
+
+
+def _try_out(hasher: BaseHasher) -> None:
+    """Check that what was learned fits the numbers of features and bits."""
+    n = hasher.n_features_in_
+    if not any(n in array.shape for array in hasher._get_state().values()):
+        raise ValueError(f"n_features: expected that of the weights, got {n!r}")
+    with np.errstate(all="ignore"):
+        codes = hasher.decision_function(np.ones((1, n), dtype=np.float32))
+    if codes.shape != (1, hasher.n_bits):
+        raise ValueError(f"n_bits: expected {codes.shape[1:]} as in the weights, got {hasher.n_bits!r}")
+
+
+def pack_bits(codes: ArrayLike, bit_order: str = "little") -> NDArray[np.uint8]:
+    """Pack codes into bytes, in either order.
+
+    Parameters
+    ----------
+    codes : array-like, shape (n, n_bits), values 0 and 1
+    bit_order : {"little", "big"}
+        "little": the first bit of a code is the lowest of the first byte, as in `sdclib.codes.pack_codes` and faiss.
+        "big": it is the highest, as NumPy's `packbits` does by default. Hamming distances do not depend on it, but
+        codes of different order must not meet.
+
+    Returns
+    -------
+    ndarray, shape (n, ceil(n_bits / 8)), uint8
+        Unused bits of the last byte are 0.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not as described.
+    """
+    order: Any = check_name(bit_order, "bit_order", BIT_ORDERS)
+    return np.packbits(check_codes(codes), axis=1, bitorder=order)
+
+
+def pack_precision(codes: ArrayLike, precision: str = "sdc") -> NDArray[Any]:
+    """Pack codes into bytes as this library or as sentence-transformers does.
+
+    Parameters
+    ----------
+    codes : array-like, shape (n, n_bits), values 0 and 1
+    precision : {"sdc", "ubinary", "binary"}
+        "sdc": bit order little, as in `sdclib.codes.pack_codes` and faiss. "ubinary": bit order big. "binary": the
+        same less 128, as int8. The last two are how ``sentence_transformers.quantize_embeddings`` names and packs
+        them; but a continuous code of exactly 0 is a 1 here and a 0 there.
+
+    Returns
+    -------
+    ndarray, shape (n, ceil(n_bits / 8)), uint8, or int8 for "binary"
+        Unused bits of the last byte are those of a 0. Hamming distances within a precision are the same for all.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not as described.
+    """
+    packed = pack_bits(codes, PRECISIONS[check_name(precision, "precision", PRECISIONS)])
+    return (packed ^ np.uint8(128)).view(np.int8) if precision == "binary" else packed
+
+
+def encode(
+    hasher: BaseHasher,
+    vectors: ArrayLike,
+    *,
+    bit_order: str | None = None,
+    precision: str | None = None,
+    name: str = "vectors",
+    block_bytes: int | None = None,
+    progress: bool = False,
+) -> NDArray[Any]:
+    """Encode vectors block by block.
+
+    Only one block is in memory as float32, and pages of a memory map are let go once they are read, so `vectors` may
+    be a map of a file larger than memory; the packed codes are in memory. A bit is 1 where the continuous code is
+    >= 0, see `sdclib.codes.binarize`.
+
+    Parameters
+    ----------
+    hasher : BaseHasher
+        Fitted.
+    vectors : array-like, shape (n, d)
+    bit_order : {"little", "big"}, optional
+        See `pack_bits`; "little" where neither this nor `precision` is given.
+    precision : {"sdc", "ubinary", "binary"}, optional
+        See `pack_precision`; in place of `bit_order`.
+    name : str
+        How error messages name the vectors.
+    block_bytes : int, optional
+        Size of a block as float32, at least one row; by default 2 MiB, or 64 MiB where the head is on an accelerator.
+    progress : bool
+        Show a bar of rows.
+
+    Returns
+    -------
+    ndarray, shape (n, ceil(n_bits / 8)), uint8, or int8 for precision "binary"
+
+    Raises
+    ------
+    ValueError
+        If vectors are not as `sdclib.checks.check_features` wants them; the message says from which row on the rows
+        of it count. If both `bit_order` and `precision` are given, or one is unknown.
+    sklearn.exceptions.NotFittedError
+        If the hasher is not fitted.
+    """
+    from sklearn.utils.validation import check_is_fitted
+
+    check_is_fitted(hasher, "n_features_in_")
+    precision = _precision(bit_order, precision)
+    array: NDArray[Any] = np.asanyarray(vectors)
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(f"{name}: expected vectors of shape (n, d), neither 0, got {array.shape}")
+    if array.dtype.kind not in "fiub" or array.shape[1] != hasher.n_features_in_:
+        check_features(array[:1], name, n_features=hasher.n_features_in_)  # says what is wrong
+    if block_bytes is None:
+        block_bytes = BLOCK_BYTES
+        if hasattr(hasher, "device"):  # only then is torch there
+            from sdclib.methods.trained import pick_device
+
+            if pick_device(hasher.device).type != "cpu":
+                block_bytes = ACCELERATOR_BLOCK_BYTES
+    height = min(len(array), max(1, check_int(block_bytes, "block_bytes", minimum=1) // (4 * array.shape[1])))
+    in_memory = not isinstance(array, np.memmap)
+    as_it_is = in_memory and array.dtype == np.float32 and array.flags.c_contiguous and array.flags.writeable
+    memory = np.empty((0 if as_it_is else height, array.shape[1]), dtype=np.float32)
+    packed = np.empty(
+        (len(array), -(-hasher.n_bits // 8)), dtype=np.int8 if precision == "binary" else np.uint8
+    )
+    with tqdm(total=len(array), desc="encode", unit="row", unit_scale=True, disable=not progress) as bar:
+        for start in range(0, len(array), height):
+            rows = slice(start, min(start + height, len(array)))
+            block = array[rows] if as_it_is else _read(array, rows, memory[: rows.stop - start])
+            if not _usable(block):
+                check_features(block, f"{name}, rows from {start} on" if start else name)
+            packed[rows] = pack_precision(binarize(hasher._continuous_codes(block)), precision)
+            bar.update(len(block))
+    return packed
+
+
+def take_rows(vectors: ArrayLike, rows: ArrayLike) -> NDArray[np.float32]:
+    """Copy some rows into memory as float32, and let pages of a memory map go as they are read.
+
+    Parameters
+    ----------
+    vectors : array-like, shape (n, d), of numbers
+        May be a memory map of a file larger than memory.
+    rows : array-like, shape (n_rows,), whole numbers
+        Ascending is fastest.
+
+    Returns
+    -------
+    ndarray, shape (n_rows, d), float32
+    """
+    array: NDArray[Any] = np.asanyarray(vectors)
+    chosen = np.asarray(rows)
+    taken = np.empty((len(chosen), array.shape[1]), dtype=np.float32)
+    page_bytes = max(array.itemsize * array.shape[1], 1 << 16)  # around a row the system maps 64 KiB
+    height = max(1, READ_BYTES // page_bytes)
+    for start in range(0, len(chosen), height):
+        part = slice(start, start + height)
+        _read(array, chosen[part], taken[part])
+    return taken
+
+
+def _precision(bit_order: str | None, precision: str | None) -> str:
+    if precision is None:
+        return "ubinary" if check_name(bit_order or "little", "bit_order", BIT_ORDERS) == "big" else "sdc"
+    if bit_order is not None:
+        raise ValueError(f"bit_order: expected none beside precision {precision!r}, got {bit_order!r}")
+    return check_name(precision, "precision", PRECISIONS)
+
+
+def _read(array: NDArray[Any], rows: Any, out: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Copy rows into `out`, and let go of the pages of a map that holds them; the file keeps what it has."""
+    with np.errstate(over="ignore"):
+        np.copyto(out, array[rows], casting="same_kind")
+    if isinstance(array, np.memmap) and array.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
+        base: Any = array
+        while isinstance(base, np.ndarray):
+            base = base.base
+        if isinstance(base, mmap.mmap):
+            base.madvise(mmap.MADV_DONTNEED)
+    return out
+
+
+def _usable(block: NDArray[np.float32]) -> bool:
+    """Whether `check_features` has nothing against the values, found in one pass: lengths say it all."""
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        squares = np.vecdot(block, block)
+    return bool(squares.min() >= MIN_LENGTH**2 and squares.max() < np.inf)

@@ -1,0 +1,271 @@
+"""Fitted methods for other programs: the hash head as an ONNX model, codes as a faiss index."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from sdclib import __version__
+from sdclib.checks import check_int, check_name
+from sdclib.codes import pack_codes
+from sdclib.files import write_bytes
+from sdclib.methods import BaseHasher, ITQHasher, LSHHasher, PCAHHasher, RotationHasher, SHHasher, SignHasher
+from sdclib.methods.trained import HashHead, TrainedHasher
+from sdclib.metrics.distances import check_packed
+from sdclib.search.defaults import OPSET
+from sdclib.search.encoding import PRECISIONS, encode, pack_precision
+
+__all__ = ["onnx_model", "to_faiss", "to_onnx"]
+
+PROJECTIONS = (ITQHasher, LSHHasher, PCAHHasher, RotationHasher)  # codes are (x - mean_) @ projection_
+
+
+def to_onnx(
+    hasher: BaseHasher, path: str | os.PathLike[str], *, opset: int = OPSET, packed: str | None = None
+) -> Path:
+    """Write a fitted method as an ONNX model, at once (temporary name, then rename).
+
+    Parameters
+    ----------
+    hasher, opset, packed
+        See `onnx_model`.
+    path : path-like
+        Such as ``"head.onnx"``.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    ImportError, ValueError
+        See `onnx_model`; nothing is written then.
+    OSError
+        If it cannot be written; an older file is then untouched.
+    """
+    return write_bytes(path, onnx_model(hasher, opset=opset, packed=packed).SerializeToString())
+
+
+def onnx_model(hasher: BaseHasher, *, opset: int = OPSET, packed: str | None = None) -> Any:
+    """Make an ONNX model that computes what `decision_function` does.
+
+    Its input ``features`` is float32 of shape (n, d) with any n; unlike `decision_function` it checks no values. Its
+    output ``continuous_codes`` is float32 of shape (n, n_bits), equal up to rounding: a bit may differ where the
+    continuous code is next to 0.
+
+    Parameters
+    ----------
+    hasher : BaseHasher
+        Fitted; any method.
+    opset : int
+        Version of ONNX's operators, 17 or more. Runtimes read old ones.
+    packed : {"sdc", "ubinary", "binary"}, optional
+        Adds the output ``packed_codes``, shape (n, ceil(n_bits / 8)), as `sdclib.search.encoding.pack_precision` packs.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Checked by ONNX's own checker.
+
+    Raises
+    ------
+    ImportError
+        If the package onnx is not installed.
+    ValueError
+        If an argument is not as described.
+    sklearn.exceptions.NotFittedError
+        If the hasher is not fitted.
+    """
+    if importlib.util.find_spec("onnx") is None:
+        raise ImportError("writing ONNX models needs the package onnx: pip install onnx")
+    import onnx
+    from onnx import TensorProto, helper
+
+    if not isinstance(hasher, BaseHasher):
+        raise ValueError(f"hasher: expected a fitted method, got {type(hasher).__name__}")
+    check_is_fitted(hasher, "n_features_in_")
+    newest = onnx.defs.onnx_opset_version()
+    if check_int(opset, "opset", minimum=OPSET) > newest:
+        raise ValueError(f"opset: expected at most {newest}, as onnx {onnx.__version__} knows, got {opset}")
+    graph = _Graph()
+    codes = _continuous_codes(graph, hasher, "features")
+    graph.add("Identity", codes, output="continuous_codes")
+    outputs = [("continuous_codes", TensorProto.FLOAT, hasher.n_bits)]
+    if packed is not None:
+        kind = TensorProto.INT8 if check_name(packed, "packed", PRECISIONS) == "binary" else TensorProto.UINT8
+        _pack(graph, codes, hasher.n_bits, packed, kind)
+        outputs.append(("packed_codes", kind, -(-hasher.n_bits // 8)))
+    version = helper.make_operatorsetid("", opset)
+    model = helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            f"{hasher.method}_{hasher.n_bits}_bits",
+            [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", hasher.n_features_in_])],
+            [helper.make_tensor_value_info(name, kind, ["n", width]) for name, kind, width in outputs],
+            graph.constants,
+        ),
+        opset_imports=[version],
+        ir_version=helper.find_min_ir_version_for([version]),
+        producer_name="sdclib",
+        producer_version=__version__,
+    )
+    helper.set_model_props(model, {"method": hasher.method, "n_bits": str(hasher.n_bits)})
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def to_faiss(
+    source: BaseHasher | ArrayLike,
+    database: ArrayLike | None = None,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    n_bits: int | None = None,
+    name: str = "database",
+    progress: bool = False,
+) -> Any:
+    """Make a faiss index of codes, for programs that search by faiss alone.
+
+    Packed codes of queries (`BaseHasher.pack`, or `sdclib.search.encoding.encode`) are what it searches for;
+    distances are those of `sdclib.search.index.HammingIndex`, which has also approximate search and re-scoring.
+
+    Parameters
+    ----------
+    source : BaseHasher or array-like
+        A fitted method, which encodes `database`; or codes of 0 and 1, shape (n, n_bits); or, with `n_bits` given,
+        packed codes, uint8 of shape (n, ceil(n_bits / 8)), lowest bit first.
+    database : array-like, shape (n, d), optional
+        Vectors, with a method; may be a memory map, see `sdclib.search.encoding.encode`.
+    path : path-like, optional
+        Write the index there, at once (temporary name, then rename), as ``faiss.write_index_binary`` does.
+    n_bits : int, optional
+        Code length; says that codes are packed.
+    name : str
+        How error messages name the vectors.
+    progress : bool
+        Show a bar of rows.
+
+    Returns
+    -------
+    faiss.IndexBinaryFlat
+        Of 8 ceil(n_bits / 8) bits; those that no code has are 0.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not as described.
+    OSError
+        If the file cannot be written; an older file is then untouched.
+    """
+    import faiss
+
+    codes: NDArray[np.uint8]
+    if isinstance(source, BaseHasher):
+        if database is None or n_bits is not None:
+            raise ValueError("database: expected vectors beside a method, and no n_bits")
+        codes = encode(source, database, name=name, progress=progress)
+    elif database is not None:
+        raise ValueError("database: expected none beside codes, which take its place")
+    elif n_bits is None:
+        codes = pack_codes(source)
+    else:
+        n_bits = check_int(n_bits, "n_bits", minimum=1)
+        codes = np.ascontiguousarray(check_packed(source, "source", n_bits))
+    index = faiss.IndexBinaryFlat(8 * codes.shape[1])
+    index.add(codes)
+    if path is not None:
+        write_bytes(path, faiss.serialize_index_binary(index).tobytes())
+    return index
+
+
+class _Graph:
+    """Nodes and constants of a model that is being made; names are numbered."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def constant(self, values: ArrayLike) -> str:
+        from onnx import numpy_helper
+
+        name = f"constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        return name
+
+    def add(
+        self, operator: str, *inputs: str | ArrayLike, output: str | None = None, **attributes: Any
+    ) -> str:
+        """Add a node; what is not the name of a value becomes a constant. Returns the name of its output."""
+        from onnx import helper
+
+        name = output or f"value_{len(self.nodes)}"
+        names = [value if isinstance(value, str) else self.constant(value) for value in inputs]
+        self.nodes.append(helper.make_node(operator, names, [name], **attributes))
+        return name
+
+
+def _continuous_codes(graph: _Graph, hasher: BaseHasher, x: str) -> str:
+    if isinstance(hasher, TrainedHasher):
+        for layer in _layers(hasher.head_):
+            x = _layer(graph, layer, x)
+        return x
+    if not isinstance(hasher, (*PROJECTIONS, SignHasher, SHHasher)):
+        raise ValueError(f"hasher: expected a method of sdclib, got {type(hasher).__name__}")
+    x = graph.add("Sub", x, hasher.mean_) if hasher.mean_.any() else x
+    if isinstance(hasher, PROJECTIONS):
+        return graph.add("MatMul", x, hasher.projection_)
+    if isinstance(hasher, SHHasher):  # in double precision, as there
+        double, single = _kind(np.float64), _kind(np.float32)
+        columns = hasher.projection_[:, hasher.component_].astype(np.float64)
+        x = graph.add("MatMul", graph.add("Cast", x, to=double), columns)
+        phase = graph.add("Mul", graph.add("Sub", x, hasher.origin_), hasher.omega_)
+        return graph.add("Cast", graph.add("Sin", graph.add("Add", phase, np.float64(np.pi / 2))), to=single)
+    return graph.add("Gather", x, np.arange(hasher.n_bits), axis=1)
+
+
+def _layers(head: nn.Module) -> list[nn.Module]:
+    """Layers of a head in the order in which they are computed."""
+    if isinstance(head, HashHead):
+        return _layers(head.layers)
+    return [each for part in head for each in _layers(part)] if isinstance(head, nn.Sequential) else [head]
+
+
+def _layer(graph: _Graph, layer: nn.Module, x: str) -> str:
+    weights = [tensor.detach().numpy() for tensor in layer.parameters()]
+    if isinstance(layer, nn.Linear):
+        return graph.add("Gemm", x, *weights, transB=1)
+    if isinstance(layer, nn.ReLU):
+        return graph.add("Relu", x)
+    if isinstance(layer, nn.GELU) and layer.approximate == "none":
+        erf = graph.add("Erf", graph.add("Div", x, np.float32(math.sqrt(2))))
+        half = graph.add("Mul", x, np.float32(0.5))
+        return graph.add("Mul", half, graph.add("Add", erf, np.float32(1)))
+    if isinstance(layer, nn.LayerNorm):
+        return graph.add("LayerNormalization", x, *weights, epsilon=layer.eps)
+    if isinstance(layer, nn.BatchNorm1d):
+        statistics = [layer.running_mean.numpy(), layer.running_var.numpy()]  # type: ignore[union-attr]
+        return graph.add("BatchNormalization", x, *weights, *statistics, epsilon=layer.eps)
+    raise ValueError(f"hasher: expected a head of layers that ONNX has here, got {layer}")
+
+
+def _pack(graph: _Graph, codes: str, n_bits: int, precision: str, kind: int) -> None:
+    """Add packed codes: each bit gives its byte what `pack_precision` says that it is worth, so a product packs."""
+    zeros = pack_precision(np.zeros((1, n_bits)), precision).astype(np.float32)
+    worth = pack_precision(np.eye(n_bits), precision).astype(np.float32) - zeros
+    ones = graph.add("GreaterOrEqual", codes, np.float32(0))
+    bits = graph.add("Cast", ones, to=_kind(np.float32))
+    packed = graph.add("Add", graph.add("MatMul", bits, worth), zeros)
+    graph.add("Cast", packed, to=kind, output="packed_codes")
+
+
+def _kind(dtype: Any) -> int:
+    from onnx import helper
+
+    return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))

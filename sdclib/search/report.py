@@ -1,0 +1,314 @@
+"""What codes would do for vectors of one's own: similarity collapse, recall of neighbours, memory and time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from sdclib.checks import check_features, check_int, check_name
+from sdclib.data.embeddings import nearest_neighbours
+from sdclib.methods import METHOD_LABELS, METHODS, BaseHasher, make_hasher
+from sdclib.metrics import (
+    PairHistograms,
+    cosine_pair_histograms,
+    intersection,
+    mean_and_std,
+    overlap_auc,
+    pair_histograms,
+)
+from sdclib.progress import tqdm
+from sdclib.search.defaults import REPORT_BITS, REPORT_METHODS
+from sdclib.search.encoding import encode
+from sdclib.search.index import HammingIndex
+from sdclib.search.recall import neighbour_recall
+
+__all__ = [
+    "SDC_PARAMETERS",
+    "EmbeddingReport",
+    "collapse_table",
+    "histogram_tables",
+    "measure_embeddings",
+    "shortest_codes",
+]
+
+SDC_PARAMETERS: dict[str, Any] = {"preset": "release", "batch_size": 256, "learning_rate": 4e-4}
+LEAST_VECTORS = 100
+FLOAT = METHOD_LABELS["cosine"]
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingReport:
+    """What `measure_embeddings` found.
+
+    Attributes
+    ----------
+    name : str
+    sizes : dict of str to int
+        ``n_vectors`` in the file, ``n_features``, and ``n_query``, ``n_database``, ``n_train`` of the sample.
+    k, depth, shown_bits, seed : int
+        Neighbours, candidates that are re-scored, code length of the histograms, seed.
+    sdc_parameters : dict
+        SDC's parameters beside the code length.
+    histograms : dict of str to PairHistograms
+        Similarities of query-database pairs by label; positive: a query and one of its k nearest.
+    recall : DataFrame
+        label, n_bits, depth (0: order of the Hamming distance alone), recall in [0, 1].
+    speed : DataFrame
+        label, n_bits (missing for float vectors), bytes_per_vector, fit_seconds, encode_us (a vector), search_us (a
+        query, all sent at once), rescore_us (a query).
+    """
+
+    name: str
+    sizes: dict[str, int]
+    k: int
+    depth: int
+    shown_bits: int
+    seed: int
+    sdc_parameters: dict[str, Any]
+    histograms: dict[str, PairHistograms]
+    recall: pd.DataFrame
+    speed: pd.DataFrame
+
+
+def measure_embeddings(
+    vectors: ArrayLike,
+    *,
+    name: str = "vectors",
+    methods: Sequence[str] = REPORT_METHODS,
+    n_bits: Sequence[int] = REPORT_BITS,
+    k: int = 10,
+    depth: int = 100,
+    max_vectors: int = 20_000,
+    max_train: int = 5000,
+    max_query: int = 500,
+    shown_bits: int | None = None,
+    epochs: int | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> EmbeddingReport:
+    """Hash a sample of vectors by every method at every code length and see which neighbours are found.
+
+    A random sample is drawn and put in random order; its first rows are queries (at most a fifth), the rest is the
+    database, whose first rows are for training. Labels play no part: the truth is the k nearest by float cosine.
+
+    Parameters
+    ----------
+    vectors : array-like, shape (n, d)
+        At least 100; may be a memory map, of which only the sample is read.
+    name : str
+        How the report and error messages name them.
+    methods : sequence of str
+        Of `sdclib.methods.METHODS`, ones that need no augmented views.
+    n_bits : sequence of int
+        Code lengths; those beyond the number of features or of training rows are left out for all methods but SDC.
+    k, depth : int
+        Neighbours to be found; candidates that are re-scored with float vectors (at most the database).
+    max_vectors, max_train, max_query : int
+        Limits of the sample.
+    shown_bits : int, optional
+        Code length of the histograms; by default the middle one.
+    epochs : int, optional
+        Of SDC's training, by default the preset's.
+    seed : int
+        Of the sample and of the methods.
+    progress : bool
+        Show a bar of fits.
+
+    Returns
+    -------
+    EmbeddingReport
+
+    Raises
+    ------
+    ValueError
+        If an argument is not as described.
+    """
+    lengths = sorted({check_int(b, "n_bits", minimum=1) for b in n_bits})
+    chosen = [check_name(method, "methods", METHODS) for method in methods]
+    if not lengths or not chosen:
+        raise ValueError(f"n_bits, methods: expected at least one of each, got {n_bits!r} and {methods!r}")
+    shown = lengths[len(lengths) // 2] if shown_bits is None else shown_bits
+    if shown not in lengths:
+        raise ValueError(f"shown_bits: expected one of n_bits {lengths}, got {shown!r}")
+    limits = (
+        check_int(max_vectors, "max_vectors", minimum=LEAST_VECTORS),
+        check_int(max_query, "max_query", minimum=1),
+    )
+    query, database = _sample(vectors, name, *limits, seed=check_int(seed, "seed", minimum=0))
+    train = database[: check_int(max_train, "max_train", minimum=2)]
+    k = check_int(k, "k", minimum=1)
+    if k >= len(database):
+        raise ValueError(f"k: expected fewer than the {len(database)} vectors of the database, got {k}")
+    depth = min(check_int(depth, "depth", minimum=k), len(database))
+    start = time.perf_counter()
+    neighbours = nearest_neighbours(query, database, k)
+    float_seconds = time.perf_counter() - start
+    relevant = list(neighbours)
+    histograms = {FLOAT: cosine_pair_histograms(query, database, relevant)}
+    sdc_parameters = _sdc_parameters(len(train), epochs)
+    recall: list[dict[str, Any]] = []
+    speed: list[dict[str, Any]] = [
+        {
+            "label": FLOAT,
+            "n_bits": None,
+            "bytes_per_vector": 4 * database.shape[1],
+            "search_us": 1e6 * float_seconds / len(query),
+        }
+    ]
+    fits = [(method, bits) for method in chosen for bits in lengths if _possible(method, bits, train)]
+    for method, bits in (bar := tqdm(fits, unit="fit", disable=not progress)):
+        label = METHOD_LABELS.get(method, method)
+        bar.set_description(f"{label}, {bits} bits")
+        hasher = make_hasher(method, bits, seed=seed, **(sdc_parameters if method == "sdc" else {}))
+        times, codes, found, rescored = _run(hasher, train, query, database, depth)
+        speed.append({"label": label, "n_bits": bits, "bytes_per_vector": codes[1].shape[1], **times})
+        for limit, items in ((0, found), (depth, rescored)):
+            recall.append(
+                {
+                    "label": label,
+                    "n_bits": bits,
+                    "depth": limit,
+                    "recall": neighbour_recall(items, neighbours),
+                }
+            )
+        if bits == shown:
+            histograms[label] = pair_histograms(*codes, relevant, n_bits=bits)
+    columns = ["label", "n_bits", "bytes_per_vector", "fit_seconds", "encode_us", "search_us", "rescore_us"]
+    return EmbeddingReport(
+        name=name,
+        sizes={
+            "n_vectors": len(np.asanyarray(vectors)),
+            "n_features": query.shape[1],
+            "n_query": len(query),
+            "n_database": len(database),
+            "n_train": len(train),
+        },
+        k=k,
+        depth=depth,
+        shown_bits=shown,
+        seed=seed,
+        sdc_parameters=sdc_parameters,
+        histograms=histograms,
+        recall=pd.DataFrame(recall, columns=["label", "n_bits", "depth", "recall"]),
+        speed=pd.DataFrame(speed, columns=columns).astype({"n_bits": "Int64"}),
+    )
+
+
+def histogram_tables(report: EmbeddingReport) -> dict[str, pd.DataFrame]:
+    """Tabulate the histograms by label, as `sdclib.figures.similarities.plot_pair_histograms` takes them."""
+    return {
+        label: pd.DataFrame(
+            {"similarity": h.values, "positive": h.positive, "negative": h.negative}  # noqa: PD011
+        )
+        for label, h in report.histograms.items()
+    }
+
+
+def collapse_table(report: EmbeddingReport) -> pd.DataFrame:
+    """Similarities of all pairs, and how far neighbours stand out from the others.
+
+    Returns
+    -------
+    DataFrame
+        Index label; mean and std of the cosine similarity of all pairs, neighbour_mean of those of a query and one of
+        its neighbours, intersection of the two kinds' histograms, overlap_auc.
+    """
+    rows = {}
+    for label, histograms in report.histograms.items():
+        moments = mean_and_std(histograms)
+        rows[label] = {
+            "mean": moments.all_mean,
+            "std": moments.all_std,
+            "neighbour_mean": moments.positive_mean,
+            "intersection": intersection(histograms),
+            "overlap_auc": overlap_auc(histograms),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+
+
+def shortest_codes(report: EmbeddingReport, target: float = 0.9) -> pd.DataFrame:
+    """Find the shortest code of each method that reaches a recall, with and without re-scoring.
+
+    Parameters
+    ----------
+    report : EmbeddingReport
+    target : float
+        Recall in [0, 1].
+
+    Returns
+    -------
+    DataFrame
+        Index label; for every depth a column with the code length, missing where no length reaches the target.
+    """
+    table = report.recall[report.recall["recall"] >= target]
+    shortest = table.pivot_table(index="label", columns="depth", values="n_bits", aggfunc="min")
+    labels, depths = report.recall["label"].unique(), sorted(report.recall["depth"].unique())
+    return shortest.reindex(index=labels, columns=depths).astype("Int64").rename_axis("method")
+
+
+def _sample(
+    vectors: ArrayLike, name: str, max_vectors: int, max_query: int, *, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Draw queries and database at random, in random order."""
+    array: NDArray[Any] = np.asanyarray(vectors)
+    if array.ndim != 2 or len(array) < LEAST_VECTORS:
+        raise ValueError(f"{name}: expected shape (n, d) with n >= {LEAST_VECTORS}, got {array.shape}")
+    order = np.random.default_rng(seed).permutation(len(array))[:max_vectors]
+    # In the file's order, so that a whole file's rows keep their numbers in messages, and a disk reads forward.
+    sorted_rows, back = np.unique(order, return_inverse=True)
+    what = name if len(order) == len(array) else f"{name} (a sample of {len(order)} rows)"
+    rows = check_features(array[sorted_rows], what)[back]
+    n_query = min(max_query, len(rows) // 5)
+    return rows[:n_query], rows[n_query:]
+
+
+def _sdc_parameters(n_train: int, epochs: int | None) -> dict[str, Any]:
+    parameters = {**SDC_PARAMETERS, "batch_size": min(SDC_PARAMETERS["batch_size"], n_train)}
+    return parameters if epochs is None else parameters | {"epochs": epochs}
+
+
+def _possible(method: str, n_bits: int, train: NDArray[np.float32]) -> bool:
+    """Whether the method gives codes of this length: closed forms at most as many as there are dimensions."""
+    return method == "sdc" or n_bits <= min(train.shape)
+
+
+def _run(
+    hasher: BaseHasher,
+    train: NDArray[np.float32],
+    query: NDArray[np.float32],
+    database: NDArray[np.float32],
+    depth: int,
+) -> tuple[
+    dict[str, float], tuple[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.int64], NDArray[np.int64]
+]:
+    """Fit, encode, search, re-score: times, packed codes of queries and database, items in both orders."""
+    marks = [time.perf_counter()]
+
+    def mark() -> None:
+        marks.append(time.perf_counter())
+
+    hasher.fit(train)
+    mark()
+    database_codes = encode(hasher, database)
+    mark()
+    query_codes = encode(hasher, query)
+    index = HammingIndex(database_codes, n_bits=hasher.n_bits)
+    mark()
+    _, found = index.search(query_codes, depth, packed=True)
+    mark()
+    _, rescored = index.rescore(found, query, database)
+    mark()
+    fit, encoding, _, search, rescore = np.diff(marks)
+    times = {
+        "fit_seconds": float(fit),
+        "encode_us": float(1e6 * encoding / len(database)),
+        "search_us": float(1e6 * search / len(query)),
+        "rescore_us": float(1e6 * rescore / len(query)),
+    }
+    return times, (query_codes, database_codes), found, rescored

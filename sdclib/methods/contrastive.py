@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 import pandas as pd
@@ -31,6 +32,7 @@ from sdclib.methods.trained import (
 __all__ = ["CIBHashHasher", "CroVCAHasher", "NSHHasher", "WCHHasher"]
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class CIBHashHasher(TrainedHasher):
     r"""Hash by contrastive learning with an information bottleneck.
 
@@ -62,16 +64,8 @@ class CIBHashHasher(TrainedHasher):
         Draw bits in training; otherwise :math:`u = 1/2`.
     learning_rate : float
         Of Adam.
-    batch_size : int
-        At least 2.
-    epochs : int
-        Passes over the training rows.
-    random_state : int
-        Seed.
-    device : str
-        Where to train: ``"auto"``, ``"cpu"``, ``"cuda"``.
-    progress : bool
-        Show a progress bar.
+    batch_size, epochs, random_state, device, progress : optional
+        See `sdclib.methods.trained.TrainedHasher`.
 
     Attributes
     ----------
@@ -97,32 +91,13 @@ class CIBHashHasher(TrainedHasher):
 
     method = "cibhash"
 
-    def __init__(
-        self,
-        n_bits: int = 64,
-        *,
-        hidden_features: int = 1024,
-        temperature: float = 0.3,
-        kl_weight: float = 0.001,
-        stochastic: bool = True,
-        learning_rate: float = 1e-3,
-        batch_size: int = 64,
-        epochs: int = 60,
-        random_state: int = 0,
-        device: str = "auto",
-        progress: bool = False,
-    ):
-        self.n_bits = n_bits
-        self.hidden_features = hidden_features
-        self.temperature = temperature
-        self.kl_weight = kl_weight
-        self.stochastic = stochastic
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.epochs = epochs
-        self.random_state = random_state
-        self.device = device
-        self.progress = progress
+    hidden_features: int = 1024
+    temperature: float = 0.3
+    kl_weight: float = 0.001
+    stochastic: bool = True
+    learning_rate: float = 1e-3
+    batch_size: int = 64
+    epochs: int = 60
 
     @property
     def needs_views(self) -> bool:
@@ -139,7 +114,7 @@ class CIBHashHasher(TrainedHasher):
         if temperature == 0:
             raise ValueError(f"temperature: expected a number > 0, got {self.temperature!r}")
         kl_weight = check_real(self.kl_weight, "kl_weight", minimum=0)
-        optimizer = adam(head.parameters(), check_real(self.learning_rate, "learning_rate", minimum=0))
+        optimizer = self._adam(head.parameters())
 
         def bits(logits: Tensor) -> Tensor:
             probabilities = logits.sigmoid()
@@ -154,13 +129,10 @@ class CIBHashHasher(TrainedHasher):
             gradient_step(loss, optimizer)
             return {"loss": loss, "contrastive_loss": contrastive_loss, "kl_loss": kl_loss}
 
-        schedule = self._schedule(
-            batch_size=check_int(self.batch_size, "batch_size", minimum=2),
-            epochs=check_int(self.epochs, "epochs", minimum=1),
-        )
-        return train(step, len(features), [optimizer], **schedule)
+        return train(step, len(features), [optimizer], **self._schedule())
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class NSHHasher(TrainedHasher):
     r"""Sort a batch by the codes, and train so that the top of each list is near and the rest is far.
 
@@ -194,13 +166,8 @@ class NSHHasher(TrainedHasher):
         Width of :math:`z`.
     learning_rate : float
         Of Adam.
-    batch_size, epochs : int
-    random_state : int
-        Seed.
-    device : str
-        Where to train: ``"auto"``, ``"cpu"``, ``"cuda"``.
-    progress : bool
-        Show a progress bar.
+    batch_size, epochs, random_state, device, progress : optional
+        See `sdclib.methods.trained.TrainedHasher`.
 
     Attributes
     ----------
@@ -230,36 +197,15 @@ class NSHHasher(TrainedHasher):
 
     method = "nsh"
 
-    def __init__(
-        self,
-        n_bits: int = 64,
-        *,
-        n_positives: int = 2,
-        temperature: float = 0.1,
-        sort_temperature: float | None = None,
-        quantization_weight: float = 1.0,
-        hidden_features: int = 1024,
-        latent_features: int = 1024,
-        learning_rate: float = 1e-5,
-        batch_size: int = 50,
-        epochs: int = 200,
-        random_state: int = 0,
-        device: str = "auto",
-        progress: bool = False,
-    ):
-        self.n_bits = n_bits
-        self.n_positives = n_positives
-        self.temperature = temperature
-        self.sort_temperature = sort_temperature
-        self.quantization_weight = quantization_weight
-        self.hidden_features = hidden_features
-        self.latent_features = latent_features
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.epochs = epochs
-        self.random_state = random_state
-        self.device = device
-        self.progress = progress
+    n_positives: int = 2
+    temperature: float = 0.1
+    sort_temperature: float | None = None
+    quantization_weight: float = 1.0
+    hidden_features: int = 1024
+    latent_features: int = 1024
+    learning_rate: float = 1e-5
+    batch_size: int = 50
+    epochs: int = 200
 
     @property
     def needs_views(self) -> bool:
@@ -302,13 +248,10 @@ class NSHHasher(TrainedHasher):
             gradient_step(loss, optimizer)
             return {"loss": loss, "contrastive_loss": contrastive, "quantization_loss": quantization}
 
-        schedule = self._schedule(
-            batch_size=check_int(self.batch_size, "batch_size", minimum=2),
-            epochs=check_int(self.epochs, "epochs", minimum=1),
-        )
-        return train(step, len(features), [optimizer], **schedule)
+        return train(step, len(features), [optimizer], **self._schedule())
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class WCHHasher(TrainedHasher):
     r"""Contrastive codes of two views, where images with similar patches count as positive in part.
 
@@ -337,13 +280,8 @@ class WCHHasher(TrainedHasher):
         Width of the head's hidden layer.
     learning_rate : float
         Of Adam at the start; it falls to 0 along half a cosine.
-    batch_size, epochs : int
-    random_state : int
-        Seed.
-    device : str
-        Where to train: ``"auto"``, ``"cpu"``, ``"cuda"``.
-    progress : bool
-        Show a progress bar.
+    batch_size, epochs, random_state, device, progress : optional
+        See `sdclib.methods.trained.TrainedHasher`.
 
     Attributes
     ----------
@@ -368,30 +306,12 @@ class WCHHasher(TrainedHasher):
 
     method = "wch"
 
-    def __init__(
-        self,
-        n_bits: int = 64,
-        *,
-        temperature: float = 0.3,
-        weight_temperature: float = 0.2,
-        hidden_features: int = 1024,
-        learning_rate: float = 1e-5,
-        batch_size: int = 32,
-        epochs: int = 50,
-        random_state: int = 0,
-        device: str = "auto",
-        progress: bool = False,
-    ):
-        self.n_bits = n_bits
-        self.temperature = temperature
-        self.weight_temperature = weight_temperature
-        self.hidden_features = hidden_features
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.epochs = epochs
-        self.random_state = random_state
-        self.device = device
-        self.progress = progress
+    temperature: float = 0.3
+    weight_temperature: float = 0.2
+    hidden_features: int = 1024
+    learning_rate: float = 1e-5
+    batch_size: int = 32
+    epochs: int = 50
 
     @property
     def needs_views(self) -> bool:
@@ -417,7 +337,7 @@ class WCHHasher(TrainedHasher):
         weight_temperature = check_real(self.weight_temperature, "weight_temperature", minimum=1e-6)
         batch_size = check_int(self.batch_size, "batch_size", minimum=2)
         epochs = check_int(self.epochs, "epochs", minimum=1)
-        optimizer = adam(head.parameters(), check_real(self.learning_rate, "learning_rate", minimum=0))
+        optimizer = self._adam(head.parameters())
         n_steps = epochs * (len(features) // batch_size)
         falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(n_steps, 1))
 
@@ -447,6 +367,7 @@ class WCHHasher(TrainedHasher):
 LAST_LEARNING_RATE = 1e-6  # where the cosine ends, unless it starts below
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class CroVCAHasher(TrainedHasher):
     r"""Align the codes of two views while keeping codes diverse.
 
@@ -476,16 +397,8 @@ class CroVCAHasher(TrainedHasher):
         Of AdamW at the start; it falls along half a cosine, step by step, to 1e-6.
     weight_decay : float
         Of AdamW.
-    batch_size : int
-        At least 2.
-    epochs : int
-        Passes over the training rows.
-    random_state : int
-        Seed.
-    device : str
-        Where to train: ``"auto"``, ``"cpu"``, ``"cuda"``.
-    progress : bool
-        Show a progress bar.
+    batch_size, epochs, random_state, device, progress : optional
+        See `sdclib.methods.trained.TrainedHasher`.
 
     Attributes
     ----------
@@ -515,32 +428,13 @@ class CroVCAHasher(TrainedHasher):
 
     method = "crovca"
 
-    def __init__(
-        self,
-        n_bits: int = 64,
-        *,
-        hidden_features: int | None = None,
-        rate_weight: float = 0.1,
-        distortion: float = 0.05,
-        learning_rate: float = 1e-3,
-        weight_decay: float = 0.01,
-        batch_size: int = 256,
-        epochs: int = 5,
-        random_state: int = 0,
-        device: str = "auto",
-        progress: bool = False,
-    ):
-        self.n_bits = n_bits
-        self.hidden_features = hidden_features
-        self.rate_weight = rate_weight
-        self.distortion = distortion
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.epochs = epochs
-        self.random_state = random_state
-        self.device = device
-        self.progress = progress
+    hidden_features: int | None = None
+    rate_weight: float = 0.1
+    distortion: float = 0.05
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    batch_size: int = 256
+    epochs: int = 5
 
     @property
     def needs_views(self) -> bool:

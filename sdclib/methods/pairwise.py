@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pandas as pd
 import torch
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class GreedyHashHasher(TrainedHasher):
     r"""Train a linear head so that the cosines of binary codes are those of the features.
 
@@ -46,18 +48,8 @@ class GreedyHashHasher(TrainedHasher):
         :math:`\lambda`, of the distance of continuous codes from -1 and 1.
     learning_rate, momentum, weight_decay : float
         Of stochastic gradient descent.
-    batch_size : int
-        At least 2.
-    epochs : int
-        Passes over the training rows.
-    step_epoch : int, optional
-        After each `step_epoch` epochs the learning rate is multiplied by 0.1; None for never.
-    random_state : int
-        Seed.
-    device : str
-        Where to train: ``"auto"``, ``"cpu"``, ``"cuda"``.
-    progress : bool
-        Show a progress bar.
+    batch_size, epochs, step_epoch, random_state, device, progress : optional
+        See `sdclib.methods.trained.TrainedHasher`.
 
     Attributes
     ----------
@@ -85,32 +77,13 @@ class GreedyHashHasher(TrainedHasher):
 
     method = "greedyhash"
 
-    def __init__(
-        self,
-        n_bits: int = 64,
-        *,
-        penalty_weight: float = 0.1,
-        learning_rate: float = 1e-4,
-        momentum: float = 0.9,
-        weight_decay: float = 5e-4,
-        batch_size: int = 32,
-        epochs: int = 60,
-        step_epoch: int | None = None,
-        random_state: int = 0,
-        device: str = "auto",
-        progress: bool = False,
-    ):
-        self.n_bits = n_bits
-        self.penalty_weight = penalty_weight
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.epochs = epochs
-        self.step_epoch = step_epoch
-        self.random_state = random_state
-        self.device = device
-        self.progress = progress
+    penalty_weight: float = 0.1
+    learning_rate: float = 1e-4
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    batch_size: int = 32
+    epochs: int = 60
+    step_epoch: int | None = None
 
     def _make_head(self, n_features: int) -> nn.Module:
         return nn.Linear(n_features, self.n_bits)
@@ -128,14 +101,7 @@ class GreedyHashHasher(TrainedHasher):
             gradient_step(loss, optimizer)
             return {"loss": loss, "similarity_loss": similarity_loss, "penalty": penalty}
 
-        schedule = self._schedule(
-            batch_size=check_int(self.batch_size, "batch_size", minimum=2),
-            epochs=check_int(self.epochs, "epochs", minimum=1),
-            step_epoch=None
-            if self.step_epoch is None
-            else check_int(self.step_epoch, "step_epoch", minimum=1),
-        )
-        return train(step, len(features), [optimizer], **schedule)
+        return train(step, len(features), [optimizer], **self._schedule())
 
 
 N_BINS = 200  # of the histogram of distances in [0, 2]
@@ -210,6 +176,7 @@ def bihalf_codes(continuous_codes: Tensor) -> Tensor:
     )  # the bracket is zero and carries the gradient
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class BiHalfHasher(TrainedHasher):
     r"""Train a linear head so that binary codes with half-half bits keep the cosines of the features.
 
@@ -234,18 +201,8 @@ class BiHalfHasher(TrainedHasher):
         :math:`\gamma`.
     learning_rate, momentum, weight_decay : float
         Of stochastic gradient descent.
-    batch_size : int
-        At least 2.
-    epochs : int
-        Passes over the training rows.
-    step_epoch : int, optional
-        After each `step_epoch` epochs the learning rate is multiplied by 0.1; None for never.
-    random_state : int
-        Seed.
-    device : str
-        Where to train: ``"auto"``, ``"cpu"``, ``"cuda"``.
-    progress : bool
-        Show a progress bar.
+    batch_size, epochs, step_epoch, random_state, device, progress : optional
+        See `sdclib.methods.trained.TrainedHasher`.
 
     Attributes
     ----------
@@ -273,32 +230,13 @@ class BiHalfHasher(TrainedHasher):
 
     method = "bihalf"
 
-    def __init__(
-        self,
-        n_bits: int = 64,
-        *,
-        gamma: float = 6.0,
-        learning_rate: float = 1e-4,
-        momentum: float = 0.9,
-        weight_decay: float = 5e-4,
-        batch_size: int = 32,
-        epochs: int = 300,
-        step_epoch: int | None = 120,
-        random_state: int = 0,
-        device: str = "auto",
-        progress: bool = False,
-    ):
-        self.n_bits = n_bits
-        self.gamma = gamma
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.epochs = epochs
-        self.step_epoch = step_epoch
-        self.random_state = random_state
-        self.device = device
-        self.progress = progress
+    gamma: float = 6.0
+    learning_rate: float = 1e-4
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    batch_size: int = 32
+    epochs: int = 300
+    step_epoch: int | None = 120
 
     def _make_head(self, n_features: int) -> nn.Module:
         return nn.Linear(n_features, self.n_bits)
@@ -317,19 +255,13 @@ class BiHalfHasher(TrainedHasher):
             gradient_step(loss, optimizer)
             return {"loss": loss, "similarity_loss": similarity_loss, "distance": distance}
 
-        schedule = self._schedule(
-            batch_size=check_int(self.batch_size, "batch_size", minimum=2),
-            epochs=check_int(self.epochs, "epochs", minimum=1),
-            step_epoch=None
-            if self.step_epoch is None
-            else check_int(self.step_epoch, "step_epoch", minimum=1),
-        )
-        return train(step, len(features), [optimizer], **schedule)
+        return train(step, len(features), [optimizer], **self._schedule())
 
 
 MOST_ROWS = 10_000  # of which all pairs are looked at
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class SSDHHasher(TrainedHasher):
     r"""Train a linear head on the pairs that are clearly nearer or farther than most.
 
@@ -356,16 +288,8 @@ class SSDHHasher(TrainedHasher):
         How many spreads below and above the mode the labels begin.
     learning_rate : float
         Of Adam.
-    batch_size : int
-        At least 2.
-    epochs : int
-        Passes over the training rows.
-    random_state : int
-        Seed.
-    device : str
-        Where to train: ``"auto"``, ``"cpu"``, ``"cuda"``.
-    progress : bool
-        Show a progress bar.
+    batch_size, epochs, random_state, device, progress : optional
+        See `sdclib.methods.trained.TrainedHasher`.
 
     Attributes
     ----------
@@ -394,34 +318,17 @@ class SSDHHasher(TrainedHasher):
 
     method = "ssdh"
 
-    def __init__(
-        self,
-        n_bits: int = 64,
-        *,
-        alpha: float = 2.0,
-        beta: float = 2.0,
-        learning_rate: float = 1e-3,
-        batch_size: int = 24,
-        epochs: int = 60,
-        random_state: int = 0,
-        device: str = "auto",
-        progress: bool = False,
-    ):
-        self.n_bits = n_bits
-        self.alpha = alpha
-        self.beta = beta
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.epochs = epochs
-        self.random_state = random_state
-        self.device = device
-        self.progress = progress
+    alpha: float = 2.0
+    beta: float = 2.0
+    learning_rate: float = 1e-3
+    batch_size: int = 24
+    epochs: int = 60
 
     def _make_head(self, n_features: int) -> nn.Module:
         return nn.Linear(n_features, self.n_bits)
 
     def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
-        optimizer = adam(head.parameters(), check_real(self.learning_rate, "learning_rate", minimum=0))
+        optimizer = self._adam(head.parameters())
         nearer, farther = self._thresholds(features)
 
         def step(rows: Tensor) -> dict[str, Tensor]:
@@ -433,11 +340,7 @@ class SSDHHasher(TrainedHasher):
             gradient_step(loss, optimizer)
             return {"loss": loss, "similar": similar.mean(), "dissimilar": dissimilar.mean()}
 
-        schedule = self._schedule(
-            batch_size=check_int(self.batch_size, "batch_size", minimum=2),
-            epochs=check_int(self.epochs, "epochs", minimum=1),
-        )
-        return train(step, len(features), [optimizer], **schedule)
+        return train(step, len(features), [optimizer], **self._schedule())
 
     def _thresholds(self, features: Tensor) -> tuple[float, float]:
         """Distances up to which pairs are similar, and from which on they are dissimilar."""
@@ -499,6 +402,7 @@ def code_graph(bits: Tensor, exponent: float = 1.4) -> Tensor:
     return scale[:, None] * adjacency * scale
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class TBHHasher(TrainedHasher):
     r"""Hash by an auto-encoder whose binary bottleneck is the graph on which its continuous one is smoothed.
 
@@ -539,16 +443,8 @@ class TBHHasher(TrainedHasher):
         Draw the thresholds :math:`u` from (0, 1) in training; otherwise :math:`u = 1/2`.
     learning_rate : float
         Of Adam, for the auto-encoder and for the critics.
-    batch_size : int
-        At least 2.
-    epochs : int
-        Passes over the training rows.
-    random_state : int
-        Seed.
-    device : str
-        Where to train: ``"auto"``, ``"cpu"``, ``"cuda"``.
-    progress : bool
-        Show a progress bar.
+    batch_size, epochs, random_state, device, progress : optional
+        See `sdclib.methods.trained.TrainedHasher`.
 
     Attributes
     ----------
@@ -581,32 +477,13 @@ class TBHHasher(TrainedHasher):
 
     method = "tbh"
 
-    def __init__(
-        self,
-        n_bits: int = 64,
-        *,
-        hidden_features: int = 1024,
-        latent_features: int = 512,
-        adversarial_weight: float = 1.0,
-        stochastic: bool = False,
-        learning_rate: float = 1e-3,
-        batch_size: int = 400,
-        epochs: int = 100,
-        random_state: int = 0,
-        device: str = "auto",
-        progress: bool = False,
-    ):
-        self.n_bits = n_bits
-        self.hidden_features = hidden_features
-        self.latent_features = latent_features
-        self.adversarial_weight = adversarial_weight
-        self.stochastic = stochastic
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.epochs = epochs
-        self.random_state = random_state
-        self.device = device
-        self.progress = progress
+    hidden_features: int = 1024
+    latent_features: int = 512
+    adversarial_weight: float = 1.0
+    stochastic: bool = False
+    learning_rate: float = 1e-3
+    batch_size: int = 400
+    epochs: int = 100
 
     def _make_head(self, n_features: int) -> nn.Module:
         hidden = check_int(self.hidden_features, "hidden_features", minimum=1)
@@ -649,11 +526,7 @@ class TBHHasher(TrainedHasher):
             gradient_step(critic_loss, critic_optimizer)
             return {"loss": loss, "reconstruction": reconstruction, "critic_loss": critic_loss}
 
-        schedule = self._schedule(
-            batch_size=check_int(self.batch_size, "batch_size", minimum=2),
-            epochs=check_int(self.epochs, "epochs", minimum=1),
-        )
-        return train(step, len(features), [coder_optimizer, critic_optimizer], **schedule)
+        return train(step, len(features), [coder_optimizer, critic_optimizer], **self._schedule())
 
 
 def _surprise(logits: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,6 @@ from sdclib.methods.neighbours import smooth_over_neighbours
 from sdclib.methods.presets import EMPIRICAL, SDCSettings, settings_from_preset
 from sdclib.methods.supervised import SupervisedHasher
 from sdclib.methods.trained import (
-    FallingRateHasher,
     HashHead,
     TrainedHasher,
     adam,
@@ -56,6 +55,7 @@ __all__ = [
 ]
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class SDCHasher(TrainedHasher):
     """Hash by similarity distribution calibration.
 
@@ -71,12 +71,8 @@ class SDCHasher(TrainedHasher):
     pairs, center, hidden_features, n_hidden_layers, quantization_weight, learning_rate, weight_decay, batch_size, \
 epochs, step_epoch, contrastive_weight, temperature, clip_targets, view_pairs : optional
         See `sdclib.methods.presets.SDCSettings`.
-    random_state : int
-        Seed.
-    device : str
-        Where to train: ``"auto"``, ``"cpu"``, ``"cuda"``.
-    progress : bool
-        Show a progress bar.
+    random_state, device, progress : optional
+        See `sdclib.methods.trained.TrainedHasher`.
 
     Attributes
     ----------
@@ -100,50 +96,22 @@ epochs, step_epoch, contrastive_weight, temperature, clip_targets, view_pairs : 
 
     method = "sdc"
 
-    def __init__(
-        self,
-        n_bits: int = 64,
-        preset: str = "paper",
-        *,
-        calibration: str | CalibrationDistribution | None = None,
-        pairs: str | None = None,
-        center: bool | None = None,
-        hidden_features: int | None = None,
-        n_hidden_layers: int | None = None,
-        quantization_weight: float | None = None,
-        learning_rate: float | None = None,
-        weight_decay: float | None = None,
-        batch_size: int | None = None,
-        epochs: int | None = None,
-        step_epoch: int | None = None,
-        contrastive_weight: float | None = None,
-        temperature: float | None = None,
-        clip_targets: bool | None = None,
-        view_pairs: bool | None = None,
-        random_state: int = 0,
-        device: str = "auto",
-        progress: bool = False,
-    ):
-        self.n_bits = n_bits
-        self.preset = preset
-        self.calibration = calibration
-        self.pairs = pairs
-        self.center = center
-        self.hidden_features = hidden_features
-        self.n_hidden_layers = n_hidden_layers
-        self.quantization_weight = quantization_weight
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.epochs = epochs
-        self.step_epoch = step_epoch
-        self.contrastive_weight = contrastive_weight
-        self.temperature = temperature
-        self.clip_targets = clip_targets
-        self.view_pairs = view_pairs
-        self.random_state = random_state
-        self.device = device
-        self.progress = progress
+    preset: str = field(default="paper", kw_only=False)
+    calibration: str | CalibrationDistribution | None = None
+    pairs: str | None = None
+    center: bool | None = None
+    hidden_features: int | None = None
+    n_hidden_layers: int | None = None
+    quantization_weight: float | None = None
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    batch_size: int | None = None
+    epochs: int | None = None
+    step_epoch: int | None = None
+    contrastive_weight: float | None = None
+    temperature: float | None = None
+    clip_targets: bool | None = None
+    view_pairs: bool | None = None
 
     @property
     def settings(self) -> SDCSettings:
@@ -232,6 +200,7 @@ def _absorb_mean(head: nn.Module, mean: Tensor) -> None:
 UPDATES = 500  # of the weights, where the number of epochs is not given
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class NeighbourSDCHasher(TrainedHasher):
     r"""Calibrate code similarities in the order that features averaged over their nearest neighbours give.
 
@@ -257,19 +226,13 @@ class NeighbourSDCHasher(TrainedHasher):
     quantization_weight : float
     learning_rate, weight_decay : float
         Of Adam.
-    batch_size : int
-        At least 2.
     epochs : int, optional
         Passes over the training rows. By default as many as make 500 batches, so that training takes as long on few
         rows as on many.
     step_epoch : int, optional
         After each `step_epoch` epochs the learning rate is multiplied by 0.1. By default after four fifths of them.
-    random_state : int
-        Seed.
-    device : str
-        Where to train: ``"auto"``, ``"cpu"``, ``"cuda"``.
-    progress : bool
-        Show a progress bar.
+    batch_size, random_state, device, progress : optional
+        See `sdclib.methods.trained.TrainedHasher`.
 
     Attributes
     ----------
@@ -286,36 +249,15 @@ class NeighbourSDCHasher(TrainedHasher):
 
     method = "neighbour-sdc"
 
-    def __init__(
-        self,
-        n_bits: int = 64,
-        *,
-        n_neighbors: int = 10,
-        n_steps: int = 4,
-        calibration: str | CalibrationDistribution = "beta(5, 5)",
-        quantization_weight: float = 1.0,
-        learning_rate: float = 8e-4,
-        weight_decay: float = 1e-5,
-        batch_size: int = 256,
-        epochs: int | None = None,
-        step_epoch: int | None = None,
-        random_state: int = 0,
-        device: str = "auto",
-        progress: bool = False,
-    ):
-        self.n_bits = n_bits
-        self.n_neighbors = n_neighbors
-        self.n_steps = n_steps
-        self.calibration = calibration
-        self.quantization_weight = quantization_weight
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.epochs = epochs
-        self.step_epoch = step_epoch
-        self.random_state = random_state
-        self.device = device
-        self.progress = progress
+    n_neighbors: int = 10
+    n_steps: int = 4
+    calibration: str | CalibrationDistribution = "beta(5, 5)"
+    quantization_weight: float = 1.0
+    learning_rate: float = 8e-4
+    weight_decay: float = 1e-5
+    batch_size: int = 256
+    epochs: int | None = None
+    step_epoch: int | None = None
 
     def _make_head(self, n_features: int) -> nn.Module:
         return HashHead(n_features, self.n_bits, hidden_features=n_features)
@@ -333,11 +275,7 @@ class NeighbourSDCHasher(TrainedHasher):
             target_quantiles(parse_calibration(self.calibration), count_pairs_of(batch_size))
         ).to(features)
         weight = check_real(self.quantization_weight, "quantization_weight", minimum=0)
-        optimizer = adam(
-            head.parameters(),
-            check_real(self.learning_rate, "learning_rate", minimum=0),
-            check_real(self.weight_decay, "weight_decay", minimum=0),
-        )
+        optimizer = self._adam(head.parameters())
         schedule = self._schedule(batch_size=batch_size, **self._length(len(features) // batch_size))
         mean = features.mean(dim=0)
         features = features - mean
@@ -367,7 +305,8 @@ MAPPED_QUANTILES = 1000  # points of that map
 MOMENT_QUANTILES = 100_000  # of the calibration distribution, for its mean and spread
 
 
-class MatchingHasher(FallingRateHasher):
+@dataclass(eq=False, repr=False, kw_only=True)
+class MatchingHasher(TrainedHasher):
     r"""Train SDC's head towards similarities that are made from the feature cosines pair by pair.
 
     The loss of a batch is the mean absolute difference between the code cosine :math:`s` of each pair and a target,
@@ -401,18 +340,8 @@ class MatchingHasher(FallingRateHasher):
     quantization_weight : float
     learning_rate, weight_decay : float
         Of Adam.
-    batch_size : int
-        At least 2.
-    epochs : int
-        Passes over the training rows.
-    step_epoch : int
-        After each `step_epoch` epochs the learning rate is multiplied by 0.1.
-    random_state : int
-        Seed.
-    device : str
-        Where to train: ``"auto"``, ``"cpu"``, ``"cuda"``.
-    progress : bool
-        Show a progress bar.
+    batch_size, epochs, step_epoch, random_state, device, progress : optional
+        See `sdclib.methods.trained.TrainedHasher`.
 
     Attributes
     ----------
@@ -430,40 +359,17 @@ class MatchingHasher(FallingRateHasher):
 
     method = "matching"
 
-    def __init__(
-        self,
-        n_bits: int = 64,
-        *,
-        target: str = "cosine",
-        features: str = "raw",
-        calibration: str | CalibrationDistribution = "beta(5, 5)",
-        shrinkage: float = 0.5,
-        temperature: float = 0.1,
-        quantization_weight: float = 1.0,
-        learning_rate: float = 4e-4,
-        weight_decay: float = 1e-5,
-        batch_size: int = 256,
-        epochs: int = 100,
-        step_epoch: int = 80,
-        random_state: int = 0,
-        device: str = "auto",
-        progress: bool = False,
-    ):
-        self.n_bits = n_bits
-        self.target = target
-        self.features = features
-        self.calibration = calibration
-        self.shrinkage = shrinkage
-        self.temperature = temperature
-        self.quantization_weight = quantization_weight
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.epochs = epochs
-        self.step_epoch = step_epoch
-        self.random_state = random_state
-        self.device = device
-        self.progress = progress
+    target: str = "cosine"
+    features: str = "raw"
+    calibration: str | CalibrationDistribution = "beta(5, 5)"
+    shrinkage: float = 0.5
+    temperature: float = 0.1
+    quantization_weight: float = 1.0
+    learning_rate: float = 4e-4
+    weight_decay: float = 1e-5
+    batch_size: int = 256
+    epochs: int = 100
+    step_epoch: int = 80
 
     def _make_head(self, n_features: int) -> nn.Module:
         return HashHead(n_features, self.n_bits, hidden_features=n_features)
@@ -490,7 +396,7 @@ class MatchingHasher(FallingRateHasher):
             gradient_step(loss, optimizer)
             return {"loss": loss, **terms}
 
-        history = train(step, len(features), [optimizer], **self._falling_schedule())
+        history = train(step, len(features), [optimizer], **self._schedule())
         _absorb(head, mean, matrix)
         return history
 
@@ -654,6 +560,7 @@ def _absorb(head: nn.Module, mean: Tensor | None, matrix: Tensor | None) -> None
 LABELS = ("order", "target")
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class SupervisedSDCHasher(SupervisedHasher):
     r"""Calibrate similarities with labels in the order of pairs, or in their targets too.
 
@@ -679,18 +586,8 @@ class SupervisedSDCHasher(SupervisedHasher):
     quantization_weight : float
     learning_rate, weight_decay : float
         Of Adam.
-    batch_size : int
-        At least 2.
-    epochs : int
-        Passes over the training rows.
-    step_epoch : int
-        After each `step_epoch` epochs the learning rate is multiplied by 0.1.
-    random_state : int
-        Seed.
-    device : str
-        Where to train: ``"auto"``, ``"cpu"``, ``"cuda"``.
-    progress : bool
-        Show a progress bar.
+    batch_size, epochs, step_epoch, random_state, device, progress : optional
+        See `sdclib.methods.trained.TrainedHasher`.
 
     Attributes
     ----------
@@ -708,38 +605,16 @@ class SupervisedSDCHasher(SupervisedHasher):
 
     method = "supervised-sdc"
 
-    def __init__(
-        self,
-        n_bits: int = 64,
-        *,
-        labels: str = "order",
-        calibration: str | CalibrationDistribution = "beta(5, 5)",
-        positive: str | CalibrationDistribution = "beta(18, 2)",
-        negative: str | CalibrationDistribution = "beta(20, 20)",
-        quantization_weight: float = 1.0,
-        learning_rate: float = 4e-4,
-        weight_decay: float = 1e-5,
-        batch_size: int = 256,
-        epochs: int = 100,
-        step_epoch: int = 80,
-        random_state: int = 0,
-        device: str = "auto",
-        progress: bool = False,
-    ):
-        self.n_bits = n_bits
-        self.labels = labels
-        self.calibration = calibration
-        self.positive = positive
-        self.negative = negative
-        self.quantization_weight = quantization_weight
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.epochs = epochs
-        self.step_epoch = step_epoch
-        self.random_state = random_state
-        self.device = device
-        self.progress = progress
+    labels: str = "order"
+    calibration: str | CalibrationDistribution = "beta(5, 5)"
+    positive: str | CalibrationDistribution = "beta(18, 2)"
+    negative: str | CalibrationDistribution = "beta(20, 20)"
+    quantization_weight: float = 1.0
+    learning_rate: float = 4e-4
+    weight_decay: float = 1e-5
+    batch_size: int = 256
+    epochs: int = 100
+    step_epoch: int = 80
 
     def _make_head(self, n_features: int) -> nn.Module:
         return HashHead(n_features, self.n_bits, hidden_features=n_features)
@@ -764,7 +639,7 @@ class SupervisedSDCHasher(SupervisedHasher):
             gradient_step(loss, optimizer)
             return {"loss": loss, **terms, "positive": positive.float().mean()}
 
-        return train(step, len(features), [optimizer], **self._falling_schedule())
+        return train(step, len(features), [optimizer], **self._schedule())
 
     def _targets(self, n_pairs: int, like: Tensor) -> Callable[[int], Tensor]:
         """Targets of a batch's pairs in order, by how many of them are positive."""

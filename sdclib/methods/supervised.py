@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from sdclib.checks import check_features, check_int, check_labels, check_name, check_real
 from sdclib.losses.pairwise import cosine_classification_loss
-from sdclib.methods.trained import FallingRateHasher, HashHead, gradient_step, train
+from sdclib.methods.trained import HashHead, TrainedHasher, gradient_step, train
 
 __all__ = [
     "CLASS_TARGETS",
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 
-class SupervisedHasher(FallingRateHasher):
+class SupervisedHasher(TrainedHasher):
     """Base of the methods that learn from features and labels of the training rows.
 
     A method trains in `_train(head, features, labels)`, with the labels as `check_training_labels` returns them.
@@ -134,6 +135,7 @@ def count_classes(labels: Tensor) -> int:
 CLASS_TARGETS = ("bernoulli", "hadamard")
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class OrthoHashHasher(SupervisedHasher):
     """Train continuous codes to have the largest cosine with the fixed binary target of their class.
 
@@ -152,18 +154,8 @@ class OrthoHashHasher(SupervisedHasher):
         Of the head, of the features' width; 0 is a linear head.
     learning_rate, weight_decay : float
         Of Adam.
-    batch_size : int
-        At least 2.
-    epochs : int
-        Passes over the training rows.
-    step_epoch : int
-        After each `step_epoch` epochs the learning rate is multiplied by 0.1.
-    random_state : int
-        Seed.
-    device : str
-        Where to train: ``"auto"``, ``"cpu"``, ``"cuda"``.
-    progress : bool
-        Show a progress bar.
+    batch_size, epochs, step_epoch, random_state, device, progress : optional
+        See `sdclib.methods.trained.TrainedHasher`.
 
     Attributes
     ----------
@@ -187,36 +179,15 @@ class OrthoHashHasher(SupervisedHasher):
 
     method = "orthohash"
 
-    def __init__(
-        self,
-        n_bits: int = 64,
-        *,
-        class_targets: str = "bernoulli",
-        scale: float = 8.0,
-        margin: float = 0.2,
-        n_hidden_layers: int = 1,
-        learning_rate: float = 1e-4,
-        weight_decay: float = 5e-4,
-        batch_size: int = 256,
-        epochs: int = 100,
-        step_epoch: int = 80,
-        random_state: int = 0,
-        device: str = "auto",
-        progress: bool = False,
-    ):
-        self.n_bits = n_bits
-        self.class_targets = class_targets
-        self.scale = scale
-        self.margin = margin
-        self.n_hidden_layers = n_hidden_layers
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.epochs = epochs
-        self.step_epoch = step_epoch
-        self.random_state = random_state
-        self.device = device
-        self.progress = progress
+    class_targets: str = "bernoulli"
+    scale: float = 8.0
+    margin: float = 0.2
+    n_hidden_layers: int = 1
+    learning_rate: float = 1e-4
+    weight_decay: float = 5e-4
+    batch_size: int = 256
+    epochs: int = 100
+    step_epoch: int = 80
 
     def _make_head(self, n_features: int) -> nn.Module:
         n_hidden_layers = check_int(self.n_hidden_layers, "n_hidden_layers", minimum=0)
@@ -233,7 +204,7 @@ class OrthoHashHasher(SupervisedHasher):
             gradient_step(loss, optimizer)
             return {"loss": loss}
 
-        return train(step, len(features), [optimizer], **self._falling_schedule())
+        return train(step, len(features), [optimizer], **self._schedule())
 
 
 def class_targets(kind: str, n_classes: int, n_bits: int) -> Tensor:
@@ -267,6 +238,7 @@ def class_targets(kind: str, n_classes: int, n_bits: int) -> Tensor:
     return torch.from_numpy(hadamard(n_bits)).float()[torch.randperm(n_bits)[:n_classes]]
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class LogitHasher(SupervisedHasher):
     r"""Train a classifier, then take the signs of random projections of its logits.
 
@@ -288,18 +260,8 @@ class LogitHasher(SupervisedHasher):
         1, of the features' width; 0 is a linear classifier.
     learning_rate, weight_decay : float
         Of Adam.
-    batch_size : int
-        At least 2.
-    epochs : int
-        Passes over the training rows.
-    step_epoch : int
-        After each `step_epoch` epochs the learning rate is multiplied by 0.1.
-    random_state : int
-        Seed.
-    device : str
-        Where to train: ``"auto"``, ``"cpu"``, ``"cuda"``.
-    progress : bool
-        Show a progress bar.
+    batch_size, epochs, step_epoch, random_state, device, progress : optional
+        See `sdclib.methods.trained.TrainedHasher`.
 
     Attributes
     ----------
@@ -320,30 +282,12 @@ class LogitHasher(SupervisedHasher):
 
     method = "logits"
 
-    def __init__(
-        self,
-        n_bits: int = 64,
-        *,
-        n_hidden_layers: int = 1,
-        learning_rate: float = 4e-4,
-        weight_decay: float = 1e-5,
-        batch_size: int = 256,
-        epochs: int = 100,
-        step_epoch: int = 80,
-        random_state: int = 0,
-        device: str = "auto",
-        progress: bool = False,
-    ):
-        self.n_bits = n_bits
-        self.n_hidden_layers = n_hidden_layers
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.epochs = epochs
-        self.step_epoch = step_epoch
-        self.random_state = random_state
-        self.device = device
-        self.progress = progress
+    n_hidden_layers: int = 1
+    learning_rate: float = 4e-4
+    weight_decay: float = 1e-5
+    batch_size: int = 256
+    epochs: int = 100
+    step_epoch: int = 80
 
     def _make_head(self, n_features: int) -> nn.Module:
         return self._network(n_features, self.n_bits)
@@ -365,7 +309,7 @@ class LogitHasher(SupervisedHasher):
             gradient_step(loss, optimizer)
             return {"loss": loss}
 
-        history = train(step, len(features), [optimizer], **self._falling_schedule())
+        history = train(step, len(features), [optimizer], **self._schedule())
         with torch.no_grad():
             mean = classifier(features).mean(dim=0)
             state = classifier.state_dict()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,6 @@ from sdclib.methods.base import BaseHasher
 from sdclib.progress import tqdm
 
 __all__ = [
-    "FallingRateHasher",
     "HashHead",
     "TrainedHasher",
     "adam",
@@ -202,12 +202,33 @@ def train(
 ENCODE_ROWS = 4096  # rows through the head at a time: bounds memory, and keeps matrix products large
 
 
+@dataclass(eq=False, repr=False)
 class TrainedHasher(BaseHasher):
     """Base of the methods that learn a hash head by gradient steps.
+
+    A method is a dataclass: its parameters are its fields. What a parameter of all of them means is said here; where
+    `learning_rate`, `weight_decay` or `momentum` are fields, they are the optimizer's, and the decay is an L2 penalty.
 
     A method makes its head in `_make_head` and trains it in `_train`. Both draw from torch's generator, which is
     seeded by `random_state` and put back afterwards, so the same seed on the same machine with the same number of
     threads gives bit-identical weights.
+
+    Parameters
+    ----------
+    n_bits : int
+        Code length K.
+    random_state : int
+        Seed.
+    device : str
+        Where to train and to encode: ``"auto"``, ``"cpu"``, ``"cuda"``.
+    progress : bool
+        Show a progress bar.
+    batch_size : int
+        Rows a step, at least 2; a short last batch is dropped. A field of each method, as are the next two.
+    epochs : int
+        Passes over the training rows.
+    step_epoch : int, optional
+        After each so many epochs the learning rate is multiplied by 0.1; None for never.
 
     Attributes
     ----------
@@ -217,9 +238,15 @@ class TrainedHasher(BaseHasher):
         See `sdclib.methods.trained.train`; not there after `load`.
     """
 
-    random_state: int
-    device: str
-    progress: bool
+    n_bits: int = 64
+    _: KW_ONLY
+    random_state: int = 0
+    device: str = "auto"
+    progress: bool = False
+    if TYPE_CHECKING:  # fields of the methods, whose defaults differ
+        learning_rate: Any
+        batch_size: Any
+        epochs: Any
 
     def _make_head(self, n_features: int) -> nn.Module:
         raise NotImplementedError
@@ -239,14 +266,34 @@ class TrainedHasher(BaseHasher):
             self.history_ = self._train(head, torch.from_numpy(X).to(where), **tensors)
         self.head_ = head.cpu().eval()
 
+    def _adam(self, weights: Iterable[nn.Parameter]) -> torch.optim.Adam:
+        """Make the optimizer of `weights`; ValueError for a setting out of range."""
+        return adam(
+            weights,
+            check_real(self.learning_rate, "learning_rate", minimum=0),
+            check_real(getattr(self, "weight_decay", 0.0), "weight_decay", minimum=0),
+        )
+
     def _schedule(self, **settings: Any) -> dict[str, Any]:
-        """Arguments of `sdclib.methods.trained.train` that follow from the method's parameters, and more."""
+        """Arguments of `sdclib.methods.trained.train` from the parameters, or from `settings` in their place.
+
+        Raises
+        ------
+        ValueError
+            If a setting is out of range.
+        """
+        length = {
+            name: getattr(self, name, None) for name in ("batch_size", "epochs", "step_epoch")
+        } | settings
+        for name, minimum in (("batch_size", 2), ("epochs", 1), ("step_epoch", 1)):
+            if length[name] is not None or name != "step_epoch":
+                check_int(length[name], name, minimum=minimum)
         return {
             "seed": self.random_state,
             "device": pick_device(self.device),
             "name": f"{self.method} {self.n_bits} bits",
             "progress": self.progress,
-            **settings,
+            **length,
         }
 
     def _continuous_codes(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -297,32 +344,6 @@ def sgd(head: nn.Module, learning_rate: float, momentum: float, weight_decay: fl
         weight_decay=check_real(weight_decay, "weight_decay", minimum=0),
         fused=True,
     )
-
-
-class FallingRateHasher(TrainedHasher):
-    """Base of the methods with Adam's learning_rate and weight_decay, and batch_size, epochs and step_epoch."""
-
-    learning_rate: float
-    weight_decay: float
-    batch_size: int
-    epochs: int
-    step_epoch: int
-
-    def _adam(self, weights: Iterable[nn.Parameter]) -> torch.optim.Adam:
-        """Make the optimizer of `weights`; ValueError for a setting out of range."""
-        return adam(
-            weights,
-            check_real(self.learning_rate, "learning_rate", minimum=0),
-            check_real(self.weight_decay, "weight_decay", minimum=0),
-        )
-
-    def _falling_schedule(self) -> dict[str, Any]:
-        """Arguments of `sdclib.methods.trained.train`; ValueError for a setting out of range."""
-        return self._schedule(
-            batch_size=check_int(self.batch_size, "batch_size", minimum=2),
-            epochs=check_int(self.epochs, "epochs", minimum=1),
-            step_epoch=check_int(self.step_epoch, "step_epoch", minimum=1),
-        )
 
 
 def straight_through_sign(x: Tensor) -> Tensor:

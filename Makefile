@@ -47,10 +47,11 @@ test: env  ## Run all tests and the notebooks
 	$(BIN)/python -m pytest $(WORKERS)
 	$(BIN)/python -m pytest $(WORKERS) --nbval notebooks
 
-check: env  ## Lint, format check, type check
+check: env  ## Lint, format check, type check, direction of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 notebooks: env  ## Execute the notebooks in place, so that they are committed with outputs
 	$(BIN)/python scripts/execute_notebooks.py

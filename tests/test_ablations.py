@@ -16,6 +16,13 @@ from study.chapters.target_choice import (
     regret,
     regret_table,
 )
+from study.chapters.target_figures import (
+    plot_beta_grids,
+    plot_properties,
+    plot_reached,
+    plot_spread,
+    plot_target_differences,
+)
 from study.chapters.targets import (
     DEFAULT,
     beta_grid,
@@ -32,13 +39,6 @@ from study.chapters.targets import (
     target_properties,
     with_calibration,
     with_paper,
-)
-from study.figures.ablations import (
-    plot_beta_grids,
-    plot_properties,
-    plot_reached,
-    plot_spread,
-    plot_target_differences,
 )
 from study.statistics import left_out_r2, rank_relation
 from study.tables import summarise

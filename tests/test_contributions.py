@@ -25,6 +25,7 @@ from study.chapters.pair_targets import (
     learns_from_labels,
     mean_targets,
     pair_targets,
+    plot_pair_targets,
     positive_share,
     training_share,
 )
@@ -41,7 +42,7 @@ from study.comparisons import (
     tally,
     verdict,
 )
-from study.figures import plot_pair_targets, plot_settings
+from study.figures import plot_settings
 
 MEANS = {"cosine": 0.5, "standardised": 0.6, "mapped": 0.58, "calibrated": 0.57}
 

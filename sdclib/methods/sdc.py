@@ -353,8 +353,8 @@ class MatchingHasher(TrainedHasher):
     Notes
     -----
     Made for this study, to tell apart what the targets of SDC do: their mean and spread, their shape, and the
-    alignment within a batch. Batches of 256 with four times the learning rate of ``release`` train in a quarter of
-    the time. No setting was tuned.
+    alignment within a batch. Batches of 256 with four times the learning rate of ``release`` take a quarter of
+    the steps. No setting was tuned.
     """
 
     method = "matching"
@@ -600,7 +600,7 @@ class SupervisedSDCHasher(SupervisedHasher):
     Notes
     -----
     Made for this study; the paper is about hashing without labels. Batches of 256 with four times the learning rate
-    of ``release`` train in a quarter of the time. No setting was tuned.
+    of ``release`` take a quarter of the steps. No setting was tuned.
     """
 
     method = "supervised-sdc"

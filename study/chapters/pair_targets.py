@@ -5,24 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
+import seaborn as sns
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
 from sdclib.data.features import FeatureSet
 from sdclib.data.image_sets.committed import MANIFEST
 from sdclib.data.variants import UNSEEN, same_class_share
+from sdclib.figures.style import NEGATIVE_COLOR, POSITIVE_COLOR
 from sdclib.files import read_json
 from sdclib.losses.calibration import CalibrationDistribution, target_quantiles
 from sdclib.methods import METHODS, SupervisedHasher
 from sdclib.methods.sdc import linear_map, quantile_map
+from study.chapters.contributions import TARGET_NAMES
 
 __all__ = [
     "PairTargets",
     "learns_from_labels",
     "mean_targets",
     "pair_targets",
+    "plot_pair_targets",
     "positive_share",
     "training_share",
 ]
@@ -186,3 +192,42 @@ def mean_targets(
         raise ValueError(f"share: expected pairs of both kinds, got {share!r} of {n_pairs} pairs")
     targets = target_quantiles(calibration, n_pairs)
     return float(targets[:-n_positive].mean()), float(targets[-n_positive:].mean())
+
+
+def plot_pair_targets(targets: PairTargets, n_bins: int = 60) -> Figure:
+    """Distribution of each target over training pairs, positive and negative, one panel a target.
+
+    Parameters
+    ----------
+    targets : PairTargets
+    n_bins : int
+        On [-1, 1].
+    """
+    names = ("cosine", "standardised", "mapped")
+    bins = np.linspace(-1, 1, n_bins + 1)
+    figure, grid = plt.subplots(
+        1, len(names), figsize=(2.1 * len(names), 2.6), sharey=True, layout="constrained"
+    )
+    for axes, name in zip(grid.flat, names, strict=True):
+        values = getattr(targets, name)
+        for kind, color, label in (
+            (targets.positive, POSITIVE_COLOR, "positive pairs"),
+            (~targets.positive, NEGATIVE_COLOR, "negative pairs"),
+        ):
+            axes.hist(
+                values[kind],
+                bins=bins,
+                density=True,
+                histtype="step",
+                color=color,
+                linewidth=1.4,
+                linestyle="-" if label.startswith("pos") else "--",
+                label=label,
+            )
+        axes.set(xlim=(-1, 1), xticks=(-1, 0, 1))
+        axes.set_title(TARGET_NAMES[name], fontsize="medium")
+    figure.supxlabel("target (cosine similarity)", fontsize="medium")
+    grid.flat[0].set_ylabel("density")
+    grid.flat[1].legend(frameon=False, fontsize="small", loc="upper left")  # where there is room
+    sns.despine(figure)
+    return figure

@@ -19,7 +19,7 @@ from study.figures.results import (
     plot_intersections,
     plot_tie_bounds,
 )
-from study.figures.targets import plot_pair_targets, plot_settings
+from study.figures.targets import plot_settings
 
 __all__ = [
     "NEGATIVE_COLOR",
@@ -39,7 +39,6 @@ __all__ = [
     "plot_intersections",
     "plot_pair_histogram",
     "plot_pair_histograms",
-    "plot_pair_targets",
     "plot_recall_by_bits",
     "plot_recall_by_memory",
     "plot_recall_by_time",

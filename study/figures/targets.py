@@ -10,52 +10,11 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from sdclib.figures.style import MARKERS, NEGATIVE_COLOR, POSITIVE_COLOR, method_colors
-from study.chapters.contributions import TARGET_NAMES
-from study.chapters.pair_targets import PairTargets
+from sdclib.figures.style import MARKERS, method_colors
 
-__all__ = ["plot_pair_targets", "plot_settings"]
+__all__ = ["plot_settings"]
 
 METRIC_LABELS = {"map_expected": "expected mAP@R (%)", "intersection": "intersection (%)"}
-
-
-def plot_pair_targets(targets: PairTargets, n_bins: int = 60) -> Figure:
-    """Distribution of each target over training pairs, positive and negative, one panel a target.
-
-    Parameters
-    ----------
-    targets : PairTargets
-    n_bins : int
-        On [-1, 1].
-    """
-    names = ("cosine", "standardised", "mapped")
-    bins = np.linspace(-1, 1, n_bins + 1)
-    figure, grid = plt.subplots(
-        1, len(names), figsize=(2.1 * len(names), 2.6), sharey=True, layout="constrained"
-    )
-    for axes, name in zip(grid.flat, names, strict=True):
-        values = getattr(targets, name)
-        for kind, color, label in (
-            (targets.positive, POSITIVE_COLOR, "positive pairs"),
-            (~targets.positive, NEGATIVE_COLOR, "negative pairs"),
-        ):
-            axes.hist(
-                values[kind],
-                bins=bins,
-                density=True,
-                histtype="step",
-                color=color,
-                linewidth=1.4,
-                linestyle="-" if label.startswith("pos") else "--",
-                label=label,
-            )
-        axes.set(xlim=(-1, 1), xticks=(-1, 0, 1))
-        axes.set_title(TARGET_NAMES[name], fontsize="medium")
-    figure.supxlabel("target (cosine similarity)", fontsize="medium")
-    grid.flat[0].set_ylabel("density")
-    grid.flat[1].legend(frameon=False, fontsize="small", loc="upper left")  # where there is room
-    sns.despine(figure)
-    return figure
 
 
 def plot_settings(

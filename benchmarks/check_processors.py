@@ -98,8 +98,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=COMMANDS, default=list(COMMANDS))
     parser.add_argument("--kernels", nargs="+", choices=COMBINATIONS, default=list(COMBINATIONS))
     arguments = parser.parse_args()
-    work = OWN_RESULTS / "check_processors.json"
-    report = read_json(work) if work.is_file() else {"outcomes": [], "differences": []}
+    work, published = (folder / "check_processors.json" for folder in (OWN_RESULTS, RESULTS))
+    report = read_json(work if work.is_file() else published)
     outcomes = {(found["kernels"], found["what"]): found for found in report["outcomes"]}
     tables = {}
 
@@ -123,7 +123,8 @@ def main() -> None:
         write(differences=json.loads(moved.to_json(orient="records")))
     if failed := [key for key, outcome in outcomes.items() if outcome["exit_code"]]:
         sys.exit(f"failed: {failed}")
-    write_json(RESULTS / "check_processors.json", report)
+    write_json(published, report)
+    work.unlink()
 
 
 if __name__ == "__main__":

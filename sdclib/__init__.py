@@ -1,4 +1,4 @@
-"""Unsupervised hashing with similarity distribution calibration (SDC): model, losses, metrics, records."""
+"""Unsupervised hashing with similarity distribution calibration (SDC): model, losses, metrics, search."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Models that version 0.1.0 saved (commit 7416375, before methods became dataclasses) load and give the same codes.
+"""Models that were saved before methods became dataclasses load and give the same codes.
 
 Each was fitted for one epoch on 300 random rows of 8 values; ``codes.npz`` has 20 of these rows and what the fitted
 methods made of them.

@@ -22,7 +22,6 @@ from sdclib.losses.contrastive import (
 )
 from sdclib.methods.trained import (
     TrainedHasher,
-    adam,
     draw_views,
     gradient_step,
     straight_through_sign,
@@ -99,10 +98,7 @@ class CIBHashHasher(TrainedHasher):
     batch_size: int = 64
     epochs: int = 60
 
-    @property
-    def needs_views(self) -> bool:
-        """True."""
-        return True
+    needs_views = True
 
     def _make_head(self, n_features: int) -> nn.Module:
         hidden = check_int(self.hidden_features, "hidden_features", minimum=1)
@@ -207,10 +203,7 @@ class NSHHasher(TrainedHasher):
     batch_size: int = 50
     epochs: int = 200
 
-    @property
-    def needs_views(self) -> bool:
-        """Always."""
-        return True
+    needs_views = True
 
     def _make_head(self, n_features: int) -> nn.Module:
         return self._two_layers(n_features, self.n_bits)
@@ -231,10 +224,7 @@ class NSHHasher(TrainedHasher):
             sort_temperature=check_real(sort_temperature, "sort_temperature", minimum=1e-6),
         )
         weight = check_real(self.quantization_weight, "quantization_weight", minimum=0)
-        optimizer = adam(
-            [*head.parameters(), *latent_head.parameters()],
-            check_real(self.learning_rate, "learning_rate", minimum=0),
-        )
+        optimizer = self._adam([*head.parameters(), *latent_head.parameters()])
 
         def step(rows: Tensor) -> dict[str, Tensor]:
             both = torch.cat([view[rows] for view in draw_views(views)])
@@ -313,15 +303,8 @@ class WCHHasher(TrainedHasher):
     batch_size: int = 32
     epochs: int = 50
 
-    @property
-    def needs_views(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def needs_tokens(self) -> bool:
-        """Always."""
-        return True
+    needs_views = True
+    needs_tokens = True
 
     def _make_head(self, n_features: int) -> nn.Module:
         hidden = check_int(self.hidden_features, "hidden_features", minimum=1)
@@ -360,8 +343,7 @@ class WCHHasher(TrainedHasher):
                 "mean_weight": others,
             }
 
-        schedule = self._schedule(batch_size=batch_size, epochs=epochs)
-        return train(step, len(features), [optimizer], **schedule)
+        return train(step, len(features), [optimizer], **self._schedule())
 
 
 LAST_LEARNING_RATE = 1e-6  # where the cosine ends, unless it starts below
@@ -436,10 +418,7 @@ class CroVCAHasher(TrainedHasher):
     batch_size: int = 256
     epochs: int = 5
 
-    @property
-    def needs_views(self) -> bool:
-        """True."""
-        return True
+    needs_views = True
 
     def _make_head(self, n_features: int) -> nn.Module:
         hidden = n_features
@@ -477,4 +456,4 @@ class CroVCAHasher(TrainedHasher):
             cosine.step()
             return {"loss": loss, "alignment_loss": alignment_loss, "coding_rate": rate}
 
-        return train(step, len(features), [optimizer], **self._schedule(batch_size=n, epochs=epochs))
+        return train(step, len(features), [optimizer], **self._schedule())

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize, softplus
 
 from sdclib.checks import check_int, check_real
 from sdclib.losses.pairwise import pair_label_loss, pair_similarity_loss
-from sdclib.methods.trained import TrainedHasher, adam, gradient_step, sgd, straight_through_sign, train
+from sdclib.methods.trained import TrainedHasher, gradient_step, sgd, straight_through_sign, train
 
 __all__ = [
     "BiHalfHasher",
@@ -495,7 +495,6 @@ class TBHHasher(TrainedHasher):
             check_int(self.latent_features, "latent_features", minimum=1),
         )
         weight = check_real(self.adversarial_weight, "adversarial_weight", minimum=0)
-        learning_rate = check_real(self.learning_rate, "learning_rate", minimum=0)
         first, relu, to_logits = head.children()
         to_latent, convolution = nn.Linear(n_hidden, n_latent), nn.Linear(n_latent, n_latent)
         decoder = nn.Sequential(
@@ -504,8 +503,8 @@ class TBHHasher(TrainedHasher):
         coder = nn.ModuleList([head, to_latent, convolution, decoder]).to(features.device)
         bit_critic, latent_critic = nn.Linear(self.n_bits, 1), nn.Linear(n_latent, 1)
         critics = nn.ModuleList([bit_critic, latent_critic]).to(features.device)
-        coder_optimizer = adam(coder.parameters(), learning_rate)
-        critic_optimizer = adam(critics.parameters(), learning_rate)
+        coder_optimizer = self._adam(coder.parameters())
+        critic_optimizer = self._adam(critics.parameters())
 
         def step(rows: Tensor) -> dict[str, Tensor]:
             batch = features[rows]

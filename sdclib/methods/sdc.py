@@ -267,7 +267,7 @@ class NeighbourSDCHasher(TrainedHasher):
         epochs = math.ceil(UPDATES / max(1, n_batches)) if self.epochs is None else self.epochs
         epochs = check_int(epochs, "epochs", minimum=1)
         step_epoch = max(1, round(0.8 * epochs)) if self.step_epoch is None else self.step_epoch
-        return {"epochs": epochs, "step_epoch": check_int(step_epoch, "step_epoch", minimum=1)}
+        return {"epochs": epochs, "step_epoch": step_epoch}
 
     def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
         batch_size = check_int(self.batch_size, "batch_size", minimum=2)
@@ -276,7 +276,7 @@ class NeighbourSDCHasher(TrainedHasher):
         ).to(features)
         weight = check_real(self.quantization_weight, "quantization_weight", minimum=0)
         optimizer = self._adam(head.parameters())
-        schedule = self._schedule(batch_size=batch_size, **self._length(len(features) // batch_size))
+        schedule = self._schedule(**self._length(len(features) // batch_size))
         mean = features.mean(dim=0)
         features = features - mean
         teacher = torch.as_tensor(

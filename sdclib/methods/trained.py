@@ -206,7 +206,7 @@ ENCODE_ROWS = 4096  # rows through the head at a time: bounds memory, and keeps 
 class TrainedHasher(BaseHasher):
     """Base of the methods that learn a hash head by gradient steps.
 
-    A method is a dataclass: its parameters are its fields. What a parameter of all of them means is said here; where
+    A method is a dataclass: its parameters are its fields. Those that all methods share are described here; where
     `learning_rate`, `weight_decay` or `momentum` are fields, they are the optimizer's, and the decay is an L2 penalty.
 
     A method makes its head in `_make_head` and trains it in `_train`. Both draw from torch's generator, which is

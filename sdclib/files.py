@@ -69,7 +69,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     path = Path(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
+    except (ValueError, RecursionError) as error:  # of JSON, of UTF-8, of too deep a nesting
         raise ValueError(f"{path}: damaged or not JSON ({error})") from error
 
 

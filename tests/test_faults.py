@@ -349,11 +349,6 @@ def test_write_bytes_names_the_file_that_does_not_fit(small_disk: Path) -> None:
     assert str(path) in str(error.value)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=FileNotFoundError,
-    reason="BaseHasher.save deletes weights that another writer has written and is about to name",
-)
 def test_two_writers_of_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_json = sdclib.methods.base.write_json
 
@@ -365,3 +360,17 @@ def test_two_writers_of_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(sdclib.methods.base, "write_json", after_another_writer)
     hasher(0).save(tmp_path)
     ITQHasher.load(tmp_path)
+
+
+def test_a_model_replaces_its_own_weights_alone(tmp_path: Path) -> None:
+    others = ["weights-of-mine.safetensors", "weights-0123456789abcdef.safetensors", "notes.txt"]
+    for name in others:
+        (tmp_path / name).write_text(name)
+    for version in (*VERSIONS, 1):
+        hasher(version).save(tmp_path)
+        (own,) = (name for name in content(tmp_path) if name not in (*others, "hasher.json"))
+        assert files.read_json(tmp_path / "hasher.json")["weights"] == own
+    for text in ('{"weights": "notes.txt"}', '{"weights": "../model/notes.txt"}', "[]", "none"):
+        (tmp_path / "hasher.json").write_text(text)
+        hasher(0).save(tmp_path)
+        assert content(tmp_path).keys() >= {*others, own}

@@ -146,9 +146,6 @@ def test_load_of_a_method_names_the_file(tmp_path: Path, models: Any, case: str)
     outcome(lambda: ITQHasher.load(folder), folder, (ValueError, FileNotFoundError))
 
 
-@pytest.mark.xfail(
-    strict=True, raises=RecursionError, reason="Python's JSON reader raises it, read_json passes it on"
-)
 def test_json_nested_too_deeply(tmp_path: Path) -> None:
     path = write(tmp_path / "deep.json", b"[" * 100_000)
     outcome(lambda: read_json(path), path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -151,7 +152,8 @@ class BaseHasher(TransformerMixin, BaseEstimator):
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the fitted method into `folder`: `hasher.json` and a safetensors file that it names by its hash.
 
-        Over an older save the change is atomic: cut short, the folder still holds the old method whole.
+        Over an older save the change is atomic: cut short, the folder still holds the old method whole. Of other
+        files only the weights that the older `hasher.json` names are deleted.
 
         Returns
         -------
@@ -171,6 +173,7 @@ class BaseHasher(TransformerMixin, BaseEstimator):
         weights = safetensors.numpy.save(state)
         digest = hashlib.sha256(weights).hexdigest()
         weights_path = write_bytes(folder / f"weights-{digest[:16]}.safetensors", weights)
+        old = _named_weights(folder / "hasher.json")
         description = {
             "format_version": FORMAT_VERSION,
             "method": self.method,
@@ -180,9 +183,8 @@ class BaseHasher(TransformerMixin, BaseEstimator):
             "weights_sha256": digest,
         }
         write_json(folder / "hasher.json", description)
-        for old in folder.glob("weights-*.safetensors"):
-            if old.name != weights_path.name:
-                old.unlink()
+        if old is not None and old != weights_path:
+            old.unlink(missing_ok=True)
         return folder
 
     @classmethod
@@ -218,6 +220,15 @@ class BaseHasher(TransformerMixin, BaseEstimator):
         hasher.n_features_in_ = n_features
         hasher._set_state(safetensors.numpy.load(weights_path.read_bytes()))
         return hasher
+
+
+def _named_weights(path: Path) -> Path | None:
+    """Find the weights that an older `hasher.json` names, where it is one that `BaseHasher.save` wrote."""
+    try:
+        name = str(read_json(path)["weights"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return path.with_name(name) if re.fullmatch(r"weights-[0-9a-f]{16}\.safetensors", name) else None
 
 
 def _check_tokens(tokens: ArrayLike | None, shape: tuple[int, ...], method: str) -> NDArray[np.float32]:

@@ -46,7 +46,7 @@ def fitted(method: str, epochs: int) -> BaseHasher:
     if hasher.needs_tokens:
         shape = (len(more["views"]), len(data.train), 4, 16)
         more["tokens"] = np.random.default_rng(SEED).standard_normal(shape, dtype=np.float32)
-    if getattr(hasher, "needs_labels", False):
+    if hasher.needs_labels:
         more["y"] = data.database_labels[data.train_index]
     return hasher.fit(data.train, **more)
 

@@ -25,20 +25,24 @@ from sdclib.files import write_text
 from sdclib.progress import tqdm
 from study.chapters.why import TEXT
 from study.provenance import RESULTS, git_commit, machine, versions
-from study.variants import VariantHasher, measure, trained_by
+from study.variants import EpochsHasher, measure
 
 DATA = ("cifar10-embedded",)
-SETTINGS: dict[str, Any] = {"preset": "release", "batch_size": 256, "learning_rate": 4e-4}
+SETTINGS: dict[str, Any] = {"preset": "release", "center": True, "batch_size": 256, "learning_rate": 4e-4}
 # Of a training; when its rate falls; epochs that are measured before and after that.
 EPOCHS, FALL, WINDOW = 100, 80, 20
-# What is changed: study, variant, and arguments of `study.variants.trained_by`; all else is that of the base.
+# What is changed: study, variant, and settings of SDC; all else is that of the base.
 VARIANTS: list[tuple[str, str, dict[str, Any]]] = [
     ("base", "base", {"keep_from": FALL - WINDOW + 1}),
     *(("end of the head", norm, {"norm": norm}) for norm in ("plain", "fixed", "none")),
     *(("quantiles", str(n), {"n_quantiles": n}) for n in (1, 2, 4, 8, 32)),
     ("rate", "kept", {"step_epoch": EPOCHS, "keep_from": FALL + 1}),
     *(
-        ("teacher and head", f"{teacher}, {head}", {"teacher": teacher, "head": head})
+        (
+            "teacher and head",
+            f"{teacher}, {head}",
+            {"order_features": teacher, "center": head == "centred", "whiten": head == "whitened"},
+        )
         for teacher, head in (
             ("raw", "raw"),
             ("centred", "raw"),
@@ -50,26 +54,26 @@ VARIANTS: list[tuple[str, str, dict[str, Any]]] = [
     ),
 ]
 KEY = ["data", "study", "variant", "seed"]
-VERSIONS = {"results_version": VariantHasher.results_version, "evaluation_version": EVALUATION_VERSION}
+VERSIONS = {"results_version": EpochsHasher.results_version, "evaluation_version": EVALUATION_VERSION}
 
 
 def run(
     data: FeatureSet, changed: dict[str, Any], n_bits: int, seed: int
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Train a variant; give what is measured of it, and expected mAP after the epochs that it keeps."""
-    options = {"teacher": "centred", "head": "centred", "n_bits": n_bits, "random_state": seed}
     start = time.perf_counter()
-    hasher, seen = trained_by(data, **{**SETTINGS, **options, **changed})
+    hasher = EpochsHasher(n_bits, **{**SETTINGS, "random_state": seed, **changed}).fit(data.train)
     seconds = time.perf_counter() - start
-    query, database, train = (seen(rows) for rows in (data.query, data.database, data.train))
     row: dict[str, Any] = {"n_bits": n_bits, "top_k": data.top_k}
-    row |= measure(hasher.transform(query), hasher.transform(database), data) | {"fit_seconds": seconds}
+    row |= measure(hasher.transform(data.query), hasher.transform(data.database), data) | {
+        "fit_seconds": seconds
+    }
     wanted = [(epoch, 1) for epoch in hasher.kept_]
     wanted += [(epoch, WINDOW) for epoch in (FALL, EPOCHS) if epoch - WINDOW + 1 in hasher.kept_]
     epochs = []
     for epoch, averaged in wanted:
-        then = hasher.after(epoch, averaged, train)
-        value = measure(then.transform(query), then.transform(database), data)["map_expected"]
+        then = hasher.after(epoch, data.train, averaged)
+        value = measure(then.transform(data.query), then.transform(data.database), data)["map_expected"]
         epochs.append({"epoch": epoch, "averaged": averaged, "map_expected": value})
     return row, pd.DataFrame(epochs)
 

@@ -192,7 +192,7 @@ def fit_hasher(
     if hasher.needs_tokens:  # of fewer views than there are features of
         more["tokens"] = (tokens or load_tokens(spec.data)).features
         more["views"] = more["views"][: len(more["tokens"])]
-    if getattr(hasher, "needs_labels", False):
+    if hasher.needs_labels:
         more["y"] = _training_labels(features, spec.method)
     return hasher.fit(features.train, **more)
 

@@ -26,7 +26,6 @@ from sdclib.methods import (
     ITQHasher,
     PCAHHasher,
     SDCHasher,
-    SupervisedHasher,
     make_hasher,
 )
 
@@ -65,7 +64,7 @@ def small(method: str) -> BaseHasher:
 
 
 def expected(hasher: BaseHasher) -> dict[str, str]:
-    more = LABELS if isinstance(hasher, SupervisedHasher) else {}
+    more = LABELS if hasher.needs_labels else {}
     if hasher.method == "neighbour-sdc":
         more = {"check_fit2d_1sample": "a single row less the mean is zeros, and the message speaks of those"}
     return EXPECTED | ROUNDING | more

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdclib.losses import calibration_loss, half_pairs, nt_xent_loss, pair_similarities, quantization_loss
-from sdclib.losses.calibration import Beta, labelled_calibration_loss, ranking_loss, target_quantiles
+from sdclib.losses.calibration import Beta, ranking_loss, target_quantiles
 from sdclib.losses.contrastive import (
     bernoulli_kl_loss,
     code_alignment_loss,
@@ -223,7 +223,7 @@ def test_pairs_of_equal_similarity_stay_in_the_order_of_the_batch():
     positive = torch.as_tensor(rng.integers(0, 2, n_pairs) == 1)
     order = sorted(range(n_pairs), key=lambda i: bool(positive[i]))
     similarities = np.array([cosine(codes, i, n_pairs + i) for i in order])
-    labelled = labelled_calibration_loss(codes, features, positive, targets)
+    labelled = calibration_loss(codes, features, targets, positive=positive)
     assert labelled.item() == pytest.approx(np.abs(similarities - targets.numpy()).mean())
 
 
@@ -254,7 +254,7 @@ def test_messages_say_what_came():
     with pytest.raises(ValueError, match=rows.format("continuous_codes")):
         calibration_loss(four, five, torch.zeros(2))
     with pytest.raises(ValueError, match=rows.format("continuous_codes")):
-        labelled_calibration_loss(four, five, torch.ones(2), torch.zeros(2))
+        calibration_loss(four, five, torch.zeros(2), positive=torch.ones(2))
     with pytest.raises(ValueError, match=rows.format("continuous_codes")):
         ranking_loss(four, five)
     with pytest.raises(ValueError, match=rows.format("codes")):

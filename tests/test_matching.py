@@ -10,7 +10,7 @@ from scipy import stats
 
 from sdclib.losses.calibration import Beta, matching_loss, ranking_loss
 from sdclib.methods import MatchingHasher, SDCHasher
-from sdclib.methods.sdc import FEATURES, TARGETS, linear_map, quantile_map, similarity_moments, whitening
+from sdclib.methods.sdc import FEATURES, MATCHES, linear_map, quantile_map, similarity_moments, whitening
 from tests.packaged import packaged_map
 
 QUICK = {"n_bits": 12, "epochs": 3, "batch_size": 60}
@@ -107,7 +107,7 @@ class TestTargets:
         np.testing.assert_allclose(same.decision_function(X), centred.decision_function(X), atol=1e-5)
 
     def test_targets_are_of_different_codes(self, X):
-        codes = [MatchingHasher(target=target, **QUICK).fit(X).decision_function(X) for target in TARGETS]
+        codes = [MatchingHasher(target=target, **QUICK).fit(X).decision_function(X) for target in MATCHES]
         assert all(np.abs(a - b).max() > 1e-3 for a, b in itertools.combinations(codes, 2))
 
 
@@ -145,7 +145,7 @@ class TestFeatures:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"target": "magic"}, f"target: expected one of {', '.join(sorted(TARGETS))}, got 'magic'"),
+        ({"target": "magic"}, f"target: expected one of {', '.join(sorted(MATCHES))}, got 'magic'"),
         ({"features": "magic"}, f"features: expected one of {', '.join(sorted(FEATURES))}, got 'magic'"),
         ({"calibration": "magic"}, "calibration: expected a distribution"),
         ({"features": "whitened", "shrinkage": 0.0}, "shrinkage: expected a number above 0 and at most 1"),
@@ -165,7 +165,7 @@ def test_bad_parameters_are_named(X, parameters, message):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", MATCHES)
 def test_it_learns(target):
     untrained = packaged_map(MatchingHasher(n_bits=32, target=target, epochs=1, learning_rate=0.0))
     assert packaged_map(MatchingHasher(n_bits=32, target=target, epochs=15)) > untrained + 0.1

@@ -41,7 +41,7 @@ def fit(hasher, X):
         more["views"] = np.stack([X + rng.normal(scale=0.1, size=X.shape) for _ in range(3)])
     if hasher.needs_tokens and usable:
         more["tokens"] = rng.normal(size=(3, len(X), 4, 6))
-    if getattr(hasher, "needs_labels", False) and usable:
+    if hasher.needs_labels and usable:
         more["y"] = np.arange(len(X)) % 5
     return hasher.fit(X, **more)
 

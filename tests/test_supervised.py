@@ -13,20 +13,22 @@ from sklearn.preprocessing import StandardScaler
 from sdclib import load_features
 from sdclib.data.variants import leave_out_training
 from sdclib.evaluation import evaluate_codes
-from sdclib.losses.calibration import labelled_calibration_loss, positive_pairs
+from sdclib.losses.calibration import calibration_loss, positive_pairs
 from sdclib.losses.pairwise import cosine_classification_loss
 from sdclib.methods import (
     METHODS,
+    BaseHasher,
     LogitHasher,
     OrthoHashHasher,
     SDCHasher,
-    SupervisedHasher,
     SupervisedSDCHasher,
 )
-from sdclib.methods.supervised import check_training_labels, class_targets
+from sdclib.methods.base import check_training_labels
+from sdclib.methods.sdc import _targets
+from sdclib.methods.supervised import class_targets
 from study.runs import RunSpec, run_experiment
 
-SUPERVISED = sorted(name for name, kind in METHODS.items() if issubclass(kind, SupervisedHasher))
+SUPERVISED = sorted(name for name, kind in METHODS.items() if kind().needs_labels)
 QUICK = {"n_bits": 12, "epochs": 3, "batch_size": 60}
 
 
@@ -72,13 +74,17 @@ class TestLosses:
         pairs.sort()
         expected = np.mean([abs(s - c) for (_, _, s), c in zip(pairs, targets, strict=True)])
         arguments = [torch.tensor(a) for a in (codes, features, positive, targets)]
-        assert labelled_calibration_loss(*arguments).item() == pytest.approx(expected)
+
+        def loss(codes, features, positive, targets):
+            return calibration_loss(codes, features, targets, positive=positive)
+
+        assert loss(*arguments).item() == pytest.approx(expected)
         with pytest.raises(ValueError, match=r"positive: expected shape \(6,\), got \(5,\)"):
-            labelled_calibration_loss(arguments[0], arguments[1], arguments[2][:5], arguments[3])
+            loss(arguments[0], arguments[1], arguments[2][:5], arguments[3])
         with pytest.raises(ValueError, match=r"targets: expected shape \(6,\), got \(7,\)"):
-            labelled_calibration_loss(*arguments[:3], torch.zeros(7))
+            loss(*arguments[:3], torch.zeros(7))
         with pytest.raises(ValueError, match=r"features: expected as many rows as continuous_codes \(12\)"):
-            labelled_calibration_loss(arguments[0], arguments[1][:11], *arguments[2:])
+            loss(arguments[0], arguments[1][:11], *arguments[2:])
 
     def test_cosine_classification_row_by_row(self):
         rng = np.random.default_rng(4)
@@ -134,7 +140,7 @@ class TestLabels:
 
     @pytest.mark.parametrize("method", SUPERVISED)
     def test_ids_and_vectors(self, X, ids, vectors, method):
-        assert METHODS[method].needs_labels
+        assert METHODS[method]().needs_labels
         by_ids = METHODS[method](**QUICK).fit(X, ids).decision_function(X)
         renamed = METHODS[method](**QUICK).fit(X, 10 * ids - 5).decision_function(X)
         np.testing.assert_array_equal(by_ids, renamed)
@@ -151,11 +157,13 @@ class TestLabels:
 class TestSupervisedSDC:
     def test_targets_of_a_mixture_by_scipy(self):
         hasher = SupervisedSDCHasher(labels="target", positive="beta(4, 2)", negative="beta(3, 5)")
-        targets = hasher._targets(10, torch.zeros(1))(4).numpy()
+        hasher.set_params(batch_size=20)
+        targets_of = _targets(hasher.settings, torch.zeros(1))
+        targets = targets_of(4).numpy()
         u = (2 * np.arange(1, 7) - 1) / 12, (2 * np.arange(1, 5) - 1) / 8
         expected = [*(2 * stats.beta(3, 5).ppf(u[0]) - 1), *(2 * stats.beta(4, 2).ppf(u[1]) - 1)]
         np.testing.assert_allclose(targets, expected, atol=1e-6)
-        assert [len(hasher._targets(10, torch.zeros(1))(n)) for n in (0, 10)] == [10, 10]
+        assert [len(targets_of(n)) for n in (0, 10)] == [10, 10]
 
     def test_where_labels_say_nothing_order_is_sdc(self, X):
         settings = {"n_bits": 12, "epochs": 3, "batch_size": 60, "learning_rate": 4e-4}
@@ -232,9 +240,9 @@ def test_hashed_logits_are_projections_of_a_classifiers_logits(X, ids):
         (
             "supervised-sdc",
             {"labels": "target", "positive": "magic"},
-            "positive: calibration: expected a dist",
+            "positive: expected a dist",
         ),
-        ("supervised-sdc", {"labels": "target", "negative": "beta(0, 1)"}, "negative: calibration: expected"),
+        ("supervised-sdc", {"labels": "target", "negative": "beta(0, 1)"}, "negative: expected"),
         ("supervised-sdc", {"quantization_weight": -1}, "quantization_weight: expected a finite number >= 0"),
         ("orthohash", {"class_targets": "magic"}, "class_targets: expected one of bernoulli, hadamard"),
         ("orthohash", {"scale": -1}, "scale: expected a finite number >= 0"),
@@ -262,9 +270,9 @@ class TestExperiment:
     @pytest.mark.parametrize("method", SUPERVISED)
     def test_a_run_gets_the_training_rows_labels_and_no_other(self, tiny_data, monkeypatch, method):
         seen = []
-        fit = SupervisedHasher.fit
+        fit = BaseHasher.fit
         monkeypatch.setattr(
-            SupervisedHasher, "fit", lambda self, X, y=None, **more: seen.append(y) or fit(self, X, y, **more)
+            BaseHasher, "fit", lambda self, X, y=None, **more: seen.append(y) or fit(self, X, y, **more)
         )
         spec = RunSpec("tiny", method, 12, 1, {"epochs": 2, "batch_size": 50})
         metrics = run_experiment(spec, progress=False).metrics

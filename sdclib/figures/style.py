@@ -8,9 +8,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sdclib.methods import METHOD_COLORS, METHOD_LABELS
+
 __all__ = [
     "MARKERS",
-    "METHOD_COLORS",
     "NEGATIVE_COLOR",
     "POSITIVE_COLOR",
     "bits_axis",
@@ -21,35 +22,12 @@ __all__ = [
 # Okabe and Ito's palette
 POSITIVE_COLOR, NEGATIVE_COLOR = "#0072B2", "#D55E00"
 MARKERS = "osD^vP*X<>"
-# One a method through the whole book; methods of one colour differ by marker and line.
-METHOD_COLORS = {
-    "Float cosine": "#000000",
-    "SDC": "#0072B2",
-    "ITQ": "#E69F00",
-    "LSH": "#CC79A7",
-    "Sign of features": "#999999",
-    "Random rotation": "#999999",
-    "PCAH": "#E69F00",
-    "SH": "#CC79A7",
-    "GreedyHash": "#009E73",
-    "BiHalf": "#009E73",
-    "SSDH": "#D55E00",
-    "TBH": "#D55E00",
-    "CIBHash": "#56B4E9",
-    "NSH": "#56B4E9",
-    "WCH": "#56B4E9",
-    "CroVCA": "#882255",
-    "SDC by neighbours": "#0072B2",
-    "Similarity matching": "#009E73",
-    "Supervised SDC": "#0072B2",
-    "OrthoHash": "#D55E00",
-    "Hashed logits": "#CC79A7",
-}
 
 
 def method_colors(labels: list[str]) -> dict[str, str]:
     """Colour of each label by its method, the same in every figure; see `study.tables.method_label`."""
-    return {label: METHOD_COLORS.get(label.split(" (")[0], "#009E73") for label in labels}
+    by_label = {METHOD_LABELS[method]: color for method, color in METHOD_COLORS.items()}
+    return {label: by_label.get(label.split(" (")[0], "#009E73") for label in labels}
 
 
 def bits_axis(axes: Axes, lengths: Iterable[int]) -> None:

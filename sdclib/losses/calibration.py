@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from sdclib.losses.pairs import half_pairs, pair_similarities
+from sdclib.losses.pairs import pair_similarities, pairs_of
 
 __all__ = [
     "Beta",
@@ -22,7 +22,6 @@ __all__ = [
     "TruncatedGaussian",
     "TruncatedLaplace",
     "calibration_loss",
-    "labelled_calibration_loss",
     "matching_loss",
     "parse_calibration",
     "positive_pairs",
@@ -218,13 +217,17 @@ class Empirical:
 _DISTRIBUTIONS = {kind.name: kind for kind in (Beta, TruncatedGaussian, TruncatedLaplace, Binomial)}
 
 
-def parse_calibration(calibration: str | CalibrationDistribution) -> CalibrationDistribution:
+def parse_calibration(
+    calibration: str | CalibrationDistribution, name: str = "calibration"
+) -> CalibrationDistribution:
     """Make a calibration distribution from how it prints.
 
     Parameters
     ----------
     calibration : str or CalibrationDistribution
         Such as ``"beta(5, 5)"`` or ``"truncated_gaussian(0, 0.3)"``; a distribution is returned as it is.
+    name : str
+        What messages call it.
 
     Raises
     ------
@@ -233,22 +236,18 @@ def parse_calibration(calibration: str | CalibrationDistribution) -> Calibration
     """
     if not isinstance(calibration, str):
         if not callable(getattr(calibration, "quantile", None)):
-            raise ValueError(
-                f"calibration: expected a name or an object with quantile(u), got {calibration!r}"
-            )
+            raise ValueError(f"{name}: expected a name or an object with quantile(u), got {calibration!r}")
         return calibration
     match = re.fullmatch(r"\s*(\w+)\s*\(([^()]*)\)\s*", calibration)
     if match is None or match[1] not in _DISTRIBUTIONS:
         examples = ", ".join(str(kind()) for kind in _DISTRIBUTIONS.values())
-        raise ValueError(f"calibration: expected a distribution such as {examples}, got {calibration!r}")
+        raise ValueError(f"{name}: expected a distribution such as {examples}, got {calibration!r}")
     kind = _DISTRIBUTIONS[match[1]]
     try:
         values = [float(value) for value in match[2].split(",")]
         return kind(*values)
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"calibration: expected values like {kind()}, got {calibration!r} ({error})"
-        ) from error
+        raise ValueError(f"{name}: expected values like {kind()}, got {calibration!r} ({error})") from error
 
 
 def target_quantiles(calibration: CalibrationDistribution, n_pairs: int) -> NDArray[np.float64]:
@@ -275,7 +274,11 @@ def target_quantiles(calibration: CalibrationDistribution, n_pairs: int) -> NDAr
 
 
 def calibration_loss(
-    continuous_codes: Tensor, features: Tensor, targets: Tensor, pairs: str = "half"
+    continuous_codes: Tensor,
+    features: Tensor,
+    targets: Tensor,
+    pairs: str = "half",
+    positive: Tensor | None = None,
 ) -> Tensor:
     r"""1-Wasserstein distance between code similarities and the calibration distribution, aligned by features.
 
@@ -295,9 +298,12 @@ def calibration_loss(
     features : Tensor, shape (n, d)
         The same rows' features; no gradient flows into them.
     targets : Tensor, shape (n_pairs,)
-        Ascending quantiles, one a pair, see `sdclib.losses.calibration.target_quantiles`.
+        One a pair, in order: of all pairs ascending, see `target_quantiles`; or those of the negative pairs first.
     pairs : {"half", "all"}
         See `sdclib.losses.pairs`; the paper has the first half of a batch against the second.
+    positive : Tensor, shape (n_pairs,), bool, optional
+        Where labels are known, see `positive_pairs`: every negative pair then comes before every positive pair, and
+        :math:`t` orders the pairs of each kind.
 
     Returns
     -------
@@ -312,99 +318,62 @@ def calibration_loss(
     ----------
     Ng et al., "Unsupervised Hashing with Similarity Distribution Calibration", BMVC 2023; supplement, algorithm 1.
     """
-    if continuous_codes.shape[0] != features.shape[0]:
-        raise ValueError(
-            f"features: expected as many rows as continuous_codes ({continuous_codes.shape[0]}), "
-            f"got {features.shape[0]}"
-        )
-    code_similarities = pair_similarities(continuous_codes, pairs)
-    if targets.shape != code_similarities.shape:
-        raise ValueError(
-            f"targets: expected shape {tuple(code_similarities.shape)}, got {tuple(targets.shape)}"
-        )
+    _check_rows(continuous_codes, features)
+    similarities = pair_similarities(continuous_codes, pairs)
+    _check_pairs(similarities, targets=targets, positive=positive)
     with torch.no_grad():
         order = pair_similarities(features, pairs).argsort(stable=True)
-    return (code_similarities[order] - targets).abs().mean()
+        if positive is not None:
+            order = order[positive[order].to(torch.uint8).argsort(stable=True)]
+    return (similarities[order] - targets).abs().mean()
 
 
-def positive_pairs(labels: Tensor) -> Tensor:
+def _check_rows(continuous_codes: Tensor, features: Tensor) -> None:
+    if len(continuous_codes) != len(features):
+        raise ValueError(
+            f"features: expected as many rows as continuous_codes ({len(continuous_codes)}), got {len(features)}"
+        )
+
+
+def _check_pairs(similarities: Tensor, **values: Tensor | None) -> None:
+    for name, value in values.items():
+        if value is not None and value.shape != similarities.shape:
+            raise ValueError(f"{name}: expected shape {tuple(similarities.shape)}, got {tuple(value.shape)}")
+
+
+def positive_pairs(labels: Tensor, pairs: str = "half") -> Tensor:
     """Tell which pairs of a batch are positive: of the same class, or with a label in common.
 
     Parameters
     ----------
     labels : Tensor, shape (n,) of ids, or (n, n_labels) of 0 and 1
-        The pairs are those of `sdclib.losses.pairs.half_pairs`.
+    pairs : {"half", "all"}
+        See `sdclib.losses.pairs`.
 
     Returns
     -------
-    Tensor, shape (n // 2,), bool
+    Tensor, shape (n_pairs,), bool
     """
-    first, second = half_pairs(labels)
+    first, second = pairs_of(labels, pairs)
     return first == second if labels.ndim == 1 else (first.bool() & second.bool()).any(dim=1)
 
 
-def labelled_calibration_loss(
-    continuous_codes: Tensor, features: Tensor, positive: Tensor, targets: Tensor
-) -> Tensor:
-    r"""Calibration loss with the negative pairs of a batch before the positive ones.
-
-    As in `sdclib.losses.calibration`, the pairs' code similarities :math:`s` are compared with targets in order,
-
-    .. math:: L = \frac{1}{N} \sum_{n=1}^{N} | s_{(n)} - C_n | ,
-
-    but the order is that of :math:`(p, t)` rather than of the feature cosine :math:`t` alone, where :math:`p` is 1 for
-    a positive pair and 0 for a negative one: every negative pair comes before every positive pair, and :math:`t`
-    orders the pairs of each kind. Equal ones stay in the order of the batch.
-
-    Parameters
-    ----------
-    continuous_codes : Tensor, shape (n, n_bits), n >= 2
-        With gradient.
-    features : Tensor, shape (n, d)
-        The same rows' features; no gradient flows into them.
-    positive : Tensor, shape (n // 2,), bool
-        See `positive_pairs`.
-    targets : Tensor, shape (n // 2,)
-        Those of the negative pairs in order, then those of the positive ones.
-
-    Returns
-    -------
-    Tensor, shape ()
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit each other.
-    """
-    if continuous_codes.shape[0] != features.shape[0]:
-        raise ValueError(
-            f"features: expected as many rows as continuous_codes ({continuous_codes.shape[0]}), "
-            f"got {features.shape[0]}"
-        )
-    similarities = pair_similarities(continuous_codes)
-    for name, value in (("positive", positive), ("targets", targets)):
-        if value.shape != similarities.shape:
-            raise ValueError(f"{name}: expected shape {tuple(similarities.shape)}, got {tuple(value.shape)}")
-    with torch.no_grad():
-        order = pair_similarities(features).argsort(stable=True)
-        order = order[positive[order].to(torch.uint8).argsort(stable=True)]
-    return (similarities[order] - targets).abs().mean()
-
-
-def matching_loss(continuous_codes: Tensor, targets: Tensor) -> Tensor:
+def matching_loss(continuous_codes: Tensor, targets: Tensor, pairs: str = "half") -> Tensor:
     r"""Mean absolute difference between the code cosine of each pair of a batch and its target.
 
     .. math:: L = \frac{1}{N} \sum_{i=1}^{N} | s_i - c_i |
 
-    The pairs are the first half of the batch against the second, see `sdclib.losses.pairs.half_pairs`. With targets
-    that depend on a pair's own feature cosine alone, this is SDC's calibration loss without the alignment of quantiles.
+    With targets that depend on a pair's own feature cosine alone, this is SDC's calibration loss without the alignment
+    of quantiles.
 
     Parameters
     ----------
     continuous_codes : Tensor, shape (n, n_bits), n >= 2
         With gradient.
-    targets : Tensor, shape (n // 2,)
+    targets : Tensor, shape (n_pairs,)
         In the order of the pairs; no gradient flows into them.
+    pairs : {"half", "all"}
+        See `sdclib.losses.pairs`.
 
     Returns
     -------
@@ -415,17 +384,22 @@ def matching_loss(continuous_codes: Tensor, targets: Tensor) -> Tensor:
     ValueError
         If there are fewer than two rows, or not one target a pair.
     """
-    similarities = pair_similarities(continuous_codes)
-    if targets.shape != similarities.shape:
-        raise ValueError(f"targets: expected shape {tuple(similarities.shape)}, got {tuple(targets.shape)}")
+    similarities = pair_similarities(continuous_codes, pairs)
+    _check_pairs(similarities, targets=targets)
     return (similarities - targets.detach()).abs().mean()
 
 
-def ranking_loss(continuous_codes: Tensor, features: Tensor, temperature: float = 0.1) -> Tensor:
+def ranking_loss(
+    continuous_codes: Tensor,
+    features: Tensor,
+    temperature: float = 0.1,
+    pairs: str = "half",
+    positive: Tensor | None = None,
+) -> Tensor:
     r"""Logistic loss on the order of the pairs of a batch: which of two pairs is the more similar one.
 
-    With the feature cosines :math:`t` and the code cosines :math:`s` of the pairs that
-    `sdclib.losses.pairs.half_pairs` makes, and :math:`P = \{(i, j) : t_i > t_j\}`,
+    With the feature cosines :math:`t` and the code cosines :math:`s` of the pairs, and
+    :math:`P = \{(i, j) : t_i > t_j\}`,
 
     .. math:: L = \frac{1}{|P|} \sum_{(i, j) \in P} \tau \log \left( 1 + e^{-(s_i - s_j) / \tau} \right) .
 
@@ -441,6 +415,8 @@ def ranking_loss(continuous_codes: Tensor, features: Tensor, temperature: float 
         The same rows' features; no gradient flows into them.
     temperature : float
         :math:`\tau` > 0, in units of the cosine.
+    pairs, positive : optional
+        See `calibration_loss`.
 
     Returns
     -------
@@ -456,12 +432,12 @@ def ranking_loss(continuous_codes: Tensor, features: Tensor, temperature: float 
     ----------
     C. Burges et al., "Learning to rank using gradient descent", ICML 2005.
     """
-    if continuous_codes.shape[0] != features.shape[0]:
-        raise ValueError(
-            f"features: expected as many rows as continuous_codes ({continuous_codes.shape[0]}), "
-            f"got {features.shape[0]}"
-        )
-    s, t = pair_similarities(continuous_codes), pair_similarities(features.detach())
-    ordered = (t[:, None] > t).to(s.dtype)
+    _check_rows(continuous_codes, features)
+    s, t = pair_similarities(continuous_codes, pairs), pair_similarities(features.detach(), pairs)
+    _check_pairs(s, positive=positive)
+    above = t[:, None] > t
+    if positive is not None:
+        above = torch.where(positive[:, None] == positive, above, positive[:, None])
+    ordered = above.to(s.dtype)
     costs = temperature * softplus((s - s[:, None]) / temperature)
     return (ordered * costs).sum() / ordered.sum().clamp_min(1)

@@ -8,7 +8,7 @@ from torch.nn.functional import cosine_similarity, normalize
 
 from sdclib.checks import check_name
 
-__all__ = ["PAIRS", "count_pairs_of", "half_pairs", "pair_similarities"]
+__all__ = ["PAIRS", "count_pairs_of", "half_pairs", "pair_similarities", "pairs_of"]
 
 PAIRS = ("half", "all")
 """Ways to pair the rows of a batch: first half against second half, or every row with every other."""
@@ -35,6 +35,30 @@ def half_pairs(batch: Tensor) -> tuple[Tensor, Tensor]:
     if n_pairs < 1:
         raise ValueError(f"batch: expected at least two rows to make a pair, got {batch.shape[0]}")
     return batch[:n_pairs], batch[n_pairs : 2 * n_pairs]
+
+
+def pairs_of(batch: Tensor, pairs: str = "half") -> tuple[Tensor, Tensor]:
+    """First and second row of each pair of a batch.
+
+    Parameters
+    ----------
+    batch : Tensor, shape (n, ...), n >= 2
+    pairs : {"half", "all"}
+        See `PAIRS`; for "all" in the order (0, 1), (0, 2), ..., (n - 2, n - 1).
+
+    Returns
+    -------
+    first, second : Tensor, shape (count_pairs_of(n, pairs), ...)
+
+    Raises
+    ------
+    ValueError
+        If the batch has fewer than two rows or `pairs` is unknown.
+    """
+    if check_name(pairs, "pairs", PAIRS) == "half":
+        return half_pairs(batch)
+    rows, columns = torch.triu_indices(len(batch), len(batch), offset=1, device=batch.device)
+    return batch[rows], batch[columns]
 
 
 def count_pairs_of(n: int, pairs: str = "half") -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdclib.checks import check_name
@@ -12,76 +14,54 @@ from sdclib.methods.presets import BEST
 
 if TYPE_CHECKING:
     from sdclib.methods.base import BaseHasher
-    from sdclib.methods.closed_form import (
-        ITQHasher,
-        LSHHasher,
-        PCAHHasher,
-        RotationHasher,
-        SHHasher,
-        SignHasher,
-    )
-    from sdclib.methods.contrastive import CIBHashHasher, CroVCAHasher, NSHHasher, WCHHasher
-    from sdclib.methods.pairwise import BiHalfHasher, GreedyHashHasher, SSDHHasher, TBHHasher
-    from sdclib.methods.sdc import MatchingHasher, NeighbourSDCHasher, SDCHasher, SupervisedSDCHasher
-    from sdclib.methods.supervised import LogitHasher, OrthoHashHasher, SupervisedHasher
 
-__all__ = [
-    "METHODS",
-    "METHOD_LABELS",
-    "BaseHasher",
-    "BiHalfHasher",
-    "CIBHashHasher",
-    "CroVCAHasher",
-    "GreedyHashHasher",
-    "ITQHasher",
-    "LSHHasher",
-    "LogitHasher",
-    "MatchingHasher",
-    "NSHHasher",
-    "NeighbourSDCHasher",
-    "OrthoHashHasher",
-    "PCAHHasher",
-    "RotationHasher",
-    "SDCHasher",
-    "SHHasher",
-    "SSDHHasher",
-    "SignHasher",
-    "SupervisedHasher",
-    "SupervisedSDCHasher",
-    "TBHHasher",
-    "WCHHasher",
-    "make_hasher",
-]
-
-_CLASSES = {  # module, class and label of a method, so that these are known without an import of torch
-    "sdc": ("sdc", "SDCHasher", "SDC"),
-    "sign": ("closed_form", "SignHasher", "Sign of features"),
-    "rotation": ("closed_form", "RotationHasher", "Random rotation"),
-    "lsh": ("closed_form", "LSHHasher", "LSH"),
-    "pcah": ("closed_form", "PCAHHasher", "PCAH"),
-    "sh": ("closed_form", "SHHasher", "SH"),
-    "itq": ("closed_form", "ITQHasher", "ITQ"),
-    "greedyhash": ("pairwise", "GreedyHashHasher", "GreedyHash"),
-    "bihalf": ("pairwise", "BiHalfHasher", "BiHalf"),
-    "ssdh": ("pairwise", "SSDHHasher", "SSDH"),
-    "tbh": ("pairwise", "TBHHasher", "TBH"),
-    "cibhash": ("contrastive", "CIBHashHasher", "CIBHash"),
-    "nsh": ("contrastive", "NSHHasher", "NSH"),
-    "wch": ("contrastive", "WCHHasher", "WCH"),
-    "crovca": ("contrastive", "CroVCAHasher", "CroVCA"),
-    "neighbour-sdc": ("sdc", "NeighbourSDCHasher", "SDC by neighbours"),
-    "matching": ("sdc", "MatchingHasher", "Similarity matching"),
-    "supervised-sdc": ("sdc", "SupervisedSDCHasher", "Supervised SDC"),
-    "orthohash": ("supervised", "OrthoHashHasher", "OrthoHash"),
-    "logits": ("supervised", "LogitHasher", "Hashed logits"),
-}
-METHOD_LABELS = {"cosine": "Float cosine"} | {method: label for method, (_, _, label) in _CLASSES.items()}
+FAMILIES = ("sdc", "closed_form", "pairwise", "contrastive", "supervised")
+"""Modules of the methods, in the order in which readers see them."""
+METHOD_LABELS = {"cosine": "Float cosine"}
 """What readers know a method by; ``"cosine"`` is the ranking of the float features themselves."""
+METHOD_COLORS = {"cosine": "#000000"}
+"""One a method through the whole book, colour-blind-safe; methods of one colour differ by marker and line."""
+_HOME = {"BaseHasher": "base", "SupervisedHasher": "supervised"}  # module of each class
+_CLASSES: dict[str, str | type[BaseHasher]] = {}  # of each method: its name, or itself once it is imported
 
-_HOME = {
-    name: module
-    for module, name, *_ in [("base", "BaseHasher"), ("supervised", "SupervisedHasher"), *_CLASSES.values()]
-}
+
+def _declare() -> None:
+    """Read from the source what the methods of each family are called, so that this is known without torch."""
+    for family in FAMILIES:
+        for node in ast.parse(Path(__file__).with_name(f"{family}.py").read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                values: dict[str, Any] = {
+                    target.id: line.value.value
+                    for line in node.body
+                    if isinstance(line, ast.Assign) and isinstance(line.value, ast.Constant)
+                    for target in line.targets
+                    if isinstance(target, ast.Name)
+                }
+                if method := values.get("method"):
+                    _HOME[node.name], _CLASSES[method] = family, node.name
+                    METHOD_LABELS[method], METHOD_COLORS[method] = values["label"], values["color"]
+
+
+_declare()
+__all__ = ["METHODS", "METHOD_COLORS", "METHOD_LABELS", "make_hasher", "register", *_HOME]
+
+
+def register(kind: type[BaseHasher]) -> None:
+    """Make a method known by its `method`, `label` and `color`; a class that has these is registered when it is made.
+
+    Raises
+    ------
+    ValueError
+        If another class has the same name.
+    """
+    known = _CLASSES.setdefault(kind.method, kind.__name__)
+    name = known if isinstance(known, str) else known.__name__
+    if name != kind.__name__:
+        raise ValueError(
+            f"method: expected a name of its own for {kind.__name__}, got {kind.method!r} of {name}"
+        )
+    _CLASSES[kind.method] = kind
+    METHOD_LABELS[kind.method], METHOD_COLORS[kind.method] = kind.label, kind.color
 
 
 def __getattr__(name: str) -> Any:
@@ -100,7 +80,8 @@ class _Methods(Mapping[str, "type[BaseHasher]"]):
     """Classes by the names of their methods, imported when they are asked for."""
 
     def __getitem__(self, method: str) -> type[BaseHasher]:
-        return __getattr__(_CLASSES[method][1])
+        kind = _CLASSES[method]
+        return __getattr__(kind) if isinstance(kind, str) else kind
 
     def __contains__(self, method: object) -> bool:
         return method in _CLASSES

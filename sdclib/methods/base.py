@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -14,38 +15,55 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from sdclib.checks import check_features, check_int, check_views
+from sdclib.checks import check_features, check_int, check_labels, check_views
 from sdclib.codes import binarize, pack_codes
 from sdclib.files import file_sha256, read_json, write_bytes, write_json
+from sdclib.methods import register
 
-__all__ = ["BaseHasher"]
+__all__ = ["BaseHasher", "check_training_labels"]
 
 FORMAT_VERSION = 1
-_NOT_DETERMINING = {"n_bits", "random_state", "device", "progress"}
+_OF_THE_CALL = {"device", "progress"}  # rather than of the model
+_NOT_DETERMINING = {"n_bits", "random_state", *_OF_THE_CALL}
 
 
 class BaseHasher(TransformerMixin, BaseEstimator):
     """Base of the hashing methods.
 
-    A method sets `method` (its name in the registry), fits in `_fit(X)`, gives continuous codes in
-    `_continuous_codes(X)`, and keeps all that it learned in arrays that `_get_state` hands out and `_set_state`
-    takes back. One that learns from augmented images says so by `needs_views` or `needs_tokens`, and `_fit` then
-    takes them by the names ``views`` and ``tokens``.
+    A method sets `method`, `label` and `color`, by which it is known to `sdclib.methods`, fits in `_fit(X)`, gives
+    continuous codes in `_continuous_codes(X)`, and keeps all that it learned in arrays that `_get_state` hands out and
+    `_set_state` takes back. One that learns from labels or from augmented images says so by `needs_labels`,
+    `needs_views` or `needs_tokens`, and `_fit` then takes them by the names ``labels``, ``views`` and ``tokens``.
 
     Attributes
     ----------
+    method, label, color : str
+        Of the class: its name for `sdclib.methods.make_hasher`, its name for readers, its colour in figures.
     results_version : int
         Of the class; to be raised by hand when the method gives other codes than before, which golden codes show
         (``tests/golden.py``). Runs of an older number are then not taken for its own.
     n_features_in_ : int
         The width of the features seen in `fit`.
+    fitted_parameters_ : dict
+        The parameters at the time of `fit`, which `save` writes.
     """
 
+    n_features_in_: int
+    fitted_parameters_: dict[str, Any]
+
     method: ClassVar[str]
+    label: ClassVar[str]
+    color: ClassVar[str]
     results_version: ClassVar[int] = 1
     n_bits: int
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if "method" in cls.__dict__:
+            register(cls)
 
     def given_parameters(self) -> dict[str, Any]:
         """Parameters that codes depend on besides code length and seed; without those that are None."""
@@ -54,6 +72,11 @@ class BaseHasher(TransformerMixin, BaseEstimator):
     def resolved_parameters(self) -> dict[str, Any]:
         """`given_parameters` with what the name of a preset stands for in its place."""
         return self.given_parameters()
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether `fit` needs labels of the training rows."""
+        return False
 
     @property
     def needs_views(self) -> bool:
@@ -91,8 +114,9 @@ class BaseHasher(TransformerMixin, BaseEstimator):
         ----------
         X : array-like, shape (n, d)
             Training features: finite, no all-zero row.
-        y : object
-            Not used; there for pipelines.
+        y : array-like, shape (n,) or (n, n_labels), optional
+            Labels, for methods with `needs_labels`: ids (whole numbers), or 0/1 vectors where an image may have
+            several; of at least two classes. Other methods leave them alone.
         views : array-like, shape (n_views, n, d), n_views >= 2, optional
             Features of augmented views of the same images, see `sdclib.extract.views.load_views`; methods with
             `needs_views` want them, others leave them alone.
@@ -106,18 +130,29 @@ class BaseHasher(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the features or a parameter cannot be used; the message names which.
+            If the features, what else the method learns from, or a parameter cannot be used; the message names which.
+            An earlier fit is then untouched.
         """
         check_int(self.n_bits, "n_bits", minimum=1)
         X = check_features(X)
-        more = {}
+        more: dict[str, NDArray] = {}
+        if self.needs_labels:
+            more["labels"] = check_training_labels(y, len(X), self.method)
         if self.needs_views:
             more["views"] = check_views(views, X.shape, self.method)
         if self.needs_tokens:
             more["tokens"] = _check_tokens(tokens, more["views"].shape[:2], self.method)
-        self._fit(X, **more)
-        self.n_features_in_ = X.shape[1]
+        fitted = copy.copy(self)
+        fitted._fit(X, **more)
+        fitted.n_features_in_ = X.shape[1]
+        fitted.fitted_parameters_ = self.get_params()
+        self.__dict__.update(fitted.__dict__)
         return self
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = self.needs_labels
+        return tags
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float32]:
         """Continuous codes.
@@ -177,7 +212,9 @@ class BaseHasher(TransformerMixin, BaseEstimator):
         description = {
             "format_version": FORMAT_VERSION,
             "method": self.method,
-            "parameters": _plain(self.get_params()),
+            "parameters": _plain(
+                {name: value for name, value in self.fitted_parameters_.items() if name not in _OF_THE_CALL}
+            ),
             "n_features": self.n_features_in_,
             "weights": weights_path.name,
             "weights_sha256": digest,
@@ -216,8 +253,9 @@ class BaseHasher(TransformerMixin, BaseEstimator):
             raise ValueError(f"{folder / 'hasher.json'}: expected method {cls.method!r}, got {method!r}")
         if file_sha256(weights_path) != digest:
             raise ValueError(f"{weights_path}: damaged, its SHA-256 is not the one in hasher.json")
-        hasher = cls(**parameters)
+        hasher = cls(**{name: value for name, value in parameters.items() if name not in _OF_THE_CALL})
         hasher.n_features_in_ = n_features
+        hasher.fitted_parameters_ = hasher.get_params()
         hasher._set_state(safetensors.numpy.load(weights_path.read_bytes()))
         return hasher
 
@@ -229,6 +267,51 @@ def _named_weights(path: Path) -> Path | None:
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return path.with_name(name) if re.fullmatch(r"weights-[0-9a-f]{16}\.safetensors", name) else None
+
+
+def check_training_labels(y: object, n: int, method: str) -> NDArray[np.integer]:
+    """Check the labels of training rows, and number the classes that there are.
+
+    Parameters
+    ----------
+    y : array-like, shape (n,) or (n, n_labels)
+        See `BaseHasher.fit`.
+    n : int
+        Training rows.
+    method : str
+        What needs them, for the message.
+
+    Returns
+    -------
+    ndarray, shape (n,) int64 or (n, n_classes) uint8
+        Numbers of the classes from 0 in ascending order of their ids; or the vectors without labels that no row has.
+
+    Raises
+    ------
+    ValueError
+        If there are none, their number is wrong, they are neither ids nor 0/1 vectors, some are NaN, or they are of
+        fewer than two classes.
+    """
+    if y is None:
+        raise ValueError(
+            f"y: {method} learns from labels of the training rows, expected ids of shape ({n},) or 0/1 vectors of "
+            f"shape ({n}, n_labels), got none"
+        )
+    array = np.asarray(y)
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        raise ValueError(
+            f"y: expected a label for every row, got NaN in {int(np.isnan(array).sum())} place(s)"
+        )
+    labels = check_labels(array, "y", n=n)
+    if labels.ndim == 1:
+        ids, labels = np.unique(labels, return_inverse=True)
+        n_classes = len(ids)
+    else:
+        labels = np.ascontiguousarray(labels[:, labels.any(axis=0)])
+        n_classes = labels.shape[1]
+    if n_classes < 2:
+        raise ValueError(f"y: expected labels of at least two classes, got {n_classes}")
+    return labels
 
 
 def _check_tokens(tokens: ArrayLike | None, shape: tuple[int, ...], method: str) -> NDArray[np.float32]:

@@ -30,6 +30,8 @@ class SignHasher(BaseHasher):
     """
 
     method = "sign"
+    label = "Sign of features"
+    color = "#999999"
 
     def __init__(self, n_bits: int = 64, *, center: bool = False):
         self.n_bits = n_bits
@@ -75,6 +77,8 @@ class LSHHasher(BaseHasher):
     """
 
     method = "lsh"
+    label = "LSH"
+    color = "#CC79A7"
 
     def __init__(self, n_bits: int = 64, *, center: bool = False, random_state: int = 0):
         self.n_bits = n_bits
@@ -145,6 +149,8 @@ class RotationHasher(BaseHasher):
     """
 
     method = "rotation"
+    label = "Random rotation"
+    color = "#999999"
 
     def __init__(self, n_bits: int = 64, *, center: bool = True, random_state: int = 0):
         self.n_bits = n_bits
@@ -203,6 +209,8 @@ class PCAHHasher(BaseHasher):
     """
 
     method = "pcah"
+    label = "PCAH"
+    color = "#E69F00"
 
     def __init__(self, n_bits: int = 64):
         self.n_bits = n_bits
@@ -273,6 +281,8 @@ class SHHasher(BaseHasher):
     """
 
     method = "sh"
+    label = "SH"
+    color = "#CC79A7"
 
     def __init__(self, n_bits: int = 64):
         self.n_bits = n_bits
@@ -347,6 +357,8 @@ class ITQHasher(BaseHasher):
     """
 
     method = "itq"
+    label = "ITQ"
+    color = "#E69F00"
 
     def __init__(self, n_bits: int = 64, *, n_iterations: int = 50, random_state: int = 0):
         self.n_bits = n_bits

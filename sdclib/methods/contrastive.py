@@ -89,6 +89,8 @@ class CIBHashHasher(TrainedHasher):
     """
 
     method = "cibhash"
+    label = "CIBHash"
+    color = "#56B4E9"
 
     hidden_features: int = 1024
     temperature: float = 0.3
@@ -192,6 +194,8 @@ class NSHHasher(TrainedHasher):
     """
 
     method = "nsh"
+    label = "NSH"
+    color = "#56B4E9"
 
     n_positives: int = 2
     temperature: float = 0.1
@@ -295,6 +299,8 @@ class WCHHasher(TrainedHasher):
     """
 
     method = "wch"
+    label = "WCH"
+    color = "#56B4E9"
 
     temperature: float = 0.3
     weight_temperature: float = 0.2
@@ -409,6 +415,8 @@ class CroVCAHasher(TrainedHasher):
     """
 
     method = "crovca"
+    label = "CroVCA"
+    color = "#882255"
 
     hidden_features: int | None = None
     rate_weight: float = 0.1

@@ -76,6 +76,8 @@ class GreedyHashHasher(TrainedHasher):
     """
 
     method = "greedyhash"
+    label = "GreedyHash"
+    color = "#009E73"
 
     penalty_weight: float = 0.1
     learning_rate: float = 1e-4
@@ -229,6 +231,8 @@ class BiHalfHasher(TrainedHasher):
     """
 
     method = "bihalf"
+    label = "BiHalf"
+    color = "#009E73"
 
     gamma: float = 6.0
     learning_rate: float = 1e-4
@@ -317,6 +321,8 @@ class SSDHHasher(TrainedHasher):
     """
 
     method = "ssdh"
+    label = "SSDH"
+    color = "#D55E00"
 
     alpha: float = 2.0
     beta: float = 2.0
@@ -476,6 +482,8 @@ class TBHHasher(TrainedHasher):
     """
 
     method = "tbh"
+    label = "TBH"
+    color = "#D55E00"
 
     hidden_features: int = 1024
     latent_features: int = 512

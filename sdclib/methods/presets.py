@@ -1,4 +1,4 @@
-"""Named settings of SDC: what the paper's supplement says, and what the authors' code does."""
+"""Settings of SDC, and those that have a name: what the paper's supplement says, and what the authors' code does."""
 
 from __future__ import annotations
 
@@ -17,6 +17,16 @@ __all__ = ["BEST", "EMPIRICAL", "PRESETS", "SDCSettings", "preset_table", "setti
 EMPIRICAL = "empirical"  # the calibration distribution that is made of the training features
 DEFAULT = "beta(5, 5)"
 BEST = "best"  # this study's variant: a preset of the method by its name, a class of its own in the library
+
+
+CHOICES = {
+    "pairs": ("half", "all"),
+    "order_by": ("features", "neighbours", "labels"),
+    "target": ("distribution", "similarities", "linear"),
+    "match_by": ("quantiles", "regression", "rank"),
+    "order_features": ("raw", "centred", "whitened"),
+    "norm": ("batch", "plain", "fixed", "none"),
+}
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,33 @@ class SDCSettings:
     view_pairs : bool
         Whether calibration and quantization losses are those of the two augmented views, each with pairs of its own,
         rather than of the images as they are. It needs a contrastive weight.
+    order_by : {"features", "neighbours", "labels"}
+        First socket: what puts the pairs of a batch in order. The cosine of the features; that of the features
+        averaged over their nearest neighbours, see `sdclib.methods.neighbours`; or labels, all negative pairs before
+        all positive ones, and the features within each kind.
+    target : {"distribution", "similarities", "linear"}
+        Second socket: what the code similarities are matched to. The calibration distribution; the similarities that
+        give the order, as they are; or these on a line such that training pairs have the mean and the standard
+        deviation of the calibration distribution, cut to [-1, 1].
+    match_by : {"quantiles", "regression", "rank"}
+        Third socket: how. Quantiles of the target, aligned in each batch; the target of each pair by itself, the same
+        in every batch; or the order alone, see `sdclib.losses.calibration.ranking_loss`, which needs no target.
+    whiten : bool
+        Centre and whiten the features, see `sdclib.methods.sdc.whitening`.
+    shrinkage : float
+        Of the whitening, in (0, 1]: from almost equal variances to a mere rotation.
+    order_features : {"raw", "centred", "whitened"}, optional
+        The features that put pairs in order, where the head sees others; by default what the head sees.
+    n_neighbors, n_steps : int
+        For ``order_by="neighbours"``.
+    positive, negative : str or CalibrationDistribution, optional
+        For ``order_by="labels"``: a distribution for the pairs of each kind, in place of one for all.
+    rank_temperature : float
+        For ``match_by="rank"``.
+    norm : {"batch", "plain", "fixed", "none"}
+        End of the head, see `sdclib.methods.trained.HashHead`.
+    n_quantiles : int, optional
+        Different targets in a batch, each the mean of as many neighbouring quantiles; one a pair by default.
 
     Raises
     ------
@@ -76,27 +113,64 @@ class SDCSettings:
     temperature: float = 0.3
     clip_targets: bool = False
     view_pairs: bool = False
+    order_by: str = "features"
+    target: str = "distribution"
+    match_by: str = "quantiles"
+    whiten: bool = False
+    shrinkage: float = 0.5
+    order_features: str | None = None
+    n_neighbors: int = 10
+    n_steps: int = 4
+    positive: str | CalibrationDistribution | None = None
+    negative: str | CalibrationDistribution | None = None
+    rank_temperature: float = 0.1
+    norm: str = "batch"
+    n_quantiles: int | None = None
 
     def __post_init__(self) -> None:
-        if self.hidden_features is not None:
-            check_int(self.hidden_features, "hidden_features", minimum=1)
-        check_int(self.n_hidden_layers, "n_hidden_layers", minimum=0)
-        check_int(self.batch_size, "batch_size", minimum=2)
-        check_int(self.epochs, "epochs", minimum=1)
-        check_int(self.step_epoch, "step_epoch", minimum=1)
-        check_real(self.learning_rate, "learning_rate", minimum=0)
-        check_real(self.weight_decay, "weight_decay", minimum=0)
-        check_real(self.quantization_weight, "quantization_weight", minimum=0)
-        check_real(self.contrastive_weight, "contrastive_weight", minimum=0)
-        if not check_real(self.temperature, "temperature", minimum=0) > 0:
-            raise ValueError(f"temperature: expected a number above 0, got {self.temperature!r}")
+        for name, minimum in {
+            "hidden_features": 1,
+            "n_hidden_layers": 0,
+            "batch_size": 2,
+            "epochs": 1,
+            "step_epoch": 1,
+            "n_neighbors": 1,
+            "n_steps": 0,
+            "n_quantiles": 1,
+        }.items():
+            if getattr(self, name) is not None:
+                check_int(getattr(self, name), name, minimum=minimum)
+        for name in ("learning_rate", "weight_decay", "quantization_weight", "contrastive_weight"):
+            check_real(getattr(self, name), name, minimum=0)
+        for name in ("temperature", "rank_temperature"):
+            if not check_real(getattr(self, name), name, minimum=0) > 0:
+                raise ValueError(f"{name}: expected a number above 0, got {getattr(self, name)!r}")
+        if not 0 < check_real(self.shrinkage, "shrinkage", minimum=0) <= 1:
+            raise ValueError(f"shrinkage: expected a number above 0 and at most 1, got {self.shrinkage!r}")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) is not None:
+                check_name(getattr(self, name), name, choices)
         if self.view_pairs and not self.contrastive_weight:
             raise ValueError("view_pairs: expected a contrastive_weight above 0 beside it, got 0")
-        check_name(self.pairs, "pairs", ("half", "all"))  # PAIRS of sdclib.losses.pairs, which imports torch
-        if self.calibration not in (EMPIRICAL, DEFAULT):
-            from sdclib.losses.calibration import parse_calibration  # which imports torch
+        if self.order_by == "labels" and self.match_by == "regression":
+            raise ValueError(
+                "match_by: expected 'quantiles' or 'rank' where labels give the order, got 'regression'"
+            )
+        if (self.positive is None) != (self.negative is None):
+            raise ValueError("positive, negative: expected distributions for both or for neither, got one")
+        if self.positive is not None and self.order_by != "labels":
+            raise ValueError("positive, negative: expected order_by='labels' beside them")
+        for name in ("calibration", "positive", "negative"):
+            value = getattr(self, name)
+            if value not in (EMPIRICAL, DEFAULT, None):
+                from sdclib.losses.calibration import parse_calibration  # which imports torch
 
-            parse_calibration(self.calibration)
+                parse_calibration(value, name)
+
+    @property
+    def head_features(self) -> str:
+        """What the head sees: ``"raw"``, ``"centred"`` or ``"whitened"`` features."""
+        return "whitened" if self.whiten else "centred" if self.center else "raw"
 
 
 _PAPER = SDCSettings()

@@ -1,10 +1,10 @@
-"""SDC and its kin: by features, by neighbours, by labels, and other targets for the same pairs."""
+"""SDC with its three sockets, and what goes into them: by features, by neighbours, by labels, other targets."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from sdclib.losses.calibration import (
     CalibrationDistribution,
     Empirical,
     calibration_loss,
-    labelled_calibration_loss,
     matching_loss,
     parse_calibration,
     positive_pairs,
@@ -30,33 +29,111 @@ from sdclib.losses.pairs import count_pairs_of, pair_similarities
 from sdclib.losses.quantization import quantization_loss
 from sdclib.methods.neighbours import smooth_over_neighbours
 from sdclib.methods.presets import EMPIRICAL, SDCSettings, settings_from_preset
-from sdclib.methods.supervised import SupervisedHasher
-from sdclib.methods.trained import (
-    HashHead,
-    TrainedHasher,
-    adam,
-    draw_views,
-    gradient_step,
-    train,
-)
+from sdclib.methods.trained import HashHead, TrainedHasher, adam, draw_views, gradient_step, train
 
 __all__ = [
-    "FEATURES",
-    "LABELS",
-    "TARGETS",
+    "CalibratedHasher",
     "MatchingHasher",
     "NeighbourSDCHasher",
     "SDCHasher",
     "SupervisedSDCHasher",
+    "coarsened",
     "linear_map",
     "quantile_map",
     "similarity_moments",
     "whitening",
 ]
 
+PairLoss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""From continuous codes, features that give the order, and which pairs are positive, to a loss."""
+
+
+class CalibratedHasher(TrainedHasher):
+    """SDC by `settings`; the methods below say how their parameters make these.
+
+    Attributes
+    ----------
+    head_ : HashHead
+        The trained hash head for features as they are, on the CPU.
+    history_ : DataFrame
+        See `sdclib.methods.trained.train`, with calibration_loss and quantization_loss, with contrastive_loss where
+        there are views, and with positive, the share of positive pairs, where labels give the order; not there after
+        `load`.
+    """
+
+    @property
+    def settings(self) -> SDCSettings:
+        """All settings of the training."""
+        raise NotImplementedError
+
+    @property
+    def needs_views(self) -> bool:
+        """Whether there is a contrastive term."""
+        return self.settings.contrastive_weight > 0
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether labels put the pairs in order."""
+        return self.settings.order_by == "labels"
+
+    def _make_head(self, n_features: int) -> nn.Module:
+        settings = self.settings
+        hidden = settings.hidden_features or n_features
+        return HashHead(n_features, self.n_bits, hidden, settings.n_hidden_layers, settings.norm)
+
+    def _length(self, n_batches: int) -> dict[str, Any]:
+        """Epochs, and after how many the rate falls, where an epoch has so many batches."""
+        return {"epochs": self.settings.epochs, "step_epoch": self.settings.step_epoch}
+
+    def _train(
+        self, head: nn.Module, features: Tensor, views: Tensor | None = None, labels: Tensor | None = None
+    ) -> pd.DataFrame:
+        settings = self.settings
+        mean, matrix = view_of(features, settings.head_features, settings.shrinkage)
+        raw, features = features, seen(features, mean, matrix)
+        views = None if views is None else seen(views, mean, matrix)
+        teacher = features
+        if settings.order_features not in (None, settings.head_features):
+            teacher = seen(raw, *view_of(raw, settings.order_features, settings.shrinkage))
+        if settings.order_by == "neighbours":
+            smooth = smooth_over_neighbours(teacher.cpu().numpy(), settings.n_neighbors, settings.n_steps)
+            teacher = torch.as_tensor(smooth).to(features)
+        pair_loss = _pair_loss(settings, teacher)
+        optimizer = adam(head.parameters(), settings.learning_rate, settings.weight_decay)
+        if settings.norm == "fixed":
+            _fix_norm(head, features)
+
+        def step(rows: Tensor) -> dict[str, Tensor]:
+            pair = [] if views is None else [view[rows] for view in draw_views(views)]
+            view_codes = [head(view) for view in pair]
+            if settings.view_pairs:
+                order = pair if settings.order_by == "features" else [teacher[rows]] * 2
+                calibrated = list(zip(view_codes, order, strict=True))
+            else:
+                calibrated = [(head(features[rows]), teacher[rows])]
+            positive = None if labels is None else positive_pairs(labels[rows], settings.pairs)
+            terms = {
+                "calibration_loss": _mean(pair_loss(codes, order, positive) for codes, order in calibrated),
+                "quantization_loss": _mean(quantization_loss(codes) for codes, _ in calibrated),
+            }
+            loss = terms["calibration_loss"] + settings.quantization_weight * terms["quantization_loss"]
+            if view_codes:
+                terms["contrastive_loss"] = nt_xent_loss(view_codes[0], view_codes[1], settings.temperature)
+                loss = loss + settings.contrastive_weight * terms["contrastive_loss"]
+            gradient_step(loss, optimizer)
+            if positive is not None:
+                terms["positive"] = positive.float().mean()
+            return {"loss": loss, **terms}
+
+        length = self._length(len(features) // settings.batch_size)
+        schedule = self._schedule(batch_size=settings.batch_size, **length)
+        history = train(step, len(features), [optimizer], **schedule)
+        absorb(head, mean, matrix)
+        return history
+
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class SDCHasher(TrainedHasher):
+class SDCHasher(CalibratedHasher):
     """Hash by similarity distribution calibration.
 
     Parameters
@@ -68,18 +145,15 @@ class SDCHasher(TrainedHasher):
         `sdclib.methods.presets.preset_table`.
     calibration : str or CalibrationDistribution, optional
         Such as ``"beta(5, 5)"``; this and the following parameters, where not None, replace the preset's value.
-    pairs, center, hidden_features, n_hidden_layers, quantization_weight, learning_rate, weight_decay, batch_size, \
-epochs, step_epoch, contrastive_weight, temperature, clip_targets, view_pairs : optional
-        See `sdclib.methods.presets.SDCSettings`.
+    order_by, target, match_by : str, optional
+        The three sockets, see `sdclib.methods.presets.SDCSettings`, as for all other settings.
     random_state, device, progress : optional
         See `sdclib.methods.trained.TrainedHasher`.
 
     Attributes
     ----------
-    head_ : HashHead
-        The trained hash head, on the CPU.
-    history_ : DataFrame
-        See `sdclib.methods.trained.train`, with calibration_loss and quantization_loss; not there after `load`.
+    head_, history_
+        See `CalibratedHasher`.
 
     Examples
     --------
@@ -95,6 +169,8 @@ epochs, step_epoch, contrastive_weight, temperature, clip_targets, view_pairs : 
     """
 
     method = "sdc"
+    label = "SDC"
+    color = "#0072B2"
 
     preset: str = field(default="paper", kw_only=False)
     calibration: str | CalibrationDistribution | None = None
@@ -112,134 +188,71 @@ epochs, step_epoch, contrastive_weight, temperature, clip_targets, view_pairs : 
     temperature: float | None = None
     clip_targets: bool | None = None
     view_pairs: bool | None = None
+    order_by: str | None = None
+    target: str | None = None
+    match_by: str | None = None
+    whiten: bool | None = None
+    shrinkage: float | None = None
+    order_features: str | None = None
+    n_neighbors: int | None = None
+    n_steps: int | None = None
+    positive: str | CalibrationDistribution | None = None
+    negative: str | CalibrationDistribution | None = None
+    rank_temperature: float | None = None
+    norm: str | None = None
+    n_quantiles: int | None = None
 
     @property
     def settings(self) -> SDCSettings:
         """The preset with what the parameters replace."""
-        overrides = {name: getattr(self, name) for name in SDCSettings.__dataclass_fields__}
-        return settings_from_preset(self.preset, **overrides)
+        return settings_from_preset(
+            self.preset, **{one.name: getattr(self, one.name) for one in fields(SDCSettings)}
+        )
 
     def resolved_parameters(self) -> dict[str, Any]:
-        """All settings, whatever the preset was called."""
-        settings = self.settings
-        resolved = {**asdict(settings), "calibration": str(settings.calibration)}
-        return {name: value for name, value in resolved.items() if value is not None}
-
-    @property
-    def needs_views(self) -> bool:
-        """Whether there is a contrastive term."""
-        return self.settings.contrastive_weight > 0
-
-    def _make_head(self, n_features: int) -> nn.Module:
-        settings = self.settings
-        return HashHead(
-            n_features, self.n_bits, settings.hidden_features or n_features, settings.n_hidden_layers
-        )
-
-    def _train(self, head: nn.Module, features: Tensor, views: Tensor | None = None) -> pd.DataFrame:
-        settings = self.settings
-        mean = features.mean(dim=0)
-        if settings.center:
-            features = features - mean
-            views = None if views is None else views - mean
-        target = self._targets(features)
-        optimizer = adam(head.parameters(), settings.learning_rate, settings.weight_decay)
-
-        def step(rows: Tensor) -> dict[str, Tensor]:
-            pair = [] if views is None else [view[rows] for view in draw_views(views)]
-            view_codes = [head(view) for view in pair]
-            if settings.view_pairs:
-                calibrated = list(zip(view_codes, pair, strict=True))
-            else:
-                batch = features[rows]
-                calibrated = [(head(batch), batch)]
-            terms = {
-                "calibration_loss": torch.stack(
-                    [calibration_loss(codes, batch, target, settings.pairs) for codes, batch in calibrated]
-                ).mean(),
-                "quantization_loss": torch.stack(
-                    [quantization_loss(codes) for codes, _ in calibrated]
-                ).mean(),
-            }
-            loss = terms["calibration_loss"] + settings.quantization_weight * terms["quantization_loss"]
-            if view_codes:
-                terms["contrastive_loss"] = nt_xent_loss(view_codes[0], view_codes[1], settings.temperature)
-                loss = loss + settings.contrastive_weight * terms["contrastive_loss"]
-            gradient_step(loss, optimizer)
-            return {"loss": loss, **terms}
-
-        schedule = self._schedule(
-            batch_size=settings.batch_size, epochs=settings.epochs, step_epoch=settings.step_epoch
-        )
-        history = train(step, len(features), [optimizer], **schedule)
-        if settings.center:
-            _absorb_mean(head, mean)
-        return history
-
-    def _targets(self, features: Tensor) -> Tensor:
-        """Quantiles that the pairs of a batch are to have, on the features' device."""
-        settings = self.settings
-        if settings.calibration == EMPIRICAL:
-            order = torch.randperm(len(features), device=features.device)
-            calibration: CalibrationDistribution = Empirical(pair_similarities(features[order]).cpu().numpy())
-        else:
-            calibration = parse_calibration(settings.calibration)
-        targets = target_quantiles(calibration, count_pairs_of(settings.batch_size, settings.pairs))
-        if settings.clip_targets:
-            targets = targets.clip(min=0)
-        return torch.as_tensor(targets, dtype=torch.float32, device=features.device)
+        """All settings, whatever the preset was called; those that came later only where they are not the default."""
+        settings, usual = asdict(self.settings), SDCSettings()
+        settings["calibration"] = str(settings["calibration"])
+        return {
+            name: str(value) if name in ("positive", "negative") else value
+            for name, value in settings.items()
+            if value is not None and not (name in LATER and value == getattr(usual, name))
+        }
 
 
-def _absorb_mean(head: nn.Module, mean: Tensor) -> None:
-    """Let a head that was trained on centred features take features as they are: W (x - m) + b = W x + (b - W m)."""
-    first = next(layer for layer in head.modules() if isinstance(layer, nn.Linear))
-    with torch.no_grad():
-        first.bias.sub_(first.weight @ mean)
-
-
+# Settings that SDC got after the first runs, whose ids are made without them.
+LATER = {"order_by", "target", "match_by", "whiten", "shrinkage", "order_features", "n_neighbors", "n_steps"}
+LATER |= {"positive", "negative", "rank_temperature", "norm", "n_quantiles"}
 UPDATES = 500  # of the weights, where the number of epochs is not given
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class NeighbourSDCHasher(TrainedHasher):
-    r"""Calibrate code similarities in the order that features averaged over their nearest neighbours give.
+class NeighbourSDCHasher(CalibratedHasher):
+    """SDC with pairs in the order that centred features give, averaged over their nearest neighbours.
 
-    1. The mean of the training features is subtracted from them.
-    2. Each training row is linked to its `n_neighbors` most similar ones (cosine).
-    3. Unit features are averaged over the links, `n_steps` times: the teacher, see `sdclib.methods.neighbours`.
-    4. SDC's calibration loss and quantization loss train the hash head on the features as in step 1; the teacher's
-       cosines, not the features', put a batch's pairs in order.
-    5. The mean becomes part of the head's first layer, so that `transform` takes features as they are.
-
-    Neighbours are needed in training alone; a query is encoded by the head like in SDC.
+    It is ``SDCHasher(order_by="neighbours", center=True)`` with settings of its own. Neighbours are needed in training
+    alone; a query is encoded by the head like in SDC.
 
     Parameters
     ----------
     n_bits : int
         Code length K.
-    n_neighbors : int
-        Less than the number of training rows.
-    n_steps : int
-        0 leaves the teacher the centred features: SDC with ``center=True``.
-    calibration : str or CalibrationDistribution
-        See `sdclib.losses.calibration.parse_calibration`.
-    quantization_weight : float
-    learning_rate, weight_decay : float
-        Of Adam.
+    n_neighbors, n_steps : int
+        See `sdclib.methods.neighbours.smooth_over_neighbours`; 0 steps leave SDC with ``center=True``.
+    calibration, quantization_weight, learning_rate, weight_decay, batch_size : optional
+        See `sdclib.methods.presets.SDCSettings`.
     epochs : int, optional
         Passes over the training rows. By default as many as make 500 batches, so that training takes as long on few
         rows as on many.
     step_epoch : int, optional
         After each `step_epoch` epochs the learning rate is multiplied by 0.1. By default after four fifths of them.
-    batch_size, random_state, device, progress : optional
+    random_state, device, progress : optional
         See `sdclib.methods.trained.TrainedHasher`.
 
     Attributes
     ----------
-    head_ : HashHead
-        The trained hash head for features as they are, on the CPU.
-    history_ : DataFrame
-        See `sdclib.methods.trained.train`, with calibration_loss and quantization_loss; not there after `load`.
+    head_, history_
+        See `CalibratedHasher`.
 
     Notes
     -----
@@ -248,6 +261,8 @@ class NeighbourSDCHasher(TrainedHasher):
     """
 
     method = "neighbour-sdc"
+    label = "SDC by neighbours"
+    color = "#0072B2"
 
     n_neighbors: int = 10
     n_steps: int = 4
@@ -259,67 +274,40 @@ class NeighbourSDCHasher(TrainedHasher):
     epochs: int | None = None
     step_epoch: int | None = None
 
-    def _make_head(self, n_features: int) -> nn.Module:
-        return HashHead(n_features, self.n_bits, hidden_features=n_features)
+    @property
+    def settings(self) -> SDCSettings:
+        """Settings of SDC."""
+        return _own_settings(self, order_by="neighbours", center=True)
 
     def _length(self, n_batches: int) -> dict[str, Any]:
-        """Epochs, and after how many the rate falls, where an epoch has so many batches."""
         epochs = math.ceil(UPDATES / max(1, n_batches)) if self.epochs is None else self.epochs
-        epochs = check_int(epochs, "epochs", minimum=1)
         step_epoch = max(1, round(0.8 * epochs)) if self.step_epoch is None else self.step_epoch
         return {"epochs": epochs, "step_epoch": step_epoch}
 
-    def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
-        batch_size = check_int(self.batch_size, "batch_size", minimum=2)
-        targets = torch.as_tensor(
-            target_quantiles(parse_calibration(self.calibration), count_pairs_of(batch_size))
-        ).to(features)
-        weight = check_real(self.quantization_weight, "quantization_weight", minimum=0)
-        optimizer = self._adam(head.parameters())
-        schedule = self._schedule(**self._length(len(features) // batch_size))
-        mean = features.mean(dim=0)
-        features = features - mean
-        teacher = torch.as_tensor(
-            smooth_over_neighbours(features.cpu().numpy(), self.n_neighbors, self.n_steps)
-        ).to(features)
 
-        def step(rows: Tensor) -> dict[str, Tensor]:
-            continuous_codes = head(features[rows])
-            terms = {
-                "calibration_loss": calibration_loss(continuous_codes, teacher[rows], targets),
-                "quantization_loss": quantization_loss(continuous_codes),
-            }
-            loss = terms["calibration_loss"] + weight * terms["quantization_loss"]
-            gradient_step(loss, optimizer)
-            return {"loss": loss, **terms}
-
-        history = train(step, len(features), [optimizer], **schedule)
-        _absorb_mean(head, mean)
-        return history
-
-
-TARGETS = ("cosine", "standardised", "mapped", "rank", "calibrated")
+MATCHES = {  # target of `MatchingHasher`: target and match_by of SDC
+    "cosine": ("similarities", "regression"),
+    "standardised": ("linear", "regression"),
+    "mapped": ("distribution", "regression"),
+    "rank": ("similarities", "rank"),
+    "calibrated": ("distribution", "quantiles"),
+}
 FEATURES = ("raw", "centred", "whitened")
-MAPPED_ROWS = 2000  # training rows at most whose pairs the map of "mapped" is made of
-MAPPED_QUANTILES = 1000  # points of that map
-MOMENT_QUANTILES = 100_000  # of the calibration distribution, for its mean and spread
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class MatchingHasher(TrainedHasher):
-    r"""Train SDC's head towards similarities that are made from the feature cosines pair by pair.
+class MatchingHasher(CalibratedHasher):
+    r"""SDC with another target, or matched to it in another way.
 
-    The loss of a batch is the mean absolute difference between the code cosine :math:`s` of each pair and a target,
-    plus the quantization loss, with the pairs, head and optimizer of SDC's preset ``release``. The target of a pair
-    with feature cosine :math:`t` is, for each value of `target`,
+    The loss of a batch compares the code cosine :math:`s` of each pair with a target that is made from its feature
+    cosine :math:`t`, for each value of `target`
 
     - ``"cosine"``: :math:`t`, the similarity-preserving target;
-    - ``"standardised"``: :math:`a t + b` cut to [-1, 1], with :math:`a > 0` and :math:`b` such that over all pairs of
-      training rows :math:`a t + b` has the mean and the standard deviation of the calibration distribution;
+    - ``"standardised"``: :math:`a t + b` cut to [-1, 1], see `linear_map`;
     - ``"mapped"``: :math:`F^{-1}(G(t))` with the calibration distribution's quantile function :math:`F^{-1}` and the
-      distribution function :math:`G` of the cosine over training pairs: mean, spread and shape are the calibration
-      distribution's, but the same cosine has the same target in every batch;
-    - ``"rank"``: none; the loss is that of `sdclib.losses.calibration`, which knows the order of the pairs alone;
+      distribution function :math:`G` of the cosine over training pairs, see `quantile_map`: mean, spread and shape are
+      the calibration distribution's, but the same cosine has the same target in every batch;
+    - ``"rank"``: none; the loss knows the order of the pairs alone;
     - ``"calibrated"``: SDC's own, the quantile of :math:`F` at the pair's rank in its batch.
 
     Parameters
@@ -328,27 +316,19 @@ class MatchingHasher(TrainedHasher):
         Code length K.
     target : {"cosine", "standardised", "mapped", "rank", "calibrated"}
     features : {"raw", "centred", "whitened"}
-        What head and cosines see: the features as they are; less their training mean; or centred and whitened, see
-        `whitening`. After training the transformation becomes part of the first layer, so that `transform` takes
-        features as they are.
-    calibration : str or CalibrationDistribution
-        Where the targets take their mean, spread or shape from, see `sdclib.losses.calibration.parse_calibration`.
-    shrinkage : float
-        Of the whitening, in (0, 1]: from almost equal variances to a mere rotation.
+        What head and cosines see. After training the transformation becomes part of the first layer, so that
+        `transform` takes features as they are.
     temperature : float
         Of the ranking loss.
-    quantization_weight : float
-    learning_rate, weight_decay : float
-        Of Adam.
-    batch_size, epochs, step_epoch, random_state, device, progress : optional
+    calibration, shrinkage, quantization_weight, learning_rate, weight_decay, batch_size, epochs, step_epoch : optional
+        See `sdclib.methods.presets.SDCSettings`.
+    random_state, device, progress : optional
         See `sdclib.methods.trained.TrainedHasher`.
 
     Attributes
     ----------
-    head_ : HashHead
-        The trained hash head for features as they are, on the CPU.
-    history_ : DataFrame
-        See `sdclib.methods.trained.train`, with matching_loss and quantization_loss; not there after `load`.
+    head_, history_
+        See `CalibratedHasher`.
 
     Notes
     -----
@@ -358,6 +338,8 @@ class MatchingHasher(TrainedHasher):
     """
 
     method = "matching"
+    label = "Similarity matching"
+    color = "#009E73"
 
     target: str = "cosine"
     features: str = "raw"
@@ -371,61 +353,208 @@ class MatchingHasher(TrainedHasher):
     epochs: int = 100
     step_epoch: int = 80
 
-    def _make_head(self, n_features: int) -> nn.Module:
-        return HashHead(n_features, self.n_bits, hidden_features=n_features)
-
-    def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
-        mean, matrix = self._transformation(features)
-        if mean is not None:
-            features = features - mean
-        if matrix is not None:
-            features = features @ matrix.T
-        batch_size = check_int(self.batch_size, "batch_size", minimum=2)
-        pair_loss = self._pair_loss(features, batch_size)
-        weight = check_real(self.quantization_weight, "quantization_weight", minimum=0)
-        optimizer = self._adam(head.parameters())
-
-        def step(rows: Tensor) -> dict[str, Tensor]:
-            batch = features[rows]
-            continuous_codes = head(batch)
-            terms = {
-                "matching_loss": pair_loss(continuous_codes, batch),
-                "quantization_loss": quantization_loss(continuous_codes),
-            }
-            loss = terms["matching_loss"] + weight * terms["quantization_loss"]
-            gradient_step(loss, optimizer)
-            return {"loss": loss, **terms}
-
-        history = train(step, len(features), [optimizer], **self._schedule())
-        _absorb(head, mean, matrix)
-        return history
-
-    def _transformation(self, features: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Give what is subtracted from the features and what they are multiplied with; None for nothing."""
-        if check_name(self.features, "features", FEATURES) == "raw":
-            return None, None
-        if self.features == "centred":
-            return features.mean(dim=0), None
-        return features.mean(dim=0), whitening(features, self.shrinkage)
-
-    def _pair_loss(self, features: Tensor, batch_size: int) -> Callable[[Tensor, Tensor], Tensor]:
-        """Loss of a batch by its continuous codes and its features."""
-        target = check_name(self.target, "target", TARGETS)
-        calibration = parse_calibration(self.calibration)
-        if not (temperature := check_real(self.temperature, "temperature", minimum=0)) > 0:
+    @property
+    def settings(self) -> SDCSettings:
+        """Settings of SDC."""
+        target, match_by = MATCHES[check_name(self.target, "target", MATCHES)]
+        features = check_name(self.features, "features", FEATURES)
+        if not check_real(self.temperature, "temperature", minimum=0) > 0:
             raise ValueError(f"temperature: expected a number above 0, got {self.temperature!r}")
-        if target == "rank":
-            return lambda codes, batch: ranking_loss(codes, batch, temperature)
-        if target == "calibrated":
-            quantiles = torch.as_tensor(target_quantiles(calibration, count_pairs_of(batch_size))).to(
-                features
-            )
-            return lambda codes, batch: calibration_loss(codes, batch, quantiles)
-        if target == "cosine":
-            return lambda codes, batch: matching_loss(codes, pair_similarities(batch))
-        make_map = {"standardised": linear_map, "mapped": quantile_map}[target]
-        to_target = make_map(features, calibration)
-        return lambda codes, batch: matching_loss(codes, to_target(pair_similarities(batch)))
+        return _own_settings(
+            self,
+            target=target,
+            match_by=match_by,
+            center=features == "centred",
+            whiten=features == "whitened",
+            rank_temperature=self.temperature,
+        )
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class SupervisedSDCHasher(CalibratedHasher):
+    r"""SDC with labels in the order of pairs, or in their targets too.
+
+    Each batch's pairs are put in order, negative pairs first and positive ones after them, by the feature cosine within
+    each kind. With `labels`
+
+    - ``"order"``, the targets are the quantiles :math:`F^{-1}((2n - 1) / 2N)` of one calibration distribution, as in
+      SDC: labels decide which pairs get the upper ones, and the share of positive pairs decides how many;
+    - ``"target"``, the target distribution is a mixture: the :math:`N_-` negative pairs of the batch get the quantiles
+      :math:`F_-^{-1}((2n - 1) / 2N_-)` of one distribution, the :math:`N_+` positive ones those of another.
+
+    Parameters
+    ----------
+    n_bits : int
+        Code length K.
+    labels : {"order", "target"}
+    calibration : str or CalibrationDistribution
+        For "order", see `sdclib.losses.calibration.parse_calibration`.
+    positive, negative : str or CalibrationDistribution
+        For "target". By default the positive pairs' has mean 0.8 and standard deviation 0.13, the negative pairs' mean
+        0 and standard deviation 0.16.
+    quantization_weight, learning_rate, weight_decay, batch_size, epochs, step_epoch : optional
+        See `sdclib.methods.presets.SDCSettings`.
+    random_state, device, progress : optional
+        See `sdclib.methods.trained.TrainedHasher`.
+
+    Attributes
+    ----------
+    head_, history_
+        See `CalibratedHasher`.
+
+    Notes
+    -----
+    Made for this study; the paper is about hashing without labels. Batches of 256 with four times the learning rate
+    of ``release`` take a quarter of the steps. No setting was tuned.
+    """
+
+    method = "supervised-sdc"
+    label = "Supervised SDC"
+    color = "#0072B2"
+
+    labels: str = "order"
+    calibration: str | CalibrationDistribution = "beta(5, 5)"
+    positive: str | CalibrationDistribution = "beta(18, 2)"
+    negative: str | CalibrationDistribution = "beta(20, 20)"
+    quantization_weight: float = 1.0
+    learning_rate: float = 4e-4
+    weight_decay: float = 1e-5
+    batch_size: int = 256
+    epochs: int = 100
+    step_epoch: int = 80
+
+    @property
+    def settings(self) -> SDCSettings:
+        """Settings of SDC."""
+        one = check_name(self.labels, "labels", ("order", "target")) == "order"
+        return _own_settings(self, order_by="labels", **({"positive": None, "negative": None} if one else {}))
+
+
+def _own_settings(hasher: CalibratedHasher, **given: Any) -> SDCSettings:
+    """Make settings of SDC from the parameters of a hasher that have the same names and a value, and `given`."""
+    names = {one.name for one in fields(SDCSettings)}
+    own = {name: value for name, value in hasher.get_params().items() if name in names and value is not None}
+    return settings_from_preset("release", **{"n_hidden_layers": 1} | own | given)
+
+
+def _mean(values: Any) -> Tensor:
+    return torch.stack(list(values)).mean()
+
+
+def view_of(features: Tensor, kind: str, shrinkage: float) -> tuple[Tensor | None, Tensor | None]:
+    """Say what is subtracted from features and what they are multiplied with; None for nothing."""
+    if kind == "raw":
+        return None, None
+    return features.mean(dim=0), whitening(features, shrinkage) if kind == "whitened" else None
+
+
+def seen(features: Tensor, mean: Tensor | None, matrix: Tensor | None) -> Tensor:
+    features = features if mean is None else features - mean
+    return features if matrix is None else features @ matrix.T
+
+
+def absorb(head: nn.Module, mean: Tensor | None, matrix: Tensor | None) -> None:
+    """Let the trained head take features as they are: W M (x - m) + b = (W M) x + (b - W M m)."""
+    first = next(layer for layer in head.modules() if isinstance(layer, nn.Linear))
+    with torch.no_grad():
+        if matrix is not None:
+            first.weight.copy_(first.weight @ matrix)
+        if mean is not None:
+            first.bias.sub_(first.weight @ mean)
+
+
+def _fix_norm(head: nn.Module, features: Tensor) -> None:
+    """Give the BatchNorm at the head's end mean and variance of all training rows, and keep them."""
+    *layers, norm = head.layers  # type: ignore[misc]
+    with torch.no_grad():
+        values = nn.Sequential(*layers)(features)
+        norm.running_mean.copy_(values.mean(dim=0))
+        norm.running_var.copy_(values.var(dim=0))
+    norm.eval()
+
+
+def _pair_loss(settings: SDCSettings, teacher: Tensor) -> PairLoss:
+    """Make the loss of a batch; `teacher` has the features of all training rows that give the order."""
+    pairs = settings.pairs
+    if settings.match_by == "rank":
+        tau = settings.rank_temperature
+        return lambda codes, order, positive: ranking_loss(codes, order, tau, pairs, positive)
+    if settings.match_by == "regression":
+        if settings.target == "similarities":
+            return lambda codes, order, _: matching_loss(codes, pair_similarities(order, pairs), pairs)
+        make_map = linear_map if settings.target == "linear" else quantile_map
+        to_target = make_map(teacher, parse_calibration(settings.calibration))
+        return lambda codes, order, _: matching_loss(codes, to_target(pair_similarities(order, pairs)), pairs)
+    targets = _targets(settings, teacher)
+    return lambda codes, order, positive: calibration_loss(
+        codes, order, targets(0 if positive is None else int(positive.sum())), pairs, positive
+    )
+
+
+def _targets(settings: SDCSettings, teacher: Tensor) -> Callable[[int], Tensor]:
+    """Quantiles that the pairs of a batch are to have, in order, by how many of them are positive."""
+    n_pairs = count_pairs_of(settings.batch_size, settings.pairs)
+
+    def ready(quantiles: np.ndarray) -> Tensor:
+        quantiles = quantiles.clip(min=0) if settings.clip_targets else quantiles
+        targets = torch.as_tensor(quantiles, dtype=torch.float32, device=teacher.device)
+        return targets if settings.n_quantiles is None else coarsened(targets, settings.n_quantiles)
+
+    if settings.order_by == "labels" and settings.positive is not None and settings.negative is not None:
+        positive, negative = parse_calibration(settings.positive), parse_calibration(settings.negative)
+        known: dict[int, Tensor] = {}
+
+        def mixture(n_positive: int) -> Tensor:
+            if n_positive not in known:
+                kinds = ((negative, n_pairs - n_positive), (positive, n_positive))
+                known[n_positive] = ready(
+                    np.concatenate([target_quantiles(kind, n) for kind, n in kinds if n])
+                )
+            return known[n_positive]
+
+        return mixture
+    if settings.calibration == EMPIRICAL or settings.target != "distribution":
+        rows = teacher[torch.randperm(len(teacher), device=teacher.device)]
+        quantiles = target_quantiles(Empirical(pair_similarities(rows).cpu().numpy()), n_pairs)
+        if settings.target == "linear":
+            to_target = linear_map(teacher, parse_calibration(settings.calibration))
+            quantiles = to_target(torch.from_numpy(quantiles)).numpy()
+    else:
+        quantiles = target_quantiles(parse_calibration(settings.calibration), n_pairs)
+    whole = ready(quantiles)
+    return lambda n_positive: whole
+
+
+def coarsened(targets: Tensor, n_quantiles: int) -> Tensor:
+    """Put the mean of each of `n_quantiles` equal groups of neighbouring targets in place of the targets.
+
+    Parameters
+    ----------
+    targets : Tensor, shape (n_pairs,)
+        Ascending.
+    n_quantiles : int
+        A divisor of n_pairs.
+
+    Returns
+    -------
+    Tensor, shape (n_pairs,)
+        With at most `n_quantiles` values, and the mean of the targets.
+
+    Raises
+    ------
+    ValueError
+        If the groups would not be equal.
+    """
+    n_quantiles = check_int(n_quantiles, "n_quantiles", minimum=1)
+    if len(targets) % n_quantiles:
+        raise ValueError(f"n_quantiles: expected a divisor of {len(targets)} targets, got {n_quantiles}")
+    means = targets.view(n_quantiles, -1).mean(dim=1)
+    return means.repeat_interleave(len(targets) // n_quantiles)
+
+
+MAPPED_ROWS = 2000  # training rows at most whose pairs make the map
+MAPPED_QUANTILES = 1000  # points of the map
+MOMENT_QUANTILES = 100_000  # of the calibration distribution, for its mean and spread
 
 
 def similarity_moments(features: Tensor) -> tuple[float, float]:
@@ -545,126 +674,3 @@ def quantile_map(features: Tensor, calibration: CalibrationDistribution) -> Call
         return y[right - 1] + share * (y[right] - y[right - 1])
 
     return interpolate
-
-
-def _absorb(head: nn.Module, mean: Tensor | None, matrix: Tensor | None) -> None:
-    """Let the trained head take features as they are: W M (x - m) + b = (W M) x + (b - W M m)."""
-    first = next(layer for layer in head.modules() if isinstance(layer, nn.Linear))
-    with torch.no_grad():
-        if matrix is not None:
-            first.weight.copy_(first.weight @ matrix)
-        if mean is not None:
-            first.bias.sub_(first.weight @ mean)
-
-
-LABELS = ("order", "target")
-
-
-@dataclass(eq=False, repr=False, kw_only=True)
-class SupervisedSDCHasher(SupervisedHasher):
-    r"""Calibrate similarities with labels in the order of pairs, or in their targets too.
-
-    Pairs, head, optimizer and quantization loss are those of SDC's preset ``release``. Each batch's pairs are put in
-    order, negative pairs first and positive ones after them, by the feature cosine within each kind
-    (`sdclib.losses.calibration`). With `labels`
-
-    - ``"order"``, the targets are the quantiles :math:`F^{-1}((2n - 1) / 2N)` of one calibration distribution, as in
-      SDC: labels decide which pairs get the upper ones, and the share of positive pairs decides how many;
-    - ``"target"``, the target distribution is a mixture: the :math:`N_-` negative pairs of the batch get the quantiles
-      :math:`F_-^{-1}((2n - 1) / 2N_-)` of one distribution, the :math:`N_+` positive ones those of another.
-
-    Parameters
-    ----------
-    n_bits : int
-        Code length K.
-    labels : {"order", "target"}
-    calibration : str or CalibrationDistribution
-        For "order", see `sdclib.losses.calibration.parse_calibration`.
-    positive, negative : str or CalibrationDistribution
-        For "target". By default the positive pairs' has mean 0.8 and standard deviation 0.13, the negative pairs' mean
-        0 and standard deviation 0.16.
-    quantization_weight : float
-    learning_rate, weight_decay : float
-        Of Adam.
-    batch_size, epochs, step_epoch, random_state, device, progress : optional
-        See `sdclib.methods.trained.TrainedHasher`.
-
-    Attributes
-    ----------
-    head_ : HashHead
-        The trained hash head, on the CPU.
-    history_ : DataFrame
-        See `sdclib.methods.trained.train`, with calibration_loss, quantization_loss and positive, the share of positive
-        pairs; not there after `load`.
-
-    Notes
-    -----
-    Made for this study; the paper is about hashing without labels. Batches of 256 with four times the learning rate
-    of ``release`` take a quarter of the steps. No setting was tuned.
-    """
-
-    method = "supervised-sdc"
-
-    labels: str = "order"
-    calibration: str | CalibrationDistribution = "beta(5, 5)"
-    positive: str | CalibrationDistribution = "beta(18, 2)"
-    negative: str | CalibrationDistribution = "beta(20, 20)"
-    quantization_weight: float = 1.0
-    learning_rate: float = 4e-4
-    weight_decay: float = 1e-5
-    batch_size: int = 256
-    epochs: int = 100
-    step_epoch: int = 80
-
-    def _make_head(self, n_features: int) -> nn.Module:
-        return HashHead(n_features, self.n_bits, hidden_features=n_features)
-
-    def _train(self, head: nn.Module, features: Tensor, labels: Tensor) -> pd.DataFrame:
-        batch_size = check_int(self.batch_size, "batch_size", minimum=2)
-        targets = self._targets(count_pairs_of(batch_size), features)
-        weight = check_real(self.quantization_weight, "quantization_weight", minimum=0)
-        optimizer = self._adam(head.parameters())
-
-        def step(rows: Tensor) -> dict[str, Tensor]:
-            batch = features[rows]
-            continuous_codes = head(batch)
-            positive = positive_pairs(labels[rows])
-            terms = {
-                "calibration_loss": labelled_calibration_loss(
-                    continuous_codes, batch, positive, targets(int(positive.sum()))
-                ),
-                "quantization_loss": quantization_loss(continuous_codes),
-            }
-            loss = terms["calibration_loss"] + weight * terms["quantization_loss"]
-            gradient_step(loss, optimizer)
-            return {"loss": loss, **terms, "positive": positive.float().mean()}
-
-        return train(step, len(features), [optimizer], **self._schedule())
-
-    def _targets(self, n_pairs: int, like: Tensor) -> Callable[[int], Tensor]:
-        """Targets of a batch's pairs in order, by how many of them are positive."""
-        if check_name(self.labels, "labels", LABELS) == "order":
-            calibration = parse_calibration(self.calibration)
-            whole = torch.as_tensor(target_quantiles(calibration, n_pairs)).to(like)
-            return lambda n_positive: whole
-        positive, negative = (_parse(getattr(self, name), name) for name in ("positive", "negative"))
-        known: dict[int, Tensor] = {}
-
-        def mixture(n_positive: int) -> Tensor:
-            if n_positive not in known:
-                parts = [
-                    target_quantiles(distribution, n)
-                    for distribution, n in ((negative, n_pairs - n_positive), (positive, n_positive))
-                    if n
-                ]
-                known[n_positive] = torch.as_tensor(np.concatenate(parts)).to(like)
-            return known[n_positive]
-
-        return mixture
-
-
-def _parse(distribution: str | CalibrationDistribution, name: str) -> CalibrationDistribution:
-    try:
-        return parse_calibration(distribution)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error

@@ -45,19 +45,32 @@ class HashHead(nn.Module):
         Width of the hidden layers. The paper has 4096; the authors' code has d.
     n_hidden_layers : int
         1 for sets of categories; 0 gives the linear head for instance sets.
+    norm : {"batch", "plain", "fixed", "none"}
+        The last layer: BatchNorm; BatchNorm without learned scale and shift; BatchNorm by mean and variance of all
+        training rows, measured before the first step and kept; nothing.
 
     References
     ----------
     Supplement of the SDC paper, implementation details.
     """
 
-    def __init__(self, n_features: int, n_bits: int, hidden_features: int = 4096, n_hidden_layers: int = 1):
+    def __init__(
+        self,
+        n_features: int,
+        n_bits: int,
+        hidden_features: int = 4096,
+        n_hidden_layers: int = 1,
+        norm: str = "batch",
+    ):
         super().__init__()
         widths = [n_features, *[hidden_features] * n_hidden_layers]
         layers: list[nn.Module] = []
         for width_in, width_out in pairwise(widths):
             layers += [nn.Linear(width_in, width_out), nn.GELU()]
-        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], n_bits), nn.BatchNorm1d(n_bits))
+        layers.append(nn.Linear(widths[-1], n_bits))
+        if norm != "none":
+            layers.append(nn.BatchNorm1d(n_bits, affine=norm != "plain"))
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, features: Tensor) -> Tensor:
         """Features of shape (n, n_features) to continuous codes of shape (n, n_bits)."""
@@ -117,6 +130,7 @@ def train(
     device: torch.device | None = None,
     name: str = "",
     progress: bool = True,
+    after_epoch: Callable[[int], None] | None = None,
 ) -> pd.DataFrame:
     """Pass over the rows in batches, in a new seeded order every epoch; a short last batch is dropped.
 
@@ -140,6 +154,8 @@ def train(
         Of the progress bar.
     progress : bool
         Show a progress bar over epochs.
+    after_epoch : callable, optional
+        Called with the number of each epoch that is over, from 1.
 
     Returns
     -------
@@ -196,6 +212,8 @@ def train(
         bar.set_postfix(loss=f"{means['loss']:.4f}")
         for scheduler in schedulers:
             scheduler.step()
+        if after_epoch is not None:
+            after_epoch(epoch)
     return pd.DataFrame(history)
 
 

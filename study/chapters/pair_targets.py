@@ -19,7 +19,7 @@ from sdclib.data.variants import UNSEEN, same_class_share
 from sdclib.figures.style import NEGATIVE_COLOR, POSITIVE_COLOR
 from sdclib.files import read_json
 from sdclib.losses.calibration import CalibrationDistribution, target_quantiles
-from sdclib.methods import METHODS, SupervisedHasher
+from sdclib.methods import METHODS
 from sdclib.methods.sdc import linear_map, quantile_map
 from study.chapters.contributions import TARGET_NAMES
 
@@ -110,7 +110,7 @@ def _training_classes(features: FeatureSet) -> NDArray[np.integer]:
 
 def learns_from_labels(method: str) -> bool:
     """Whether a method learns from labels of the training rows."""
-    return method in METHODS and issubclass(METHODS[method], SupervisedHasher)
+    return method in METHODS and METHODS[method]().needs_labels
 
 
 def training_share(data: str, features: FeatureSet | None = None) -> tuple[int, int]:

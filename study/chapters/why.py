@@ -13,9 +13,9 @@ import torch
 
 from sdclib.data.vectors import read_csv
 from sdclib.losses.calibration import parse_calibration, target_quantiles
+from sdclib.methods.sdc import coarsened
 from study.comparisons import compared, ends, set_name, tally
 from study.tables import mean_interval, method_label, spelled, summarise
-from study.variants import coarsened
 
 __all__ = [
     "BASE",
@@ -257,7 +257,7 @@ def enough_quantiles(rows: pd.DataFrame, high: str = "high") -> int | None:
 
 
 def coarse_spread(calibration: str, n_pairs: int, n_quantiles: int) -> float:
-    """Spread of coarsened targets divided by that of the targets, see `study.variants.coarsened`."""
+    """Spread of coarsened targets divided by that of the targets, see `sdclib.methods.sdc.coarsened`."""
     targets = torch.as_tensor(target_quantiles(parse_calibration(calibration), n_pairs))
     return float(coarsened(targets, n_quantiles).std(correction=0) / targets.std(correction=0))
 

@@ -51,7 +51,7 @@ def check_features(
     if n_features is not None and array.shape[1] != n_features:
         raise ValueError(f"{name}: expected {n_features} features a row, got {array.shape[1]}")
     with np.errstate(over="ignore"):
-        array = np.ascontiguousarray(array, dtype=np.float32)
+        array = np.require(array, np.float32, ["C", "W"])  # torch warns of what cannot be written
     finite = np.isfinite(array).all(axis=1)
     if not finite.all():
         rows = np.flatnonzero(~finite)

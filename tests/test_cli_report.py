@@ -1,4 +1,4 @@
-"""Recall by hand, and the report of the command `sdc`: its page and its figures."""
+"""The report of the command `sdc`: its page and its figures."""
 
 from __future__ import annotations
 
@@ -12,26 +12,9 @@ import pytest
 from sdclib.data.embeddings import nearest_neighbours
 from sdclib.methods import ITQHasher
 from sdclib.search.index import HammingIndex
-from sdclib.search.recall import hamming_recall, neighbour_recall
+from sdclib.search.recall import neighbour_recall
 from sdclib.search.report import FLOAT, collapse_table, measure_embeddings, shortest_codes
 from tests.command import rows, run
-
-# Recall
-
-
-def test_recall_by_hand() -> None:
-    assert neighbour_recall([[5, 1, 9], [2, 3, 7]], [[1, 9], [3, 2]]) == pytest.approx(3 / 4)
-    assert neighbour_recall([[-1, 4]], [[4, 8]]) == pytest.approx(1 / 2)
-    # Two nearest at 3: whatever lies at 3 or nearer counts; 9 stands for what was not found.
-    assert hamming_recall([[2, 3, 9], [4, 9, 9]], [[2, 3, 3], [1, 4, 4]], 2) == pytest.approx(3 / 4)
-    for make, message in (
-        (lambda: neighbour_recall([[1]], [[1, 2]]), r"found: expected shape \(1, at least 2\), got \(1, 1\)"),
-        (lambda: neighbour_recall([[1]], [1]), r"neighbours: expected shape \(n_query, k\)"),
-        (lambda: hamming_recall([[1]], [[1]], 2), r"exact: expected shape \(n_query, at least 2\)"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            make()
-
 
 # Report
 

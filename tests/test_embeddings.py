@@ -251,6 +251,23 @@ def test_neighbours_with_ties() -> None:
         nearest_neighbours([[1, 0]], database, 6)
 
 
+@pytest.mark.parametrize("kind", ["copies", "multiples", "permutations"])
+@pytest.mark.parametrize("n_query", [1, 5])
+def test_tied_neighbours_are_the_lower_rows(kind: str, n_query: int) -> None:
+    """A product of matrices rounds by position, also where cosines are equal."""
+    rng = np.random.default_rng(0)
+    database = np.tile(np.round(50 * rng.standard_normal((3, 1280))), (401, 1))
+    query, expected = database[1], np.arange(1, 1203, 3)
+    if kind == "multiples":
+        database *= rng.integers(1, 100, (1203, 1))
+    if kind == "permutations":
+        database = rng.permuted(np.tile(np.arange(1280) % 3, (1203, 1)), axis=1)
+        query, expected = np.ones(1280), np.arange(1203)
+    for k in (1, 100, 400):
+        found = nearest_neighbours(np.tile(query, (n_query, 1)), database, k)
+        np.testing.assert_array_equal(found, np.tile(expected[:k], (n_query, 1)))
+
+
 def test_labels_of_objects() -> None:
     np.testing.assert_array_equal(encode_labels(np.array(["b", "a"], dtype=object), "labels", n=2), [1, 0])
     ragged = np.empty(2, dtype=object)

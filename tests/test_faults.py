@@ -336,10 +336,6 @@ def test_a_damaged_record_is_named_with_what_to_do(kinds: dict[str, Kept], tmp_p
         kinds["record"].read(tmp_path)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="write_bytes hands on what the system says, which names no file where the disk is full; its callers do",
-)
 def test_write_bytes_names_the_file_that_does_not_fit(small_disk: Path) -> None:
     path = files.write_bytes(small_disk / "data", b"old")
     fill(small_disk)

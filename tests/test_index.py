@@ -1,206 +1,273 @@
-"""HammingIndex: exact search, approximate search, re-scoring, files."""
+"""HammingIndex and recall: exact and approximate search, re-scoring, ties, files that are whole or damaged."""
 
 from __future__ import annotations
 
+import hashlib
+import pickle
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sdclib.codes import pack_codes
-from sdclib.search.index import HammingIndex
+from sdclib.search.index import GROUPED, MAGIC, TRAILER, HammingIndex
+from sdclib.search.recall import hamming_recall, neighbour_recall
+from tests.fuzzing import attacks, damaged, fuzzed, outcome, write
 from tests.test_metrics_oracle import distances_of
 
-KINDS = ("flat", "ivf", "hnsw")
+KINDS: dict[str, dict[str, Any]] = {
+    "flat": {},
+    "ivf": {"n_lists": 9, "n_probe": 9},
+    "hnsw": {"ef_search": 200},
+}
 
 
-def random_codes(n_bits=20, n_query=15, n_database=600):
+def random_codes(n_bits: int = 20, n_query: int = 15, n_database: int = 600) -> Any:
     rng = np.random.default_rng(n_bits)
     codes = rng.integers(0, 2, (n_query + n_database, n_bits), dtype=np.uint8)
     return codes[:n_query], codes[n_query:]
 
 
+def exact(query: Any, database: Any, k: int) -> Any:
+    """Distances and items, ties by index."""
+    every = distances_of(query, database)
+    items = np.argsort(every, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(every, items, axis=1), items
+
+
+def equal(found: Any, expected: Any) -> None:
+    for array, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(array, other)
+
+
 @pytest.mark.parametrize("n_bits", [5, 8, 20, 64, 100])
 @pytest.mark.parametrize("k", [1, 30, 600])
-def test_flat_search_is_a_stable_ranking(n_bits, k):
+def test_flat_search_is_a_stable_ranking(n_bits: int, k: int) -> None:
     query, database = random_codes(n_bits)
-    index = HammingIndex(database)
-    distances, indices = index.search(query, k)
-    expected = np.argsort(distances_of(query, database), axis=1, kind="stable")[:, :k]
-    np.testing.assert_array_equal(indices, expected)
-    np.testing.assert_array_equal(
-        distances, np.take_along_axis(distances_of(query, database), expected, axis=1)
-    )
-    assert (distances.dtype, indices.dtype) == (np.int32, np.int64)
-    packed = HammingIndex(pack_codes(database), n_bits=n_bits).search(pack_codes(query), k, packed=True)
-    np.testing.assert_array_equal(packed[1], indices)
+    found = HammingIndex(database).search(query, k)
+    equal(found, exact(query, database, k))
+    assert [array.dtype for array in found] == [np.int32, np.int64]
+    equal(HammingIndex(pack_codes(database), n_bits=n_bits).search(pack_codes(query), k, packed=True), found)
 
 
-@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
-def test_approximate_search(kind):
-    query, database = random_codes(32)
-    index = HammingIndex(database, kind=kind, n_lists=12, n_probe=6, ef_search=200)
-    distances, indices = index.search(query, 10)
-    every = distances_of(query, database)
-    np.testing.assert_array_equal(distances, np.take_along_axis(every, indices, axis=1))
-    assert (np.diff(distances, axis=1) >= 0).all()
-    best = np.sort(every, axis=1)[:, :10]
-    assert (distances <= best[:, -1:]).mean() > 0.6
-    ties = np.diff(distances, axis=1) == 0
-    assert (np.diff(indices, axis=1)[ties] > 0).all()
-
-
-def test_ivf_that_visits_every_list_is_exact_and_one_that_does_not_may_find_too_few():
+def test_ivf_that_visits_every_list_is_exact_and_one_that_does_not_may_find_too_few() -> None:
     query, database = random_codes(16)
-    exact = HammingIndex(database, kind="ivf", n_lists=10, n_probe=10).search(query, 50)
-    np.testing.assert_array_equal(exact[0], HammingIndex(database).search(query, 50)[0])
-    distances, indices = HammingIndex(database, kind="ivf", n_lists=10, n_probe=1).search(query, 500)
+    index = HammingIndex(database, kind="ivf", n_lists=10, n_probe=1)
+    distances, indices = index.search(query, 500)
     missing = indices == -1
     assert missing.any()
     assert (distances[missing] == 17).all()
     assert (distances[~missing] <= 16).all()
     assert (np.diff(missing.astype(int), axis=1) >= 0).all()  # at the end
+    index.n_probe = 99
+    assert index.n_probe == 10
+    equal(index.search(query, 50)[:1], exact(query, database, 50)[:1])
+
+
+@pytest.mark.parametrize("copies", [1, 20])
+@pytest.mark.parametrize("n_bits", [4, 16])
+def test_hnsw_finds_all_items_of_a_code(copies: int, n_bits: int) -> None:
+    query, database = random_codes(n_bits, n_query=40, n_database=1000)
+    database = np.random.default_rng(0).permutation(np.repeat(database, copies, axis=0))
+    index = HammingIndex(database, kind="hnsw")
+    assert index.ef_search == 64
+    index.ef_search = 300
+    assert index.n_database == 1000 * copies
+    found, expected = index.search(query, 100), exact(query, database, 100)
+    assert hamming_recall(found[0], expected[0], 100) > 0.99
+    equal(found[:1], [np.take_along_axis(distances_of(query, database), found[1], axis=1)])
+    order = np.lexsort(found[::-1], axis=1)
+    assert (order == np.arange(100)).all()  # ties by index
+    assert n_bits == 16 or (found[1] == expected[1]).all()  # 16 codes at most: the graph holds them all
+
+
+def test_widths_are_those_of_the_kind() -> None:
+    graph, lists = (HammingIndex(random_codes()[1], kind=kind) for kind in ("hnsw", "ivf"))
+    with pytest.raises(ValueError, match="ef_search"):
+        graph.ef_search = 0
+    with pytest.raises(AttributeError, match="n_probe: expected an index of kind 'ivf', got 'hnsw'"):
+        graph.n_probe = 3
+    with pytest.raises(AttributeError, match="ef_search"):
+        _ = lists.ef_search
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_rescore(kind):
+def test_rescore(kind: str) -> None:
     query, database = random_codes(20)
+    database[300:] = database[:300]
     rng = np.random.default_rng(0)
-    index = HammingIndex(database, kind=kind)
+    index = HammingIndex(database, kind=kind, **KINDS[kind])
     _, candidates = index.search(query, 40)
     candidates[0, -3:] = -1
-    floats = {"query": rng.standard_normal((15, 7)), "database": rng.standard_normal((600, 7))}
+    floats = rng.standard_normal((15, 7)), rng.standard_normal((600, 7))
     continuous = rng.standard_normal((15, 20))
-    for vectors, references, given in (
-        (floats["query"], floats["database"], (floats["query"], floats["database"])),
+    for vectors, references, given_ in (
+        (*floats, floats),
         (continuous, 2.0 * database - 1, (continuous,)),
     ):
-        scores, indices = index.rescore(candidates, *given)
+        scores, indices = index.rescore(candidates, *given_)
         assert (scores.dtype, indices.dtype) == (np.float32, np.int64)
-        for i in range(15):
-            expected = {
-                int(item): references[item]
-                @ vectors[i]
-                / np.linalg.norm(references[item])
-                / np.linalg.norm(vectors[i])
-                for item in candidates[i]
-                if item >= 0
-            }
-            kept = indices[i][indices[i] >= 0]
-            assert set(map(int, kept)) == set(expected)
-            # cosines in float32, sums of up to 20 products
-            np.testing.assert_allclose(scores[i, : len(kept)], [expected[int(j)] for j in kept], atol=1e-5)
-            assert (np.diff(scores[i, : len(kept)]) <= 0).all()
-        assert (scores[0, -3:] == -np.inf).all()
+        units = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (vectors, references)]
+        cosines = np.take_along_axis(units[0] @ units[1].T, candidates, axis=1)
+        cosines[candidates < 0] = -np.inf
+        np.testing.assert_allclose(
+            scores, -np.sort(-cosines, axis=1), atol=1e-5
+        )  # sums of 20 products in float32
+        equal([np.sort(indices, axis=1)], [np.sort(candidates, axis=1)])
         assert (indices[0, -3:] == -1).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("n_bits", [12, 64])
-def test_save_and_load(kind, n_bits, tmp_path):
-    query, database = random_codes(n_bits)
-    index = HammingIndex(database, kind=kind, n_lists=9, n_probe=3, ef_search=33)
-    path = index.save(tmp_path / "codes.index")
-    assert [file.name for file in tmp_path.iterdir()] == ["codes.index"]
-    loaded = HammingIndex.load(path)
-    assert repr(loaded) == repr(index) == f"HammingIndex(kind='{kind}', n_database=600, n_bits={n_bits})"
-    for got, expected in zip(loaded.search(query, 25), index.search(query, 25), strict=True):
-        np.testing.assert_array_equal(got, expected)
-    candidates = index.search(query, 25)[1]
-    continuous = np.random.default_rng(0).standard_normal((15, n_bits))
-    np.testing.assert_array_equal(
-        loaded.rescore(candidates, continuous)[1], index.rescore(candidates, continuous)[1]
-    )
-    assert faiss.read_index_binary(str(path)).ntotal == 600  # faiss itself reads the file
+@pytest.mark.parametrize("d", [37, 1280])
+def test_equal_rows_tie_in_rescoring_and_in_recall(d: int) -> None:
+    database = np.tile(np.random.default_rng(0).standard_normal((5, d)).astype(np.float32), (60, 1))
+    query, candidates = database[2:4], np.tile(np.arange(300), (2, 1))
+    index = HammingIndex(np.ones((300, 8), dtype=np.uint8))
+    scores, indices = index.rescore(candidates, query, database)
+    assert (scores[:, :60] == scores[:, :1]).all()
+    equal(indices[:, :60], [np.arange(2, 300, 5), np.arange(3, 300, 5)])
+    true, others = indices[:, :10], indices[:, 30:40]
+    assert neighbour_recall(others, true) == 0
+    assert neighbour_recall(others, true, query, database) == 1
+    others[0, 4], others[1, 7] = 0, -1  # another vector, and none
+    assert neighbour_recall(others, true, query, database) == pytest.approx(18 / 20)
 
 
-def test_damaged_files(tmp_path):
-    path = HammingIndex(random_codes()[1]).save(tmp_path / "codes.index")
-    content = path.read_bytes()
-    path.write_bytes(content[:-100])
-    with pytest.raises(ValueError, match=r"codes\.index: expected a file of HammingIndex.save, .*cut short"):
-        HammingIndex.load(path)
-    path.write_bytes(b"")
-    with pytest.raises(ValueError, match="got 0 bytes without its end mark"):
-        HammingIndex.load(path)
-    for place in (0, 10, len(content) // 2, len(content) - 10):
-        damaged = bytearray(content)
-        damaged[place] ^= 1
-        path.write_bytes(damaged)
-        with pytest.raises(ValueError, match=r"codes\.index: damaged, its content does not match"):
-            HammingIndex.load(path)
-    with pytest.raises(FileNotFoundError):
-        HammingIndex.load(tmp_path / "none.index")
-
-
-def test_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
-    query, database = random_codes()
-    path = HammingIndex(database).save(tmp_path / "codes.index")
-    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        HammingIndex(database[:10]).save(path)
-    assert HammingIndex.load(path).search(query, 5)[0].shape == (15, 5)
-    assert [file.name for file in tmp_path.iterdir()] == ["codes.index"]
+def test_recall_by_hand() -> None:
+    assert neighbour_recall([[5, 1, 9], [2, 3, 7]], [[1, 9], [3, 2]]) == pytest.approx(3 / 4)
+    assert neighbour_recall([[-1, 4]], [[4, 8]]) == pytest.approx(1 / 2)
+    # Two nearest at 3: whatever lies at 3 or nearer counts; 9 stands for what was not found.
+    assert hamming_recall([[2, 3, 9], [4, 9, 9]], [[2, 3, 3], [1, 4, 4]], 2) == pytest.approx(3 / 4)
+    for make, name in (
+        (lambda: neighbour_recall([[1]], [[1, 2]]), "found"),
+        (lambda: neighbour_recall([[1]], [1]), "neighbours"),
+        (lambda: neighbour_recall([[1]], [[1]], np.ones((2, 3)), np.ones((2, 3))), "query"),
+        (lambda: hamming_recall([[1]], [[1]], 2), "exact"),
+    ):
+        with pytest.raises(ValueError, match=f"{name}: expected"):
+            make()
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda q, d: HammingIndex(d[:0]), r"database_codes: expected codes of shape .* got \(0, 20\)"),
+        (lambda q, d: HammingIndex(d[:0]), "database_codes: expected codes"),
         (lambda q, d: HammingIndex(d + 1), "database_codes: expected only 0 and 1"),
-        (
-            lambda q, d: HammingIndex(d, n_bits=20),
-            r"database_codes: expected packed codes, uint8 of shape \(n, 3\)",
-        ),
+        (lambda q, d: HammingIndex(d, n_bits=20), "database_codes: expected packed codes"),
         (lambda q, d: HammingIndex(d, kind="lsh"), "kind: expected one of flat, hnsw, ivf, got 'lsh'"),
-        (lambda q, d: HammingIndex(d, kind="ivf", n_lists=601), "n_lists: expected at most the 600 items"),
-        (lambda q, d: HammingIndex(d, kind="ivf", n_probe=0), "n_probe: expected a whole number >= 1, got 0"),
-        (
-            lambda q, d: HammingIndex(d, kind="hnsw", n_neighbors=1),
-            "n_neighbors: expected a whole number >= 2",
-        ),
-        (
-            lambda q, d: HammingIndex(d).search(q, 601),
-            "k: expected at most the 600 items of the database, got 601",
-        ),
+        (lambda q, d: HammingIndex(d, kind="ivf", n_lists=601), "n_lists: expected at most the 600"),
+        (lambda q, d: HammingIndex(d, kind="ivf", n_probe=0), "n_probe"),
+        (lambda q, d: HammingIndex(d, kind="hnsw", n_neighbors=1), "n_neighbors"),
+        (lambda q, d: HammingIndex(d).search(q, 601), "k: expected at most the 600 items .* got 601"),
         (lambda q, d: HammingIndex(d).search(q, 0), "k: expected a whole number >= 1, got 0"),
-        (
-            lambda q, d: HammingIndex(d).search(q[:, 1:], 5),
-            "query_codes: expected 20 bits as in the index, got 19",
-        ),
+        (lambda q, d: HammingIndex(d).search(q[:, 1:], 5), "query_codes: expected 20 bits .* got 19"),
         (lambda q, d: HammingIndex(d).search(q, 5, packed=True), "query_codes: expected packed codes"),
-        (
-            lambda q, d: HammingIndex(d).rescore([[0]] * 15, q[:, 1:]),
-            "query: expected 20 features a row, got 19",
-        ),
-        (
-            lambda q, d: HammingIndex(d).rescore([[0]] * 14, q),
-            r"indices: expected whole numbers .*\(15, k\)",
-        ),
-        (
-            lambda q, d: HammingIndex(d).rescore([[600]] * 15, q),
-            "indices: expected -1 to 599, got 600 to 600",
-        ),
-        (
-            lambda q, d: HammingIndex(d).rescore([[0]] * 15, q, d[:9]),
-            r"database: expected shape .*\(9, 20\)",
-        ),
+        (lambda q, d: HammingIndex(d).rescore([[0]] * 15, q[:, 1:]), "query: expected 20 features"),
+        (lambda q, d: HammingIndex(d).rescore([[0]] * 14, q), r"indices: expected whole numbers .*\(15, k\)"),
+        (lambda q, d: HammingIndex(d).rescore([[600]] * 15, q), "indices: expected -1 to 599, got 600"),
+        (lambda q, d: HammingIndex(d).rescore([[0]] * 15, q, d[:9]), r"database: expected shape .*\(9, 20\)"),
+        (lambda q, d: HammingIndex(d).rescore([[0]] * 15, q, 0.0 * d), "database: expected no all-zero row"),
     ],
 )
-def test_clear_errors(make, message):
+def test_clear_errors(make: Any, message: str) -> None:
     query, database = random_codes()
     query[:, 0] = 1  # no zero vector among the float queries
     with pytest.raises(ValueError, match=message):
         make(query, database)
 
 
-def test_an_index_that_has_rescored_comes_back(tmp_path: Path) -> None:
-    """Re-scoring by the codes in an "ivf" index makes a map of its items, which is saved too."""
-    codes = np.random.default_rng(3).integers(0, 2, (50, 16)).astype(np.uint8)
-    index = HammingIndex(codes, kind="ivf", n_lists=4, n_probe=4)
-    query = codes[:5] - 0.4
-    scores, _ = index.rescore(index.search(codes[:5], 7)[1], query)
-    loaded = HammingIndex.load(index.save(tmp_path / "codes.index"))
-    assert loaded.n_database == 50
-    np.testing.assert_array_equal(loaded.rescore(loaded.search(codes[:5], 7)[1], query)[0], scores)
+# Files
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@fuzzed
+@given(n=st.integers(1, 40), n_bits=st.integers(1, 20), seed=st.integers(0, 9))
+def test_indexes_come_back(tmp_path: Path, kind: str, n: int, n_bits: int, seed: int) -> None:
+    codes = np.random.default_rng(seed).integers(0, 2, (n, n_bits)).astype(np.uint8)
+    index = HammingIndex(codes, kind=kind, **KINDS[kind] | ({"n_lists": 1} if kind == "ivf" else {}))
+    continuous = codes - 0.4
+    scores, found = index.rescore(
+        index.search(codes, n)[1], continuous
+    )  # also makes a map of items, which is saved
+    path = index.save(tmp_path / "codes.index")
+    assert [file.name for file in tmp_path.iterdir()] == ["codes.index"]
+    for copy in (HammingIndex.load(path), pickle.loads(pickle.dumps(index))):
+        assert repr(copy) == repr(index) == f"HammingIndex(kind={kind!r}, n_database={n}, n_bits={n_bits})"
+        equal(copy.search(codes, n), index.search(codes, n))
+        equal(copy.rescore(found, continuous), (scores, found))
+    distinct = len(np.unique(codes, axis=0)) if kind == "hnsw" else n
+    assert faiss.read_index_binary(str(path)).ntotal == distinct  # faiss itself reads the file
+
+
+CODES = np.random.default_rng(1).integers(0, 2, (60, 5)).astype(np.uint8)
+INDEXES = {
+    kind: HammingIndex(CODES, kind=kind, n_lists=1, n_neighbors=4).__getstate__()[: -TRAILER.size]
+    for kind in KINDS
+}
+OTHER_INDEX = faiss.serialize_index_binary(faiss.IndexBinaryHash(24, 4)).tobytes()
+
+
+def index_file(data: bytes, n_bits: int = 5, magic: bytes = MAGIC) -> bytes:
+    """What `HammingIndex.save` makes of its content."""
+    return data + TRAILER.pack(magic, n_bits, hashlib.sha256(data).digest())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@fuzzed
+@given(data=st.data())
+def test_any_bytes(tmp_path: Path, kind: str, data: st.DataObject) -> None:
+    whole, magic = INDEXES[kind], GROUPED if kind == "hnsw" else MAGIC
+    with_hash = (
+        damaged(whole) | damaged(whole[:80]).map(lambda head: head + whole[80:]) | st.just(OTHER_INDEX)
+    )
+    content = data.draw(
+        st.binary(max_size=80)
+        | damaged(index_file(whole, magic=magic))
+        | st.tuples(with_hash, st.just(5) | st.integers(0, 2**64 - 1), st.sampled_from([MAGIC, GROUPED])).map(
+            lambda parts: index_file(*parts)
+        )
+    )
+    path = write(tmp_path / "codes.index", content)
+    index = outcome(lambda: HammingIndex.load(path), path)
+    if index is not None:
+        assert -(-index.n_bits // 8) == index._index.code_size
+
+
+@pytest.mark.skipif(not hasattr(faiss, "set_deserialization_loop_limit"), reason="faiss has no limits")
+@pytest.mark.parametrize(("at", "number"), [(88, 2**24), (88, 2**40), (66, 2**63), (76, 2**63)])
+def test_announced_lists_are_not_made_room_for(tmp_path: Path, at: int, number: int) -> None:
+    data = bytearray(INDEXES["ivf"])
+    data[at : at + 8] = number.to_bytes(8, "little")
+    path = write(tmp_path / "codes.index", index_file(bytes(data)))
+    with pytest.raises(ValueError, match=r"codes\.index: expected a binary index of faiss .*limit"):
+        HammingIndex.load(path)
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    path = HammingIndex(random_codes()[1]).save(tmp_path / "codes.index")
+    content, marker = path.read_bytes(), tmp_path / "owned"
+    for bad, message in (
+        (content[:-100], "cut short"),
+        (b"", "got 0 bytes"),
+        *(
+            (content[:i] + bytes([content[i] ^ 1]) + content[i + 1 :], "SHA-256")
+            for i in (0, 900, len(content) - 9)
+        ),
+        *((index_file(pickle.dumps(attack)), "expected a binary index") for attack in attacks(marker)),
+        (index_file(INDEXES["flat"], 9), "expected codes of 9 bits"),
+        (index_file(OTHER_INDEX, 24), "expected an index flat, ivf, hnsw, got IndexBinaryHash"),
+        (index_file(INDEXES["hnsw"][:-8] + bytes(8), magic=GROUPED), "expected"),
+        (
+            index_file(INDEXES["hnsw"][:-488] + bytes(480) + INDEXES["hnsw"][-8:], magic=GROUPED),
+            "expected items of all",
+        ),
+    ):
+        path.write_bytes(bad)
+        with pytest.raises(ValueError, match=rf"codes\.index: .*{message}"):
+            HammingIndex.load(path)
+    assert not marker.exists()
+    with pytest.raises(FileNotFoundError):
+        HammingIndex.load(tmp_path / "none.index")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +13,11 @@ from sdclib.data.features import FeatureSet
 from sdclib.data.splits import seeded_order
 from sdclib.data.vectors import VectorFile, arrays_sha256, encode_labels, load_npy, read_vectors
 
-__all__ = ["load_embeddings", "nearest_neighbours"]
+__all__ = ["load_embeddings", "nearest_neighbours", "row_cosines"]
+
+ROUNDING = 1e-6  # of a cosine in float32
+EQUAL = 1e-12  # of one in double precision
+ROWS_AT_A_TIME = 4096
 
 
 def load_embeddings(
@@ -139,16 +144,35 @@ def nearest_neighbours(query: ArrayLike, database: ArrayLike, k: int) -> NDArray
     n = len(items)
     if check_int(k, "k", minimum=1) > n:
         raise ValueError(f"k: expected at most the {n} rows of the database, got {k}")
-    rows, items = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (rows, items))
+    unit_rows, unit_items = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (rows, items))
     found = np.empty((len(rows), k), dtype=np.int64)
     height = max(1, (1 << 24) // n)
     for start in range(0, len(rows), height):
-        for i, row in enumerate(rows[start : start + height] @ items.T, start=start):
+        for i, row in enumerate(unit_rows[start : start + height] @ unit_items.T, start=start):
             least = np.partition(row, n - k)[n - k]
-            above = np.flatnonzero(row > least)
-            equal = np.flatnonzero(row == least)[: k - len(above)]
-            found[i] = np.sort(np.concatenate([above, equal]))
+            above = np.flatnonzero(row > least + ROUNDING)
+            near = np.flatnonzero(abs(row - least) <= ROUNDING)
+            if len(above) + len(near) > k:  # the product rounds by position: the order of these is open
+                near = _largest(row_cosines(rows[i], items, near), near, k - len(above))
+            found[i] = np.sort(np.concatenate([above, near]))
     return found
+
+
+def row_cosines(query: NDArray[Any], items: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Cosines of one query and some rows, in double precision and row by row: equal rows have equal ones."""
+    query = query.astype(np.float64) / np.linalg.norm(query.astype(np.float64))
+    parts = [np.zeros(0)]
+    for start in range(0, len(rows), ROWS_AT_A_TIME):
+        part = np.asarray(items[rows[start : start + ROWS_AT_A_TIME]], dtype=np.float64)
+        parts.append(np.vecdot(part, query) / np.linalg.norm(part, axis=1))
+    return np.concatenate(parts)
+
+
+def _largest(values: NDArray[np.float64], rows: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """Pick the rows of the k largest values; those that differ by rounding alone are tied, the lower rows first."""
+    least = np.partition(values, len(values) - k)[len(values) - k]
+    above, equal = values > least + EQUAL, abs(values - least) <= EQUAL
+    return np.concatenate([rows[above], rows[equal][: k - above.sum()]])
 
 
 def _own_split(file: VectorFile, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

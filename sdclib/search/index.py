@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,19 @@ from sdclib.metrics.distances import check_packed
 
 __all__ = ["HammingIndex"]
 
-KINDS = ("flat", "hnsw", "ivf")
-# After faiss's own bytes (whose reader stops before it): magic, code length, SHA-256 of faiss's bytes.
+_TYPES: dict[str, type] = {
+    "flat": faiss.IndexBinaryFlat,
+    "ivf": faiss.IndexBinaryIVF,
+    "hnsw": faiss.IndexBinaryHNSW,
+}
+# After faiss's own bytes (whose reader stops before it): magic, code length, SHA-256 of what comes before. By GROUPED
+# there is, between faiss's bytes and this, the number of each item's code (int64), and how many items there are.
 TRAILER = struct.Struct("<8sQ32s")
-MAGIC = b"SDCIDX01"
+MAGIC, GROUPED = b"SDCIDX01", b"SDCIDX02"
+LIMITS = (
+    "deserialization_vector_byte_limit",
+    "deserialization_loop_limit",
+)  # that faiss has, as new as it is
 
 
 class HammingIndex:
@@ -37,8 +48,9 @@ class HammingIndex:
         Code length; says that codes are packed.
     kind : {"flat", "ivf", "hnsw"}
         "flat": exact, compares with every item. "ivf": items in `n_lists` clusters, of which a search visits
-        `n_probe`. "hnsw": a graph with `n_neighbors` links a node, searched `ef_search` wide. The last two
-        are approximate; the graph that several threads build is not the same on every run.
+        `n_probe`. "hnsw": a graph with `n_neighbors` links a node, searched `ef_search` wide; its nodes are the
+        distinct codes, of which a search hands back all items. The last two are approximate; the graph that several
+        threads build is not the same on every run.
     n_lists : int, optional
         For "ivf": clusters, at most n_database; by default about 4 sqrt(n_database), and at least 39 items each.
     n_probe, n_neighbors, ef_search : int
@@ -67,19 +79,27 @@ class HammingIndex:
         ef_search: int = 64,
     ):
         packed, n_bits = _packed(database_codes, "database_codes", n_bits)
-        kind = check_name(kind, "kind", KINDS)
+        kind = check_name(kind, "kind", _TYPES)
+        groups = None
+        if kind == "hnsw":
+            packed, groups = _distinct(packed)
         index = _empty_index(
             kind, packed, n_lists=n_lists, n_probe=n_probe, n_neighbors=n_neighbors, ef_search=ef_search
         )
         index.add(packed)
-        self._set(index, n_bits)
+        self._set(index, n_bits, groups)
 
-    def _set(self, index: Any, n_bits: int) -> None:
+    def _set(self, index: Any, n_bits: int, groups: NDArray[np.int64] | None) -> None:
         self._index = index
         self.n_bits = n_bits
-        self.n_database = int(index.ntotal)
-        self.kind = next(kind for kind, types in _TYPES.items() if isinstance(index, types))
+        self.kind = next(kind for kind, type_ in _TYPES.items() if isinstance(index, type_))
         self._codes: NDArray[np.uint8] | None = None
+        self._groups = groups  # of each item, the number of its code in the index; None: the item's own
+        self.n_database = int(index.ntotal) if groups is None else len(groups)
+        if groups is not None:
+            self._items = np.argsort(groups, kind="stable")
+            self._counts = np.bincount(groups, minlength=index.ntotal)
+            self._ends = np.cumsum(self._counts)
 
     def __repr__(self) -> str:
         return f"HammingIndex(kind={self.kind!r}, n_database={self.n_database}, n_bits={self.n_bits})"
@@ -140,10 +160,35 @@ class HammingIndex:
         k = check_int(k, "k", minimum=1)
         if k > self.n_database:
             raise ValueError(f"k: expected at most the {self.n_database} items of the database, got {k}")
-        distances, indices = self._index.search(query, k)
+        distances, indices = self._index.search(query, min(k, self._index.ntotal))
+        if self._groups is not None:
+            distances, indices = self._all_items(distances, indices, k)
         distances = np.where(indices < 0, self.n_bits + 1, distances).astype(np.int32)
-        order = np.lexsort((indices, distances), axis=1)
+        order = np.lexsort((indices, distances), axis=1)[:, :k]
         return np.take_along_axis(distances, order, axis=1), np.take_along_axis(indices, order, axis=1)
+
+    def _all_items(
+        self, distances: NDArray[np.int32], numbers: NDArray[np.int64], k: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Turn the codes that were found into the k nearest of their items, ties by index."""
+        near = np.zeros((len(numbers), k), dtype=np.int32)
+        items = np.full((len(numbers), k), -1, dtype=np.int64)
+        for i, (row, codes) in enumerate(zip(distances, numbers, strict=True)):
+            order = np.argsort(row, kind="stable")[: np.count_nonzero(codes >= 0)]
+            row, codes = row[order], codes[order]
+            counts = self._counts[codes]
+            last = row[: np.searchsorted(np.cumsum(counts), k) + 1][
+                -1:
+            ]  # the distance at which there are k items
+            chosen = row <= last
+            parts = [
+                self._items[self._ends[code] - self._counts[code] : self._ends[code]]
+                for code in codes[chosen]
+            ]
+            found, distance = np.concatenate([items[i, :0], *parts]), np.repeat(row[chosen], counts[chosen])
+            order = np.lexsort((found, distance))[:k]
+            items[i, : len(order)], near[i, : len(order)] = found[order], distance[order]
+        return near, items
 
     def rescore(
         self, indices: ArrayLike, query: ArrayLike, database: ArrayLike | None = None
@@ -197,10 +242,11 @@ class HammingIndex:
         for i, row in enumerate(candidates):
             with np.errstate(over="ignore", under="ignore"):
                 chosen = self._signs(row) if vectors is None else np.asarray(vectors[row], dtype=np.float32)
-                lengths = np.sqrt(np.einsum("ij,ij->i", chosen, chosen))
+                lengths = np.sqrt(np.vecdot(chosen, chosen))
             if not ((lengths >= MIN_LENGTH) & (lengths < np.inf)).all():  # NaN fails too
                 check_features(chosen, "database")
-            scores[i] = chosen @ query[i] / (lengths * np.linalg.norm(query[i]))
+            # row by row: a product of matrices rounds by position, so that equal rows would not tie
+            scores[i] = np.vecdot(chosen, query[i]) / (lengths * np.linalg.norm(query[i]))
         scores[candidates < 0] = -np.inf
         order = np.argsort(-scores, axis=1, kind="stable")
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(candidates, order, axis=1)
@@ -210,15 +256,16 @@ class HammingIndex:
         if self._codes is None:
             if self.kind == "ivf":
                 self._index.make_direct_map()
-            self._codes = self._index.reconstruct_n(0, self.n_database)
+            self._codes = self._index.reconstruct_n(0, self._index.ntotal)
+        items = items if self._groups is None else self._groups[items]
         bits = np.unpackbits(self._codes[items], axis=1, bitorder="little")[:, : self.n_bits]
         return bits.astype(np.float32) * 2 - 1
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the index to a file, at once (temporary name, then rename).
 
-        The file is what `faiss.write_index_binary` writes (and `faiss.read_index_binary` reads), followed by 48
-        bytes with the code length and a SHA-256.
+        The file begins as `faiss.write_index_binary` writes it (and `faiss.read_index_binary` reads it; of "hnsw" that
+        is the distinct codes), and ends with the code length and a SHA-256.
 
         Returns
         -------
@@ -229,16 +276,7 @@ class HammingIndex:
         OSError
             If it cannot be written; the message names the file, and an older one is then untouched.
         """
-        data = faiss.serialize_index_binary(self._index).tobytes()
-        try:
-            return write_bytes(path, data + TRAILER.pack(MAGIC, self.n_bits, hashlib.sha256(data).digest()))
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"the index cannot be written ({error.strerror or error}); an older file is untouched, so make room "
-                "or choose another place",
-                str(path),
-            ) from error
+        return write_bytes(path, self.__getstate__())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> HammingIndex:
@@ -251,74 +289,76 @@ class HammingIndex:
         ValueError
             If it is damaged, cut short, or not such a file.
         """
-        content = Path(path).read_bytes()
-        data, trailer = content[: -TRAILER.size], content[-TRAILER.size :]
-        if len(trailer) < TRAILER.size or not trailer.startswith(MAGIC):
-            raise ValueError(
-                f"{path}: expected a file of HammingIndex.save, got {len(content)} bytes without its end mark "
-                "(cut short, or another kind of file)"
-            )
-        _, n_bits, digest = TRAILER.unpack(trailer)
-        if hashlib.sha256(data).digest() != digest:
-            raise ValueError(f"{path}: damaged, its content does not match its SHA-256")
-        try:
-            index = _deserialize(data)
-        except (struct.error, RuntimeError, MemoryError) as error:
-            raise ValueError(f"{path}: expected a binary index of faiss ({error})") from error
-        if not any(isinstance(index, types) for types in _TYPES.values()):
-            raise ValueError(f"{path}: expected an index {', '.join(KINDS)}, got {type(index).__name__}")
-        if index.code_size != -(-n_bits // 8):
-            raise ValueError(
-                f"{path}: expected codes of {n_bits} bits in {-(-n_bits // 8)} bytes, got {index.code_size}"
-            )
         loaded = cls.__new__(cls)
-        loaded._set(index, n_bits)
+        try:
+            loaded.__setstate__(Path(path).read_bytes())
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
         return loaded
 
+    def __getstate__(self) -> bytes:
+        data = faiss.serialize_index_binary(self._index).tobytes()
+        if self._groups is not None:
+            data += np.append(self._groups, len(self._groups)).astype("<i8").tobytes()
+        magic = MAGIC if self._groups is None else GROUPED
+        return data + TRAILER.pack(magic, self.n_bits, hashlib.sha256(data).digest())
 
-_TYPES: dict[str, tuple[type, ...]] = {
-    "flat": (faiss.IndexBinaryFlat,),
-    "ivf": (faiss.IndexBinaryIVF,),
-    "hnsw": (faiss.IndexBinaryHNSW,),
-}
+    def __setstate__(self, content: bytes) -> None:
+        data, trailer = content[: -TRAILER.size], content[-TRAILER.size :]
+        if len(trailer) < TRAILER.size or not trailer.startswith((MAGIC, GROUPED)):
+            raise ValueError(
+                f"expected a file of HammingIndex.save, got {len(content)} bytes without its end mark "
+                "(cut short, or another kind of file)"
+            )
+        magic, n_bits, digest = TRAILER.unpack(trailer)
+        if hashlib.sha256(data).digest() != digest:
+            raise ValueError("damaged, its content does not match its SHA-256")
+        groups = None
+        if magic == GROUPED:
+            n_items = int.from_bytes(data[-8:], "little")
+            if not 0 < n_items < len(data) // 8:
+                raise ValueError(f"expected the codes of {n_items} items, got {len(data)} bytes")
+            groups = np.frombuffer(data[-8 * (n_items + 1) : -8], dtype="<i8").astype(np.int64)
+            data = data[: -8 * (n_items + 1)]
+        try:
+            with _limits(len(data)):
+                index = faiss.deserialize_index_binary(np.frombuffer(data, dtype=np.uint8))
+        except (RuntimeError, MemoryError) as error:
+            raise ValueError(f"expected a binary index of faiss ({error})") from error
+        if not isinstance(index, tuple(_TYPES.values())):
+            raise ValueError(f"expected an index {', '.join(_TYPES)}, got {type(index).__name__}")
+        if index.code_size != -(-n_bits // 8):
+            raise ValueError(
+                f"expected codes of {n_bits} bits in {-(-n_bits // 8)} bytes, got {index.code_size}"
+            )
+        if groups is not None and not np.array_equal(np.unique(groups), np.arange(index.ntotal)):
+            raise ValueError(f"expected items of all {index.ntotal} codes, got others")
+        self._set(index, n_bits, groups)
 
 
-def _check_lists(data: bytes) -> None:
-    """Refuse an "ivf" index with more lists than bytes: faiss makes room for them before it reads on.
-
-    After the index's own head (25 bytes, list and probe counts) faiss writes the centroids (head, length, bytes), the
-    direct map (kind, length, 8 bytes an item) and the lists (their kind and count).
-    """
-    if not data.startswith(b"IBwF"):
-        return
-    at = 25 + 16 + 25
-    (n_bytes,) = struct.unpack("<Q", data[at : at + 8])
-    at += 8 + n_bytes + 1
-    (n_mapped,) = struct.unpack("<Q", data[at : at + 8])
-    at += 8 + 8 * n_mapped
-    kind, n_lists = struct.unpack("<4sQ", data[at : at + 12])
-    if kind != b"ilar" or n_lists > len(data):
-        raise RuntimeError(f"{n_lists} lists of kind {kind!r} in {len(data)} bytes")
-
-
-def _deserialize(data: bytes) -> Any:
-    """Let faiss read an index, without memory for more than the bytes can hold, where it has such a limit.
-
-    Raises
-    ------
-    struct.error, RuntimeError, MemoryError
-        If the bytes are no such index; the last two also by faiss.
-    """
-    _check_lists(data)
-    array = np.frombuffer(data, dtype=np.uint8)
-    if not hasattr(faiss, "set_deserialization_vector_byte_limit"):
-        return faiss.deserialize_index_binary(array)
-    limit = faiss.get_deserialization_vector_byte_limit()
-    faiss.set_deserialization_vector_byte_limit(len(data))
+@contextlib.contextmanager
+def _limits(n_bytes: int) -> Iterator[None]:
+    """Keep faiss from making room for more than the bytes that it reads can hold."""
+    names = [name for name in LIMITS if hasattr(faiss, f"set_{name}")]
+    before = [getattr(faiss, f"get_{name}")() for name in names]
     try:
-        return faiss.deserialize_index_binary(array)
+        for name in names:
+            getattr(faiss, f"set_{name}")(n_bytes)
+        yield
     finally:
-        faiss.set_deserialization_vector_byte_limit(limit)
+        for name, limit in zip(names, before, strict=True):
+            getattr(faiss, f"set_{name}")(limit)
+
+
+def _distinct(packed: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
+    """Distinct codes in the order in which they come, and the number of each item's; None where each is its own."""
+    _, first, inverse = np.unique(packed, axis=0, return_index=True, return_inverse=True)
+    if len(first) == len(packed):
+        return packed, None
+    order = np.argsort(first)
+    numbers = np.empty_like(order)
+    numbers[order] = np.arange(len(order))
+    return packed[first[order]], numbers[inverse.ravel()]
 
 
 def _empty_index(
@@ -332,19 +372,18 @@ def _empty_index(
 ) -> Any:
     """Make a faiss index without items, trained where it needs to be."""
     n_database, width = len(packed), 8 * packed.shape[1]
-    index: Any
-    if kind == "hnsw":
-        index = faiss.IndexBinaryHNSW(width, check_int(n_neighbors, "n_neighbors", minimum=2))
-        index.hnsw.efSearch = check_int(ef_search, "ef_search", minimum=1)
-        return index
+    flat = faiss.IndexBinaryFlat(width)
     if kind == "flat":
-        return faiss.IndexBinaryFlat(width)
+        return flat
+    if kind == "hnsw":
+        graph: Any = faiss.IndexBinaryHNSW(width, check_int(n_neighbors, "n_neighbors", minimum=2))
+        graph.hnsw.efSearch = check_int(ef_search, "ef_search", minimum=1)
+        return graph
     if n_lists is None:
         n_lists = max(1, min(int(4 * np.sqrt(n_database)), n_database // 39))
-    n_lists = check_int(n_lists, "n_lists", minimum=1)
-    if n_lists > n_database:
+    if check_int(n_lists, "n_lists", minimum=1) > n_database:
         raise ValueError(f"n_lists: expected at most the {n_database} items of the database, got {n_lists}")
-    index = faiss.IndexBinaryIVF(faiss.IndexBinaryFlat(width), width, n_lists)
+    index: Any = faiss.IndexBinaryIVF(flat, width, n_lists)
     index.nprobe = min(check_int(n_probe, "n_probe", minimum=1), n_lists)
     index.train(packed)
     return index

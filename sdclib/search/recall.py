@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sdclib.checks import check_int
+from sdclib.checks import check_features, check_int
+from sdclib.data.embeddings import row_cosines
 
 __all__ = ["hamming_recall", "neighbour_recall"]
 
+SAME_COSINE = 1e-7  # cosines of float32 vectors, computed in double precision, that count as equal
 
-def neighbour_recall(found: ArrayLike, neighbours: ArrayLike) -> float:
-    """Recall@k: the share of the k nearest neighbours that are among the first k items found, mean over queries.
+
+def neighbour_recall(
+    found: ArrayLike,
+    neighbours: ArrayLike,
+    query: ArrayLike | None = None,
+    database: ArrayLike | None = None,
+) -> float:
+    """Recall@k: how many of the first k items found are among the k nearest neighbours, mean over queries.
+
+    With vectors given, an item counts if its cosine reaches that of the k-th neighbour: where vectors are there several
+    times, which of them are the neighbours is a matter of the order of ties.
 
     Parameters
     ----------
@@ -21,6 +30,8 @@ def neighbour_recall(found: ArrayLike, neighbours: ArrayLike) -> float:
         Items that a search found, best first; -1 for none.
     neighbours : array-like, shape (n_query, k), whole numbers
         The true neighbours, in any order, such as `sdclib.data.embeddings.nearest_neighbours` gives them.
+    query, database : array-like, shapes (n_query, d), (n_database, d), optional
+        Float vectors.
 
     Returns
     -------
@@ -32,8 +43,19 @@ def neighbour_recall(found: ArrayLike, neighbours: ArrayLike) -> float:
     ValueError
         If the shapes do not fit.
     """
-    wanted, first = _pair(neighbours, found, "neighbours", "found")
-    hits = [np.isin(w, f).sum() for w, f in zip(wanted, first, strict=True)]
+    wanted = _rows(neighbours, "neighbours")
+    first = _rows(found, "found", like=wanted)
+    if query is None or database is None:
+        hits = [np.isin(w, f).sum() for w, f in zip(wanted, first, strict=True)]
+        return float(np.sum(hits) / wanted.size)
+    queries = check_features(query, "query")
+    items = np.asarray(database)
+    if len(queries) != len(wanted):
+        raise ValueError(f"query: expected {len(wanted)} rows as in neighbours, got {len(queries)}")
+    hits = [
+        (row_cosines(q, items, f[f >= 0]) >= row_cosines(q, items, w).min() - SAME_COSINE).sum()
+        for q, f, w in zip(queries, first, wanted, strict=True)
+    ]
     return float(np.sum(hits) / wanted.size)
 
 
@@ -60,22 +82,21 @@ def hamming_recall(found: ArrayLike, exact: ArrayLike, k: int) -> float:
         If the shapes do not fit.
     """
     k = check_int(k, "k", minimum=1)
-    best = np.asarray(exact)
-    if best.ndim != 2 or best.shape[1] < k:
+    best = _rows(exact, "exact")
+    if best.shape[1] < k:
         raise ValueError(f"exact: expected shape (n_query, at least {k}), got {best.shape}")
-    best, first = _pair(best[:, :k], found, "exact", "found")
-    return float((first <= best[:, -1:]).mean())
+    first = _rows(found, "found", like=best[:, :k])
+    return float((first <= best[:, k - 1 : k]).mean())
 
 
-def _pair(
-    wanted: ArrayLike, found: ArrayLike, wanted_name: str, found_name: str
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Check two arrays with one row a query; the second is cut to the columns of the first."""
-    wanted, found = np.asarray(wanted), np.asarray(found)
-    if wanted.ndim != 2 or 0 in wanted.shape:
-        raise ValueError(f"{wanted_name}: expected shape (n_query, k), neither 0, got {wanted.shape}")
-    if found.ndim != 2 or len(found) != len(wanted) or found.shape[1] < wanted.shape[1]:
-        raise ValueError(
-            f"{found_name}: expected shape ({len(wanted)}, at least {wanted.shape[1]}), got {found.shape}"
-        )
-    return wanted, found[:, : wanted.shape[1]]
+def _rows(array: ArrayLike, name: str, like: NDArray | None = None) -> NDArray:
+    """Check an array of one row a query; cut it to the columns of another that is like it."""
+    rows = np.asarray(array)
+    if like is None:
+        if rows.ndim != 2 or 0 in rows.shape:
+            raise ValueError(f"{name}: expected shape (n_query, k), neither 0, got {rows.shape}")
+        return rows
+    n, k = like.shape
+    if rows.ndim != 2 or len(rows) != n or rows.shape[1] < k:
+        raise ValueError(f"{name}: expected shape ({n}, at least {k}), got {rows.shape}")
+    return rows[:, :k]

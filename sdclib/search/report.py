@@ -174,7 +174,7 @@ def measure_embeddings(
                     "label": label,
                     "n_bits": bits,
                     "depth": limit,
-                    "recall": neighbour_recall(items, neighbours),
+                    "recall": neighbour_recall(items, neighbours, query, database),
                 }
             )
         if bits == shown:

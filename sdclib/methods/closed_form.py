@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import orthogonal_procrustes
@@ -13,7 +15,54 @@ from sdclib.methods.base import BaseHasher
 __all__ = ["ITQHasher", "LSHHasher", "PCAHHasher", "RotationHasher", "SHHasher", "SignHasher"]
 
 
-class SignHasher(BaseHasher):
+@dataclass(eq=False, repr=False)
+class ClosedFormHasher(BaseHasher):
+    """Base of methods whose arrays, the attributes with a trailing underscore, are all that they learn."""
+
+    n_bits: int = 64
+
+    def _get_state(self) -> dict[str, NDArray]:
+        arrays = {name[:-1]: value for name, value in vars(self).items() if name.endswith("_")}
+        return {name: value for name, value in arrays.items() if isinstance(value, np.ndarray)}
+
+    def _set_state(self, state: dict[str, NDArray]) -> None:
+        for name, array in state.items():
+            setattr(self, f"{name}_", array)
+
+    def _rng(self) -> np.random.Generator:
+        return np.random.default_rng(check_int(self.random_state, "random_state", minimum=0))
+
+    def _check_length(self, most: int, what: str) -> None:
+        if self.n_bits > most:
+            raise ValueError(f"n_bits: expected at most {what}, got {self.n_bits}")
+
+
+class LinearHasher(ClosedFormHasher):
+    """Base of methods with continuous codes ``(X - mean_) @ projection_``.
+
+    Attributes
+    ----------
+    mean_ : ndarray, shape (d,), float32
+        Zeros without centring.
+    projection_ : ndarray, shape (d, n_bits), float32
+    """
+
+    mean_: NDArray[np.float32]
+    projection_: NDArray[np.float32]
+
+    def _continuous_codes(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray((X - self.mean_) @ self.projection_, dtype=np.float32)
+
+    def _fit_pca(self, X: NDArray[np.float32]) -> PCA:
+        """Fit `n_bits` principal components and keep their mean."""
+        self._check_length(min(X.shape), f"min(n_samples, n_features) = {min(X.shape)}")
+        pca = PCA(self.n_bits, svd_solver="full").fit(X)
+        self.mean_ = pca.mean_.astype(np.float32)
+        return pca
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class SignHasher(ClosedFormHasher):
     """Sign of the first `n_bits` features: the plainest hash there is.
 
     Parameters
@@ -33,26 +82,18 @@ class SignHasher(BaseHasher):
     label = "Sign of features"
     color = "#999999"
 
-    def __init__(self, n_bits: int = 64, *, center: bool = False):
-        self.n_bits = n_bits
-        self.center = center
+    center: bool = False
 
     def _fit(self, X: NDArray[np.float32]) -> None:
-        if self.n_bits > X.shape[1]:
-            raise ValueError(f"n_bits: expected at most the {X.shape[1]} features, got {self.n_bits}")
+        self._check_length(X.shape[1], f"the {X.shape[1]} features")
         self.mean_ = _mean(X, self.center)
 
     def _continuous_codes(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
         return (X - self.mean_)[:, : self.n_bits]
 
-    def _get_state(self) -> dict[str, NDArray]:
-        return {"mean": self.mean_}
 
-    def _set_state(self, state: dict[str, NDArray]) -> None:
-        self.mean_ = state["mean"]
-
-
-class LSHHasher(BaseHasher):
+@dataclass(eq=False, repr=False, kw_only=True)
+class LSHHasher(LinearHasher):
     """Locality-sensitive hashing for the cosine: sign of Gaussian random projections.
 
     Parameters
@@ -65,12 +106,6 @@ class LSHHasher(BaseHasher):
     random_state : int
         Seed of the projections.
 
-    Attributes
-    ----------
-    mean_ : ndarray, shape (d,), float32
-        What is subtracted; zeros without centring.
-    projection_ : ndarray, shape (d, n_bits), float32
-
     References
     ----------
     M. Charikar, "Similarity estimation techniques from rounding algorithms", STOC 2002.
@@ -80,31 +115,20 @@ class LSHHasher(BaseHasher):
     label = "LSH"
     color = "#CC79A7"
 
-    def __init__(self, n_bits: int = 64, *, center: bool = False, random_state: int = 0):
-        self.n_bits = n_bits
-        self.center = center
-        self.random_state = random_state
+    center: bool = False
+    random_state: int = 0
 
     def _fit(self, X: NDArray[np.float32]) -> None:
-        rng = np.random.default_rng(check_int(self.random_state, "random_state", minimum=0))
         self.mean_ = _mean(X, self.center)
-        self.projection_ = rng.standard_normal((X.shape[1], self.n_bits), dtype=np.float32)
-
-    def _continuous_codes(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray((X - self.mean_) @ self.projection_, dtype=np.float32)
-
-    def _get_state(self) -> dict[str, NDArray]:
-        return {"mean": self.mean_, "projection": self.projection_}
-
-    def _set_state(self, state: dict[str, NDArray]) -> None:
-        self.mean_, self.projection_ = state["mean"], state["projection"]
+        self.projection_ = self._rng().standard_normal((X.shape[1], self.n_bits), dtype=np.float32)
 
 
 def _mean(X: NDArray[np.float32], center: bool) -> NDArray[np.float32]:
     return np.asarray(X.mean(axis=0) if center else np.zeros(X.shape[1]), dtype=np.float32)
 
 
-class RotationHasher(BaseHasher):
+@dataclass(eq=False, repr=False, kw_only=True)
+class RotationHasher(LinearHasher):
     r"""Sign of the first `n_bits` coordinates of the randomly rotated features.
 
     With the training mean :math:`\mu` and a uniformly random orthogonal :math:`Q`,
@@ -125,8 +149,6 @@ class RotationHasher(BaseHasher):
 
     Attributes
     ----------
-    mean_ : ndarray, shape (d,), float32
-        What is subtracted; zeros without centring.
     projection_ : ndarray, shape (d, n_bits), float32
         The first `n_bits` columns of :math:`Q`, orthonormal.
 
@@ -152,32 +174,19 @@ class RotationHasher(BaseHasher):
     label = "Random rotation"
     color = "#999999"
 
-    def __init__(self, n_bits: int = 64, *, center: bool = True, random_state: int = 0):
-        self.n_bits = n_bits
-        self.center = center
-        self.random_state = random_state
+    center: bool = True
+    random_state: int = 0
 
     def _fit(self, X: NDArray[np.float32]) -> None:
         n_features = X.shape[1]
-        if self.n_bits > n_features:
-            raise ValueError(f"n_bits: expected at most the {n_features} features, got {self.n_bits}")
-        rng = np.random.default_rng(check_int(self.random_state, "random_state", minimum=0))
-        Q, R = np.linalg.qr(rng.standard_normal((self.n_bits, n_features)).T)
+        self._check_length(n_features, f"the {n_features} features")
+        Q, R = np.linalg.qr(self._rng().standard_normal((self.n_bits, n_features)).T)
         self.projection_ = np.ascontiguousarray(Q * np.sign(np.diag(R)), dtype=np.float32)
-        mean = X.mean(axis=0) if self.center else np.zeros(n_features)
-        self.mean_ = np.asarray(mean, dtype=np.float32)
-
-    def _continuous_codes(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray((X - self.mean_) @ self.projection_, dtype=np.float32)
-
-    def _get_state(self) -> dict[str, NDArray]:
-        return {"mean": self.mean_, "projection": self.projection_}
-
-    def _set_state(self, state: dict[str, NDArray]) -> None:
-        self.mean_, self.projection_ = state["mean"], state["projection"]
+        self.mean_ = _mean(X, self.center)
 
 
-class PCAHHasher(BaseHasher):
+@dataclass(eq=False, repr=False, kw_only=True)
+class PCAHHasher(LinearHasher):
     r"""Sign of the first `n_bits` principal components.
 
     With the training mean :math:`\mu` and the eigenvectors :math:`w_1, \dots, w_K` of the largest eigenvalues of the
@@ -192,7 +201,6 @@ class PCAHHasher(BaseHasher):
 
     Attributes
     ----------
-    mean_ : ndarray, shape (d,), float32
     projection_ : ndarray, shape (d, n_bits), float32
         Orthonormal columns, in descending order of variance.
 
@@ -212,32 +220,16 @@ class PCAHHasher(BaseHasher):
     label = "PCAH"
     color = "#E69F00"
 
-    def __init__(self, n_bits: int = 64):
-        self.n_bits = n_bits
-
     def _fit(self, X: NDArray[np.float32]) -> None:
-        if self.n_bits > min(X.shape):
-            raise ValueError(
-                f"n_bits: expected at most min(n_samples, n_features) = {min(X.shape)}, got {self.n_bits}"
-            )
-        pca = PCA(self.n_bits, svd_solver="full").fit(X)
-        self.mean_ = pca.mean_.astype(np.float32)
+        pca = self._fit_pca(X)
         self.projection_ = np.ascontiguousarray(pca.components_.T, dtype=np.float32)
-
-    def _continuous_codes(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
-        return (X - self.mean_) @ self.projection_
-
-    def _get_state(self) -> dict[str, NDArray]:
-        return {"mean": self.mean_, "projection": self.projection_}
-
-    def _set_state(self, state: dict[str, NDArray]) -> None:
-        self.mean_, self.projection_ = state["mean"], state["projection"]
 
 
 ENCODE_ROWS = 4096  # rows in double precision at a time: bounds memory
 
 
-class SHHasher(BaseHasher):
+@dataclass(eq=False, repr=False, kw_only=True)
+class SHHasher(ClosedFormHasher):
     r"""Signs of the smoothest sinusoids along the principal components.
 
     Training rows are taken for uniform in the box :math:`[a_i, b_i]` of their first principal components :math:`v_i`.
@@ -258,7 +250,6 @@ class SHHasher(BaseHasher):
 
     Attributes
     ----------
-    mean_ : ndarray, shape (d,), float32
     projection_ : ndarray, shape (d, n_components), float32
         Principal components.
     component_ : ndarray, shape (n_bits,), int64
@@ -283,9 +274,6 @@ class SHHasher(BaseHasher):
     method = "sh"
     label = "SH"
     color = "#CC79A7"
-
-    def __init__(self, n_bits: int = 64):
-        self.n_bits = n_bits
 
     def _fit(self, X: NDArray[np.float32]) -> None:
         pca = PCA(min(self.n_bits, *X.shape), svd_solver="full").fit(X)
@@ -313,20 +301,13 @@ class SHHasher(BaseHasher):
         phase = self.omega_ * (self._project(X)[:, self.component_] - self.origin_)
         return np.sin(np.pi / 2 + phase).astype(np.float32)
 
-    def _get_state(self) -> dict[str, NDArray]:
-        names = ("mean", "projection", "component", "origin", "omega")
-        return {name: getattr(self, f"{name}_") for name in names}
-
-    def _set_state(self, state: dict[str, NDArray]) -> None:
-        for name, array in state.items():
-            setattr(self, f"{name}_", array)
-
 
 def _blocks(X: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     return [X[start : start + ENCODE_ROWS] for start in range(0, len(X), ENCODE_ROWS)]
 
 
-class ITQHasher(BaseHasher):
+@dataclass(eq=False, repr=False, kw_only=True)
+class ITQHasher(LinearHasher):
     r"""PCA to `n_bits` dimensions, then the rotation that brings the projections nearest to their signs.
 
     With :math:`V` the PCA projections, codes :math:`B` and rotation :math:`R` are improved in turn,
@@ -347,7 +328,6 @@ class ITQHasher(BaseHasher):
 
     Attributes
     ----------
-    mean_ : ndarray, shape (d,), float32
     projection_ : ndarray, shape (d, n_bits), float32
         PCA and rotation in one matrix.
 
@@ -360,30 +340,13 @@ class ITQHasher(BaseHasher):
     label = "ITQ"
     color = "#E69F00"
 
-    def __init__(self, n_bits: int = 64, *, n_iterations: int = 50, random_state: int = 0):
-        self.n_bits = n_bits
-        self.n_iterations = n_iterations
-        self.random_state = random_state
+    n_iterations: int = 50
+    random_state: int = 0
 
     def _fit(self, X: NDArray[np.float32]) -> None:
-        if self.n_bits > min(X.shape):
-            raise ValueError(
-                f"n_bits: expected at most min(n_samples, n_features) = {min(X.shape)}, got {self.n_bits}"
-            )
-        pca = PCA(self.n_bits, svd_solver="full").fit(X)
-        self.mean_ = pca.mean_.astype(np.float32)
+        pca = self._fit_pca(X)
         V = pca.transform(X).astype(np.float64)
-        rng = np.random.default_rng(check_int(self.random_state, "random_state", minimum=0))
-        R = np.linalg.qr(rng.standard_normal((self.n_bits, self.n_bits)))[0]
+        R = np.linalg.qr(self._rng().standard_normal((self.n_bits, self.n_bits)))[0]
         for _ in range(check_int(self.n_iterations, "n_iterations", minimum=1)):
             R, _ = orthogonal_procrustes(V, np.where(V @ R >= 0, 1.0, -1.0))
         self.projection_ = np.ascontiguousarray(pca.components_.T @ R, dtype=np.float32)
-
-    def _continuous_codes(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
-        return (X - self.mean_) @ self.projection_
-
-    def _get_state(self) -> dict[str, NDArray]:
-        return {"mean": self.mean_, "projection": self.projection_}
-
-    def _set_state(self, state: dict[str, NDArray]) -> None:
-        self.mean_, self.projection_ = state["mean"], state["projection"]

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize, softplus
 
 from sdclib.checks import check_int, check_real
 from sdclib.losses.pairwise import pair_label_loss, pair_similarity_loss
-from sdclib.methods.trained import TrainedHasher, gradient_step, sgd, straight_through_sign, train
+from sdclib.methods.trained import TrainedHasher, gradient_step, straight_through_sign, train
 
 __all__ = [
     "BiHalfHasher",
@@ -92,7 +92,7 @@ class GreedyHashHasher(TrainedHasher):
 
     def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
         penalty_weight = check_real(self.penalty_weight, "penalty_weight", minimum=0)
-        optimizer = sgd(head, self.learning_rate, self.momentum, self.weight_decay)
+        optimizer = self._sgd(head.parameters())
 
         def step(rows: Tensor) -> dict[str, Tensor]:
             batch = features[rows]
@@ -247,7 +247,7 @@ class BiHalfHasher(TrainedHasher):
 
     def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
         gamma = check_real(self.gamma, "gamma", minimum=0)
-        optimizer = sgd(head, self.learning_rate, self.momentum, self.weight_decay)
+        optimizer = self._sgd(head.parameters())
 
         def step(rows: Tensor) -> dict[str, Tensor]:
             batch = features[rows]

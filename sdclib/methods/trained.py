@@ -26,7 +26,6 @@ __all__ = [
     "draw_views",
     "gradient_step",
     "pick_device",
-    "sgd",
     "straight_through_sign",
     "train",
 ]
@@ -292,6 +291,12 @@ class TrainedHasher(BaseHasher):
             check_real(getattr(self, "weight_decay", 0.0), "weight_decay", minimum=0),
         )
 
+    def _sgd(self, weights: Iterable[nn.Parameter]) -> torch.optim.SGD:
+        """As `_adam`, with momentum."""
+        names = ("learning_rate", "momentum", "weight_decay")
+        rate, momentum, decay = (check_real(getattr(self, name), name, minimum=0) for name in names)
+        return torch.optim.SGD(weights, lr=rate, momentum=momentum, weight_decay=decay, fused=True)
+
     def _schedule(self, **settings: Any) -> dict[str, Any]:
         """Arguments of `sdclib.methods.trained.train` from the parameters, or from `settings` in their place.
 
@@ -345,23 +350,6 @@ def draw_views(views: Tensor) -> tuple[Tensor, Tensor]:
     """Draw two different views of shape (n_views, n, d) at random, by torch's generator: each of shape (n, d)."""
     first, second = torch.randperm(len(views))[:2].tolist()
     return views[first], views[second]
-
-
-def sgd(head: nn.Module, learning_rate: float, momentum: float, weight_decay: float) -> torch.optim.SGD:
-    """Make the optimizer of a head's weights as one fused operation a step; the decay is an L2 penalty.
-
-    Raises
-    ------
-    ValueError
-        If a setting is negative or not finite; the message names it.
-    """
-    return torch.optim.SGD(
-        head.parameters(),
-        lr=check_real(learning_rate, "learning_rate", minimum=0),
-        momentum=check_real(momentum, "momentum", minimum=0),
-        weight_decay=check_real(weight_decay, "weight_decay", minimum=0),
-        fused=True,
-    )
 
 
 def straight_through_sign(x: Tensor) -> Tensor:

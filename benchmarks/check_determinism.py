@@ -55,8 +55,9 @@ def compare(codes: dict[str, dict[str, np.ndarray]]) -> dict[str, Any]:
     """Whether repeated codes are the same; bits and mAP that move with the number of threads."""
     data = load_features(DATA)
     first, again, threads = (codes[name] for name in RUNS)
+    protocol: Any = {"top_k": data.top_k, "denominator": data.denominator}
     points = [
-        100 * evaluate_codes(c["query"], c["database"], data.relevant, data.top_k)[0]["map_expected"]
+        100 * evaluate_codes(c["query"], c["database"], data.relevant, **protocol)[0]["map_expected"]
         for c in (first, threads)
     ]
     return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike
 from sdclib.codes import bit_balance, unique_code_ratio
 from sdclib.metrics import (
     PairHistograms,
-    cosine_mean_average_precision,
     cosine_pair_histograms,
     count_pairs,
     intersection,
@@ -21,6 +20,7 @@ from sdclib.metrics import (
     overlap_auc,
     pair_histograms,
 )
+from sdclib.metrics.ranking import TIES, cosine_average_precisions
 from sdclib.metrics.relevance import Relevant
 
 __all__ = ["EVALUATION_VERSION", "evaluate_codes", "evaluate_features"]
@@ -37,7 +37,7 @@ def evaluate_codes(
     top_k: int,
     *,
     junk: Sequence[ArrayLike] | None = None,
-    denominator: str = "retrieved",
+    denominator: str = "relevant",
     empty: str = "zero",
 ) -> tuple[dict[str, float], pd.DataFrame]:
     """Measure codes.
@@ -45,39 +45,28 @@ def evaluate_codes(
     Parameters
     ----------
     query_codes, database_codes : array-like, shapes (n_query, n_bits), (n_database, n_bits), values 0 and 1
-    relevant : tuple of two arrays, or list of index arrays
-        Query and database labels; or the relevant items of each query.
-    top_k : int
-        The R of mAP@R.
-    junk : sequence of index arrays, optional
-        Items that are taken out of each query's ranking.
-    denominator, empty : str
-        The set's protocol, see `sdclib.metrics.mean_average_precision`; the defaults are the authors' for sets with
-        one label an image.
+    relevant, top_k, junk, denominator, empty
+        As in `sdclib.metrics.mean_average_precision`. A feature set has those of its protocol.
 
     Returns
     -------
     metrics : dict
-        All in [0, 1] but the similarities' means and spreads. ``map_authors``: AP over the first R, ties by index,
-        divided by the hits among them, 0 for a query without hit (the authors' definition), or as the set's
-        protocol has it. ``map_expected``,
-        ``map_optimistic``, ``map_pessimistic``: the same AP, as mean, maximum and minimum over all orders of ties.
-        ``intersection``, ``overlap_auc``, ``{positive,negative,all}_{mean,std}``: of the pairs' similarities.
+        ``map_expected``, ``map_optimistic``, ``map_pessimistic``, ``map_authors``: mAP@R for the mean, best and worst
+        order of ties, and that by index, as the authors have it.
+        ``intersection``, ``overlap_auc``, ``{positive,negative,all}_{mean,std}``: of the pairs' similarities; NaN
+        for what needs a kind of pair that there is not, as in data of one class.
         ``bit_balance``, ``unique_code_ratio``: of the database codes.
     histogram : DataFrame
         similarity, positive, negative: pair counts in n_bits + 1 bins.
     """
     counts = count_pairs(query_codes, database_codes, relevant, junk=junk)
-    authors: Any = {"top_k": top_k, "denominator": denominator, "empty": empty}
-    metrics = {
-        f"map_{ties}": float(mean_average_precision(counts, ties=ties, **authors))
-        for ties in ("expected", "optimistic", "pessimistic")
-    }
-    metrics["map_authors"] = float(
-        mean_average_precision(query_codes, database_codes, relevant, ties="index", junk=junk, **authors)
+    protocol: Any = {"top_k": top_k, "denominator": denominator, "empty": empty}
+    values = {ties: mean_average_precision(counts, ties=ties, **protocol) for ties in TIES[:3]}
+    values["index"] = mean_average_precision(
+        query_codes, database_codes, relevant, ties="index", junk=junk, **protocol
     )
     histograms = pair_histograms(counts)
-    metrics |= _similarity_metrics(histograms)
+    metrics = _map_metrics(values) | _similarity_metrics(histograms)
     metrics["bit_balance"] = bit_balance(database_codes)
     metrics["unique_code_ratio"] = unique_code_ratio(database_codes)
     return metrics, _table(histograms)
@@ -90,21 +79,22 @@ def evaluate_features(
     top_k: int,
     *,
     junk: Sequence[ArrayLike] | None = None,
-    denominator: str = "retrieved",
+    denominator: str = "relevant",
     empty: str = "zero",
 ) -> tuple[dict[str, float], pd.DataFrame]:
     """Measure float features ranked by cosine similarity, see `evaluate_codes`.
 
-    Float similarities hardly tie, so all four kinds of mAP are one figure. The histogram has 200 bins on [-1, 1].
+    Ties are those of float32. The histogram has 200 bins on [-1, 1].
     """
-    value = float(
-        cosine_mean_average_precision(
-            query, database, relevant, top_k=top_k, denominator=denominator, empty=empty, junk=junk
-        )
+    values = cosine_average_precisions(
+        query, database, relevant, ties=TIES, top_k=top_k, denominator=denominator, empty=empty, junk=junk
     )
-    metrics = {f"map_{ties}": value for ties in ("expected", "optimistic", "pessimistic", "authors")}
     histograms = cosine_pair_histograms(query, database, relevant, n_bins=200, junk=junk)
-    return metrics | _similarity_metrics(histograms), _table(histograms)
+    return _map_metrics(values) | _similarity_metrics(histograms), _table(histograms)
+
+
+def _map_metrics(values: Mapping[str, Any]) -> dict[str, float]:
+    return {f"map_{'authors' if ties == 'index' else ties}": float(value) for ties, value in values.items()}
 
 
 def _similarity_metrics(histograms: PairHistograms) -> dict[str, float]:

@@ -15,7 +15,11 @@ def packaged_metrics(hasher: BaseHasher) -> dict[str, float]:
         views = load_views("cifar10-embedded").features if hasher.needs_views else None
         hasher.fit(data.train, views=views)
     return evaluate_codes(
-        hasher.transform(data.query), hasher.transform(data.database), data.relevant, data.top_k
+        hasher.transform(data.query),
+        hasher.transform(data.database),
+        data.relevant,
+        data.top_k,
+        denominator=data.denominator,
     )[0]
 
 

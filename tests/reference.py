@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import torch
 from scipy import stats
@@ -72,3 +74,28 @@ def reference_sdc(features, n_bits, *, seed, epochs=100, alpha=5.0, beta=5.0):
             return (net(torch.as_tensor(rows, dtype=torch.float32)) >= 0).numpy().astype(np.uint8)
 
     return encode
+
+
+def distances_of(query_codes, database_codes):
+    """Hamming distances of all pairs, bit by bit."""
+    return (np.asarray(query_codes)[:, None] != np.asarray(database_codes)[None]).sum(axis=2)
+
+
+def slow_average_precision(ranked, n_relevant, top_k, denominator):
+    """AP of one ranking (relevance of the items in order), as a loop; None for a denominator of 0."""
+    hits, total = 0, 0.0
+    for rank, is_relevant in enumerate(ranked[:top_k], start=1):
+        if is_relevant:
+            hits += 1
+            total += hits / rank
+    divisor = {"retrieved": hits, "relevant": n_relevant, "R": top_k, "min": min(n_relevant, top_k)}[
+        denominator
+    ]
+    return total / divisor if divisor else None
+
+
+def tie_orders(distances):
+    """Every order of the items by distance."""
+    groups = [np.flatnonzero(distances == value) for value in np.unique(distances)]
+    for parts in itertools.product(*[itertools.permutations(group) for group in groups]):
+        yield [int(item) for part in parts for item in part]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from sdclib.codes import binarize
-from sdclib.evaluation import EVALUATION_VERSION, evaluate_codes, evaluate_features
+from sdclib.evaluation import EVALUATION_VERSION
 from sdclib.files import write_json
 from sdclib.methods import METHODS, make_hasher
 from sdclib.methods.presets import PRESETS
@@ -38,64 +38,6 @@ from study.tables import (
 )
 
 QUICK_SDC = {"preset": "release", "epochs": 2}
-
-
-def slow_map(query_codes, database_codes, relevant, top_k):
-    """Authors' definition, by a loop over a stable order."""
-    values = []
-    for code, label in zip(query_codes, relevant[0], strict=True):
-        distance = np.array([int((code != other).sum()) for other in database_codes])
-        order = sorted(range(len(distance)), key=lambda i: distance[i])[:top_k]
-        hits, total = 0, 0.0
-        for rank, item in enumerate(order, start=1):
-            if relevant[1][item] == label:
-                hits += 1
-                total += hits / rank
-        values.append(total / hits if hits else 0.0)
-    return sum(values) / len(values)
-
-
-class TestEvaluation:
-    def test_codes(self, tiny):
-        hasher = make_hasher("itq", 12).fit(tiny.train)
-        query, database = hasher.transform(tiny.query), hasher.transform(tiny.database)
-        metrics, histogram = evaluate_codes(query, database, tiny.relevant, 100)
-        assert metrics["map_authors"] == pytest.approx(
-            slow_map(query, database, tiny.relevant, 100), abs=1e-12
-        )
-        assert metrics["map_pessimistic"] <= metrics["map_expected"] <= metrics["map_optimistic"]
-        assert metrics["map_pessimistic"] <= metrics["map_authors"] <= metrics["map_optimistic"]
-        # the histogram, pair by pair
-        similarity = 1 - 2 * (query[:, None] != database[None]).mean(axis=2)
-        relevant = tiny.query_labels[:, None] == tiny.database_labels[None]
-        assert len(histogram) == 13
-        for value, positive, negative in histogram.itertuples(index=False):
-            same = np.isclose(similarity, value)
-            assert (same & relevant).sum() == positive
-            assert (same & ~relevant).sum() == negative
-        p, n = (histogram[k] / histogram[k].sum() for k in ("positive", "negative"))
-        assert metrics["intersection"] == pytest.approx(np.minimum(p, n).sum())
-        assert metrics["positive_mean"] == pytest.approx(similarity[relevant].mean())
-
-    def test_constant_codes_have_collapsed(self, tiny):
-        metrics, _ = evaluate_codes(np.ones((40, 8)), np.ones((400, 8)), tiny.relevant, 100)
-        assert metrics["intersection"] == pytest.approx(1)
-        assert metrics["overlap_auc"] == pytest.approx(0.5)
-        assert metrics["bit_balance"] == 0
-        assert metrics["unique_code_ratio"] == 1 / 400
-
-    def test_features(self, tiny):
-        metrics, histogram = evaluate_features(tiny.query, tiny.database, tiny.relevant, 100)
-        q, d = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (tiny.query, tiny.database))
-        cosine = q @ d.T
-        order = np.argsort(-cosine, axis=1, kind="stable")[:, :100]
-        hits = tiny.database_labels[order] == tiny.query_labels[:, None]
-        precision = hits.cumsum(axis=1) / np.arange(1, 101)
-        assert metrics["map_authors"] == pytest.approx(
-            np.mean((precision * hits).sum(1) / hits.sum(1)), abs=1e-6
-        )
-        assert histogram["positive"].sum() + histogram["negative"].sum() == cosine.size
-        assert metrics["all_mean"] == pytest.approx(cosine.mean(), abs=0.006)
 
 
 class TestRunSpec:

@@ -17,7 +17,7 @@ from sdclib.codes import pack_codes
 from sdclib.search.index import GROUPED, MAGIC, TRAILER, HammingIndex
 from sdclib.search.recall import hamming_recall, neighbour_recall
 from tests.fuzzing import attacks, damaged, fuzzed, outcome, write
-from tests.test_metrics_oracle import distances_of
+from tests.reference import distances_of
 
 KINDS: dict[str, dict[str, Any]] = {
     "flat": {},

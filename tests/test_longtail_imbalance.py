@@ -52,7 +52,9 @@ class TestImbalance:
         table = class_precision(query, database, features)
         assert table["n_train"].tolist() == list(class_sizes(features).values())
         assert table["n_query"].sum() == 40
-        metrics, _ = evaluate_codes(query, database, features.relevant, features.top_k)
+        metrics, _ = evaluate_codes(
+            query, database, features.relevant, features.top_k, denominator=features.denominator
+        )
         assert np.average(table["map_expected"], weights=table["n_query"]) == pytest.approx(
             metrics["map_expected"]
         )
@@ -62,7 +64,14 @@ class TestImbalance:
         query, database = (rng.integers(0, 2, (n, 12)).astype(np.uint8) for n in (40, 400))
         values = unseen_precision(query, database, tiny, tiny.train_index)
         unseen = leave_out_training(tiny)  # by junk instead
-        metrics, _ = evaluate_codes(query, database, unseen.relevant, unseen.top_k, junk=unseen.junk)
+        metrics, _ = evaluate_codes(
+            query,
+            database,
+            unseen.relevant,
+            unseen.top_k,
+            junk=unseen.junk,
+            denominator=unseen.denominator,
+        )
         counts = class_precision(query, database, tiny)["n_query"]
         assert np.average(values, weights=counts) == pytest.approx(metrics["map_expected"])
         nothing = unseen_precision(query, database, tiny, tiny.train_index[:0])
@@ -103,7 +112,12 @@ class TestImbalance:
         assert table["n_train"].tolist() == longtail_sizes(500, 10, 100)
         unseen = load_features(f"{EMBEDDED}+unseen")  # without all 5,000, of which the run saw 1,236
         metrics, _ = evaluate_codes(
-            run.query_codes, run.database_codes, unseen.relevant, unseen.top_k, junk=unseen.junk
+            run.query_codes,
+            run.database_codes,
+            unseen.relevant,
+            unseen.top_k,
+            junk=unseen.junk,
+            denominator=unseen.denominator,
         )
         assert table["map_unseen"].mean() == pytest.approx(metrics["map_expected"])
         with pytest.raises(ValueError, match="specs: expected runs on long-tailed sets"):

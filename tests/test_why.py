@@ -163,7 +163,9 @@ def test_measures_what_the_evaluation_measures_and_the_use_of_bits(tiny):
     rng = np.random.default_rng(0)
     query, database = rng.integers(0, 2, (40, 8)), rng.integers(0, 2, (400, 8))
     found = measure(query, database, tiny)
-    assert found == evaluate_codes(query, database, tiny.relevant, tiny.top_k)[0] | bit_use(database)
+    assert found == evaluate_codes(query, database, tiny.relevant, tiny.top_k, denominator="retrieved")[
+        0
+    ] | bit_use(database)
 
 
 def runs(label_values, data="cifar10-embedded", n_bits=64):

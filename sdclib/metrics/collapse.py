@@ -58,7 +58,7 @@ def pair_histograms(
     n_bits: int | None = None,
     junk: Sequence[ArrayLike] | None = None,
 ) -> PairHistograms:
-    """Histograms of code similarity over all query-database pairs, exact.
+    """Histograms of code similarity over all query-database pairs, exact; junk is in neither.
 
     The similarity of two codes at Hamming distance d is 1 - 2 d / n_bits, the cosine of their +-1 forms; the
     n_bits + 1 possible values are the bins.
@@ -66,17 +66,7 @@ def pair_histograms(
     Parameters
     ----------
     query_codes, database_codes, relevant, n_bits, junk
-        As in `count_pairs`; or `query_codes` is its result, alone.
-
-    Returns
-    -------
-    PairHistograms
-        Junk is in neither histogram.
-
-    Raises
-    ------
-    ValueError
-        If an argument is not as described.
+        As in `count_pairs`, errors too; or `query_codes` is its result, alone.
     """
     counts = as_counts(query_codes, database_codes, relevant, n_bits, junk)
     positive = counts.relevant.sum(axis=0)[::-1]
@@ -91,21 +81,15 @@ def intersection(histograms: PairHistograms) -> float:
     Returns
     -------
     float
-        0: no bin holds both kinds of pair; 1: the same distribution. It depends on the bins, so compare it only
-        at one code length (or number of bins).
-
-    Raises
-    ------
-    ValueError
-        If there is no positive or no negative pair.
+        0: no bin holds both kinds of pair; 1: the same distribution; NaN: there is only one kind. It depends on the
+        bins, so compare it only at one code length (or number of bins).
 
     References
     ----------
     Ng et al., "Unsupervised hashing with similarity distribution calibration", BMVC 2023 (as a measure of
     similarity collapse); Swain and Ballard, "Color indexing", IJCV 1991.
     """
-    positive, negative = _distributions(histograms)
-    return float(np.minimum(positive, negative).sum())
+    return float(np.minimum(_shares(histograms.positive), _shares(histograms.negative)).sum())
 
 
 def overlap_auc(histograms: PairHistograms) -> float:
@@ -114,41 +98,25 @@ def overlap_auc(histograms: PairHistograms) -> float:
     Returns
     -------
     float
-        1: every positive pair above every negative one; 0.5: chance. For codes exact over all pairs, of all
-        queries together.
-
-    Raises
-    ------
-    ValueError
-        If there is no positive or no negative pair.
+        1: every positive pair above every negative one; 0.5: chance; NaN: there is only one kind. For codes exact
+        over all pairs, of all queries together.
     """
-    positive, negative = _distributions(histograms)
+    positive, negative = _shares(histograms.positive), _shares(histograms.negative)
     below = np.cumsum(negative) - negative
     return float(np.sum(positive * (below + negative / 2)))
 
 
 def mean_and_std(histograms: PairHistograms) -> MeanAndStd:
-    """Mean and spread of the similarity of positive, negative and all pairs.
-
-    Raises
-    ------
-    ValueError
-        If there is no positive or no negative pair.
-    """
-    positive, negative = _distributions(histograms)
-    share = histograms.positive.sum() / (histograms.positive.sum() + histograms.negative.sum())
+    """Mean and spread of the similarity of positive, negative and all pairs; NaN where there are none."""
     figures: list[float] = []
-    for p in (positive, negative, share * positive + (1 - share) * negative):
+    for counts in (histograms.positive, histograms.negative, histograms.positive + histograms.negative):
+        p = _shares(counts)
         mean = float(np.sum(p * histograms.values))
         figures += [mean, float(np.sqrt(np.sum(p * (histograms.values - mean) ** 2)))]
     return MeanAndStd(*figures)
 
 
-def _distributions(histograms: PairHistograms) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    n_positive, n_negative = int(histograms.positive.sum()), int(histograms.negative.sum())
-    if n_positive == 0 or n_negative == 0:
-        raise ValueError(
-            "histograms: expected at least one positive and one negative pair, "
-            f"got {n_positive} positive and {n_negative} negative"
-        )
-    return histograms.positive / n_positive, histograms.negative / n_negative
+def _shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Divide counts by their sum; NaN where it is 0."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(counts / counts.sum(), dtype=np.float64)

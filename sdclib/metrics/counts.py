@@ -1,41 +1,48 @@
-"""Counts of items and of relevant items by distance, and how a cut divides a group of ties."""
+"""Counts of items and of relevant items by distance or rank, and how a cut divides a group of ties."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sdclib.metrics.distances import check_code_pair, hamming_block
-from sdclib.metrics.relevance import Relevance, Relevant, blocks, check_relevance
+from sdclib.metrics.distances import Distances, blocks, check_code_pair, hamming_distances
+from sdclib.metrics.relevance import Relevance, Relevant, check_relevance
 from sdclib.progress import tqdm
 
 __all__ = [
     "PRECISION_SUMS",
     "PairCounts",
+    "Ranking",
     "TieGroups",
     "as_counts",
     "count_pairs",
     "cut_groups",
     "divided_hits",
     "harmonic_numbers",
+    "pair_blocks",
+    "rankings",
 ]
 
 LONG_WORK = 2_000_000_000  # pairs; about ten seconds and more: show a progress bar
+ROW_BLOCK = 1 << 23  # entries of a block of whole rows: 32 MB of float32
+CHUNK = 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
 class PairCounts:
-    """Per query, a histogram of the Hamming distances to all items and to the relevant items.
+    """Per query, how many items and relevant items there are at each distance.
 
-    All that any tie-aware ranking metric of integer distances needs.
+    All that any tie-aware ranking metric needs.
 
     Attributes
     ----------
     all, relevant : ndarray, shape (n_query, n_bits + 1), int64
-        Entry (i, d): items (relevant items) at distance d from query i; junk left out.
+        Entry (i, d): items (relevant items) at Hamming distance d from query i; junk left out.
     n_database : int
         Items in the database, junk included.
     """
@@ -62,6 +69,29 @@ class PairCounts:
         return self.all.shape[0]
 
 
+def pair_blocks(
+    distances: Distances, relevance: Relevance, *, whole_rows: bool
+) -> Iterator[tuple[slice, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_] | None]]:
+    """Go through all query-database pairs, with a progress bar where that takes long.
+
+    Yields
+    ------
+    rows : slice
+    distances, relevant, junk : ndarray, shape (n_rows, n_columns)
+        See `Relevance.block`. All columns with `whole_rows`, else some of them at a time.
+    """
+    n_query, n_database = relevance.n_query, relevance.n_database
+    work = n_query * n_database
+    limits = {"max_columns": n_database, "size": ROW_BLOCK} if whole_rows else {}
+    with tqdm(
+        total=work, unit="pair", unit_scale=True, leave=False, mininterval=1, disable=work < LONG_WORK
+    ) as bar:
+        for rows, columns in blocks(n_query, n_database, **limits):
+            block = distances(rows, columns)
+            yield rows, block, *relevance.block(rows, columns)
+            bar.update(block.size)
+
+
 def count_pairs(
     query_codes: ArrayLike,
     database_codes: ArrayLike,
@@ -72,8 +102,7 @@ def count_pairs(
 ) -> PairCounts:
     """Count items and relevant items by Hamming distance, for each query.
 
-    Works block by block with faiss's Hamming distances (all OpenMP threads); memory beyond codes and result
-    stays at a few MB. Long work shows a progress bar.
+    Memory beyond codes and result stays at a few MB. Long work shows a progress bar.
 
     Parameters
     ----------
@@ -99,32 +128,20 @@ def count_pairs(
     """
     query, database, n_bits = check_code_pair(query_codes, database_codes, n_bits)
     relevance = check_relevance(relevant, n_query=len(query), n_database=len(database), junk=junk)
-    return count_blocks(query, database, n_bits, relevance)
-
-
-def count_blocks(
-    query: NDArray[np.uint8], database: NDArray[np.uint8], n_bits: int, relevance: Relevance
-) -> PairCounts:
-    """`count_pairs` on checked input (padded packed codes)."""
     n_bins = n_bits + 1
     # Bins: distance if not relevant, n_bins + distance if relevant, 2 * n_bins if junk.
     kind = np.min_scalar_type(2 * n_bins)
     counts = np.zeros((len(query), 2 * n_bins + 1), dtype=np.int64)
-    work = len(query) * len(database)
-    with tqdm(
-        total=work, unit="pair", unit_scale=True, leave=False, mininterval=1, disable=work < LONG_WORK
-    ) as bar:
-        for rows, columns in blocks(len(query), len(database)):
-            bins = hamming_block(query[rows], database[columns]).astype(kind)
-            mask, junk = relevance.block(rows, columns)
-            bins += mask.view(np.uint8) * kind.type(n_bins)
-            if junk is not None:
-                bins[junk] = 2 * n_bins
-            for row, values in zip(range(rows.start, rows.stop), bins, strict=True):
-                counts[row] += np.bincount(values, minlength=2 * n_bins + 1)
-            bar.update(bins.size)
-    relevant = counts[:, n_bins : 2 * n_bins].copy()
-    return PairCounts(counts[:, :n_bins] + relevant, relevant, len(database))
+    pairs = pair_blocks(hamming_distances(query, database), relevance, whole_rows=False)
+    for rows, distances, mask, junk_mask in pairs:
+        bins = distances.astype(kind)
+        bins += mask.view(np.uint8) * kind.type(n_bins)
+        if junk_mask is not None:
+            bins[junk_mask] = 2 * n_bins
+        for row, values in enumerate(bins, start=rows.start):
+            counts[row] += np.bincount(values, minlength=2 * n_bins + 1)
+    hits = counts[:, n_bins : 2 * n_bins].copy()
+    return PairCounts(counts[:, :n_bins] + hits, hits, len(database))
 
 
 def as_counts(
@@ -153,7 +170,53 @@ def as_counts(
     return count_pairs(query_codes, database_codes, relevant, n_bits=n_bits, junk=junk)
 
 
-CHUNK = 1 << 18
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """The nearest items of one query: those above the cut, and those tied with the last of them.
+
+    Attributes
+    ----------
+    distances, relevant : ndarray, shape (n_items,)
+        Of the items, nearest first, ties by database index; junk left out.
+    depth : int
+        Items above the cut.
+    n_ranked, n_relevant, n_database : int
+        Items of the database less junk, relevant ones among them, and all.
+    """
+
+    distances: NDArray[Any]
+    relevant: NDArray[np.bool_]
+    depth: int
+    n_ranked: int
+    n_relevant: int
+    n_database: int
+
+    def counts(self, *, by_index: bool) -> PairCounts:
+        """Make a column of each distance; or of each hit and each run of misses. The last has all items beyond."""
+        n = self.depth if by_index else len(self.distances)
+        differs = self.distances[1:n] != self.distances[: n - 1]
+        if by_index:  # the order of misses does not matter
+            differs = self.relevant[1:n] | self.relevant[: n - 1]
+        ends = np.append(np.flatnonzero(differs) + 1, [n, self.n_ranked])
+        hits = np.append(0, np.cumsum(self.relevant))[np.minimum(ends, n)]
+        hits[-1] = self.n_relevant
+        return PairCounts(np.diff(ends, prepend=0)[None], np.diff(hits, prepend=0)[None], self.n_database)
+
+
+def rankings(distances: Distances, relevance: Relevance, top_k: int) -> Iterator[Ranking]:
+    """Rank the database for each query in turn, as deep as the cut after `top_k` items needs."""
+    for _, block, relevant, junk in pair_blocks(distances, relevance, whole_rows=True):
+        n_ranked = np.full(len(block), relevance.n_database)
+        if junk is not None:
+            block[junk] = np.inf if block.dtype.kind == "f" else np.iinfo(block.dtype).max
+            n_ranked -= junk.sum(axis=1)
+        for row, is_relevant, n in zip(block, relevant, n_ranked.tolist(), strict=True):
+            depth = min(top_k, n)
+            last = np.partition(row, depth - 1)[depth - 1] if depth else -np.inf
+            items = np.flatnonzero(row <= last)
+            items = items[np.argsort(row[items], kind="stable")]
+            n_relevant = int(np.count_nonzero(is_relevant))
+            yield Ranking(row[items], is_relevant[items], depth, n, n_relevant, relevance.n_database)
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,11 +265,6 @@ class TieGroups:
 def cut_groups(counts: PairCounts, top_k: int) -> tuple[TieGroups, TieGroups]:
     """Cut the ranking of every query after `top_k` items.
 
-    Parameters
-    ----------
-    counts : PairCounts
-    top_k : int
-
     Returns
     -------
     whole : TieGroups, arrays of shape (n_query, n_bits + 1)
@@ -237,6 +295,7 @@ def cut_groups(counts: PairCounts, top_k: int) -> tuple[TieGroups, TieGroups]:
     return whole, divided
 
 
+@lru_cache(maxsize=1)
 def harmonic_numbers(n: int) -> NDArray[np.longdouble]:
     """H(0), ..., H(n) with H(m) = 1 + 1/2 + ... + 1/m, shape (n + 1,).
 
@@ -272,17 +331,18 @@ def _smallest_sum(groups: TieGroups, harmonic: NDArray[np.longdouble]) -> NDArra
     return hits + (groups.hits_before - (end - hits)) * (harmonic[end] - harmonic[end - hits])
 
 
-PRECISION_SUMS = {"expected": _expected_sum, "optimistic": _largest_sum, "pessimistic": _smallest_sum}
+PRECISION_SUMS = {
+    "expected": _expected_sum,
+    "optimistic": _largest_sum,
+    "pessimistic": _smallest_sum,
+    "index": _expected_sum,  # of groups of one item each
+}
 
 
 def divided_hits(
     divided: TieGroups,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
     """How many relevant items of the divided group come above the cut: hypergeometric, for uniform tie orders.
-
-    Parameters
-    ----------
-    divided : TieGroups, arrays of shape (n_query,)
 
     Yields
     ------

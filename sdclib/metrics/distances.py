@@ -1,6 +1,10 @@
-"""Hamming distances between packed codes, one block at a time."""
+"""Distances of all query-database pairs, block by block: Hamming distances of packed codes, cosines of features."""
 
 from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -8,20 +12,36 @@ from numpy.typing import ArrayLike, NDArray
 from sdclib.checks import check_int
 from sdclib.codes import check_codes
 
-__all__ = ["check_code_pair", "check_packed", "hamming_block", "pad_bytes"]
+__all__ = [
+    "Distances",
+    "blocks",
+    "check_code_pair",
+    "check_packed",
+    "cosine_distances",
+    "hamming_block",
+    "hamming_distances",
+    "pad_bytes",
+]
+
+MAX_BITS = 65_534  # distances, and one number more for junk, fit 16 bits
+
+Distances: TypeAlias = Callable[[slice, slice], NDArray[Any]]
+"""From rows (queries) and columns (database items) to a new array of their distances; smaller is nearer."""
+
+
+def blocks(
+    n_rows: int, n_columns: int, *, max_columns: int = 1 << 17, size: int = 1 << 19
+) -> Iterator[tuple[slice, slice]]:
+    """Cut a matrix into blocks (rows, columns) of at most `size` entries, or one row, and `max_columns` columns."""
+    width = min(n_columns, max_columns)
+    height = max(1, size // width)
+    for top in range(0, n_rows, height):
+        for left in range(0, n_columns, width):
+            yield slice(top, min(top + height, n_rows)), slice(left, min(left + width, n_columns))
 
 
 def pad_bytes(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Append zero bytes to every row up to a multiple of 8; distances stay as they are.
-
-    Parameters
-    ----------
-    packed : ndarray, shape (n, n_bytes), uint8
-
-    Returns
-    -------
-    ndarray, shape (n, 8 * ceil(n_bytes / 8)), uint8, C-contiguous
-    """
+    """Append zero bytes to every row up to a multiple of 8, C-contiguous; distances stay as they are."""
     missing = -packed.shape[1] % 8
     return np.ascontiguousarray(np.pad(packed, ((0, 0), (0, missing))) if missing else packed)
 
@@ -34,28 +54,24 @@ def check_code_pair(
     Parameters
     ----------
     query_codes, database_codes : array-like
-        Codes of shape (n, n_bits), values 0 and 1, if `n_bits` is None;
-        else packed codes of shape (n, ceil(n_bits / 8)), uint8, lowest bit first.
+        Codes of shape (n, n_bits), values 0 and 1, if `n_bits` is None; else packed codes, see `check_packed`.
     n_bits : int, optional
         The code length of packed codes.
 
     Returns
     -------
     query, database : ndarray, shape (n, 8 * ceil(n_bits / 64)), uint8
-        Packed, padded to whole 64-bit words.
+        Packed, lowest bit first, padded to whole 64-bit words.
     n_bits : int
-        At most 65,534, so that distances fit 16 bits.
 
     Raises
     ------
     ValueError
-        If codes are not as described, empty, or of different lengths.
+        If codes are not as described, empty, of different lengths, or longer than 65,534 bits.
     """
     if n_bits is None:
-        query, database = (
-            check_codes(query_codes, "query_codes"),
-            check_codes(database_codes, "database_codes"),
-        )
+        query = check_codes(query_codes, "query_codes")
+        database = check_codes(database_codes, "database_codes")
         n_bits = query.shape[1]
         if database.shape[1] != n_bits:
             raise ValueError(
@@ -66,8 +82,8 @@ def check_code_pair(
         n_bits = check_int(n_bits, "n_bits", minimum=1)
         query = check_packed(query_codes, "query_codes", n_bits)
         database = check_packed(database_codes, "database_codes", n_bits)
-    if n_bits > 65_534:
-        raise ValueError(f"query_codes: expected at most 65534 bits, got {n_bits}")
+    if n_bits > MAX_BITS:
+        raise ValueError(f"query_codes: expected at most {MAX_BITS} bits, got {n_bits}")
     return pad_bytes(query), pad_bytes(database), n_bits
 
 
@@ -92,7 +108,7 @@ def check_packed(codes: ArrayLike, name: str, n_bits: int) -> NDArray[np.uint8]:
 
 
 def hamming_block(query: NDArray[np.uint8], database: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """Hamming distances of every query to every database item; keep the block small, it is a full matrix.
+    """Hamming distances of every query to every database item, by faiss.
 
     Parameters
     ----------
@@ -108,4 +124,38 @@ def hamming_block(query: NDArray[np.uint8], database: NDArray[np.uint8]) -> NDAr
     distances = np.empty((len(query), len(database)), dtype=np.int32)
     pointers = [faiss.swig_ptr(array) for array in (query, database, distances)]
     faiss.hammings(pointers[0], pointers[1], len(query), len(database), query.shape[1], pointers[2])  # type: ignore[attr-defined]
+    return distances
+
+
+def hamming_distances(query: NDArray[np.uint8], database: NDArray[np.uint8]) -> Distances:
+    """Distances of padded packed codes, uint16."""
+    return lambda rows, columns: hamming_block(query[rows], database[columns]).astype(np.uint16)
+
+
+def cosine_distances(query: NDArray[np.float32], database: NDArray[np.float32]) -> Distances:
+    """Negative cosine similarities, float32, of queries and the whole database.
+
+    Equal database rows are at equal distances: a matrix product may round one row in two ways, by its place, so it
+    is taken over the distinct rows.
+    """
+    places: dict[bytes, int] = {}
+    which = np.array(
+        [
+            places.setdefault(hashlib.blake2b(row + 0, digest_size=16).digest(), len(places))
+            for row in database
+        ]
+    )
+    has_copies = len(places) < len(database)
+    if has_copies:
+        database = database[np.unique(which, return_index=True)[1]]
+    scale = -1 / np.linalg.norm(database, axis=1)
+    query_scale = 1 / np.linalg.norm(query, axis=1, keepdims=True)
+
+    def distances(rows: slice, columns: slice) -> NDArray[np.float32]:
+        assert columns.start == 0
+        found = query[rows] @ database.T  # exact for small whole numbers, such as codes of -1 and 1
+        found *= scale
+        found *= query_scale[rows]
+        return found[:, which] if has_copies else found
+
     return distances

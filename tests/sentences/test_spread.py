@@ -59,8 +59,9 @@ def test_whitening(results):
     mean = features.train.mean(axis=0)
     matrix = whitening(torch.from_numpy(features.train), MatchingHasher().shrinkage).numpy().T
     query, database = features.query, features.database
+    protocol = {"top_k": features.top_k, "denominator": features.denominator}
     plain, centred, whitened = (
-        100 * evaluate_features(*both, features.relevant, features.top_k)[0]["map_expected"]
+        100 * evaluate_features(*both, features.relevant, **protocol)[0]["map_expected"]
         for both in (
             (query, database),
             (query - mean, database - mean),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -38,6 +39,9 @@ def check_features(
         If shape or values are not as above.
     """
     array = np.asarray(features)
+    if array.dtype == object and hasattr(features, "to_numpy"):  # a frame of nullable or Arrow-backed columns
+        with contextlib.suppress(TypeError, ValueError):  # of texts
+            array = features.to_numpy(dtype=np.float64, na_value=np.nan)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name}: expected a numeric array, got dtype {array.dtype}")
     if array.ndim != 2:

@@ -72,7 +72,7 @@ def fit(given: argparse.Namespace) -> str:
     """Fit a method on (a sample of) the vectors and write it into a folder."""
     most = check_int(given.train_rows, "--train-rows", minimum=1)
     hasher = _make(given)
-    vectors = _vectors(given.embeddings, given.key)
+    vectors = _vectors(given.embeddings, given)
     chosen = _rows(len(vectors), most, given.seed)
     train, name = take_rows(vectors, chosen), str(given.embeddings)
     if len(train) < len(vectors):
@@ -95,7 +95,7 @@ def encode_vectors(given: argparse.Namespace) -> str:
     if None not in (given.bit_order, given.precision):
         raise ValueError(f"--bit-order: expected none beside --precision, got {given.bit_order!r}")
     hasher = load_hasher(given.model)
-    vectors = _vectors(given.embeddings, given.key)
+    vectors = _vectors(given.embeddings, given)
     codes = encode(
         hasher,
         vectors,
@@ -114,9 +114,9 @@ def search(given: argparse.Namespace) -> str:
     k = check_int(given.k, "--k", minimum=1)
     rescore = 0 if given.rescore is None else check_int(given.rescore, "--rescore", minimum=k)
     hasher = load_hasher(given.model)
-    database = _vectors(given.database, given.key)
+    database = _vectors(given.database, given)
     query = check_features(
-        _vectors(given.queries, given.key), str(given.queries), n_features=hasher.n_features_in_
+        _vectors(given.queries, given), str(given.queries), n_features=hasher.n_features_in_
     )
     if max(k, rescore) > len(database):
         option = "--rescore" if rescore else "--k"
@@ -159,7 +159,7 @@ def export(given: argparse.Namespace) -> str:
     if given.onnx is not None:
         model = onnx_model(hasher, opset=opset, packed=given.packed).SerializeToString()
     if given.faiss is not None:
-        database = _vectors(given.database, given.key)
+        database = _vectors(given.database, given)
         with _writing(given.faiss):
             index = to_faiss(
                 hasher, database, given.faiss, name=str(given.database), progress=not given.quiet
@@ -188,7 +188,7 @@ def report(given: argparse.Namespace) -> str:
     from sdclib.search.report_page import report_html
 
     measured = measure_embeddings(
-        _vectors(given.embeddings, given.key),
+        _vectors(given.embeddings, given),
         name=given.embeddings.name,
         methods=given.methods,
         n_bits=given.n_bits,
@@ -238,8 +238,8 @@ def _parameter(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _vectors(path: Path, key: str | None) -> NDArray[Any]:
-    return read_vectors(path, key=key).vectors
+def _vectors(path: Path, given: argparse.Namespace) -> NDArray[Any]:
+    return read_vectors(path, key=given.key, columns=given.columns and given.columns.split(",")).vectors
 
 
 def _rows(n: int, most: int, seed: int) -> NDArray[np.int64]:
@@ -315,6 +315,11 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.set_defaults(run=run)
         command.add_argument("--key", help="array or column of vectors, where a file has several")
+        command.add_argument(
+            "--columns",
+            metavar="NAMES",
+            help="columns of a table that are features, such as a,b,x*; else all of numbers but ids and labels",
+        )
         command.add_argument("--quiet", action="store_true", help="no progress bar")
         return command
 

@@ -16,7 +16,6 @@ import pytest
 import sdclib.cli
 from sdclib.cli import main
 from sdclib.data.embeddings import nearest_neighbours
-from sdclib.data.vectors import read_vectors
 from sdclib.methods import ITQHasher, NeighbourSDCHasher, SDCHasher
 from sdclib.search.encoding import load_hasher
 from sdclib.search.export import to_faiss
@@ -309,31 +308,11 @@ def test_the_entry_point_is_this_function() -> None:
     assert getattr(importlib.import_module(module), function) is main
 
 
-# Vectors in a .csv
-
-
-def test_csv(tmp_path: Path) -> None:
-    values = rows(20, d=3)
-    table = pd.DataFrame(values, columns=["x", "y", "z"]).assign(whole=range(20), label="cat", id=range(20))
-    table.to_csv(tmp_path / "mine.csv", index=False)
-    read = read_vectors(tmp_path / "mine.csv")
-    np.testing.assert_allclose(read.vectors, np.column_stack([values, np.arange(20)]), rtol=1e-6)
-    assert read.ids == tuple(map(str, range(20)))
-    assert read.labels is not None
-    assert read.labels.tolist() == ["cat"] * 20
-
-
-def test_csv_that_is_not_as_described(tmp_path: Path) -> None:
-    path = tmp_path / "mine.csv"
-    for text, message in (
-        ("1.5,2\n3,4\n", "mine.csv: expected names of the columns in the first line, got numbers"),
-        ("x,name\n1,a\n", r"mine.csv: expected numbers in column 'name', got \['a'\]"),
-        ("", "mine.csv: damaged .csv"),
-        ("label\n3\n", "mine.csv: expected vectors under one of"),
-    ):
-        path.write_text(text)
-        with pytest.raises(ValueError, match=message):
-            read_vectors(path)
-    path.write_text("x,y\n1,2\n")
-    with pytest.raises(ValueError, match=r"key: expected none for .*, got 'x'"):
-        read_vectors(path, key="x")
+def test_columns_of_a_table(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = pd.DataFrame(rows(), columns=[f"x{i}" for i in range(24)]).assign(target=1, text="a")
+    table.to_csv(folder / "data.csv", index=False)
+    options = [folder / "data.csv", "--out", folder / "new", "--method", "itq", "--n-bits", 8]
+    assert run("fit", *options) == 0
+    assert "data.csv: took the 24 columns x0, x1, x2, ..., x22, x23 for features, left target" in caplog.text
+    assert run("fit", *options, "--columns", "x1?,x3") == 0
+    assert load_hasher(folder / "new").n_features_in_ == 11

@@ -103,7 +103,7 @@ def fields(**changes: Any) -> dict[str, Any]:
         ({"query": np.array([5])}, "query: expected numbers from 0 to 4"),
         ({"query": np.array([], int)}, "query: expected whole numbers"),
         ({"query": np.array([2])}, "query, database: expected no image in both, got 'c'"),
-        ({"database": np.array([0, 0])}, "database: expected every number at most once"),
+        ({"database": np.array([0, 0])}, "database: expected every number once"),
         ({"train_index": np.array([3])}, "train_index: expected numbers from 0 to 2"),
         ({"train_index": np.array([], int)}, "training images in exactly one of them, got 0 and none"),
         ({"separate_train": np.array([3])}, "training images in exactly one of them, got 1 and 1"),

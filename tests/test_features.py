@@ -230,7 +230,7 @@ def test_content_that_is_not_as_described(small: Path) -> None:
         ({"query": arrays["query"].astype(np.float32)}, "codes: expected int8"),
         ({"scale": np.ones(3, np.float32)}, "scale: expected 4 positive"),
         ({"scale": np.array([1, 1, 1, np.nan])}, "scale: expected 4 positive"),
-        ({"train_index": np.array([6])}, "train_index: expected indices from 0 to 5"),
+        ({"train_index": np.array([6])}, "train_index: expected numbers from 0 to 5"),
         ({"query_labels": np.array([{}, {}, {}])}, "allow_pickle=False"),
     ]
     for changes, message in cases:
@@ -303,9 +303,9 @@ def test_feature_set_brings_types_in_order() -> None:
             {"query_labels": np.eye(3), "database_labels": np.ones((6, 2))},
             r"got shapes \(3, 3\) and \(6, 2\)",
         ),
-        ({"train_index": np.array([0, 6])}, "train_index: expected indices from 0 to 5, got 0 to 6"),
-        ({"train_index": np.array([-1, 0])}, "train_index: expected indices from 0 to 5, got -1 to 0"),
-        ({"train_index": np.array([1, 1])}, "train_index: expected every index at most once"),
+        ({"train_index": np.array([0, 6])}, "train_index: expected numbers from 0 to 5, got 0 to 6"),
+        ({"train_index": np.array([-1, 0])}, "train_index: expected numbers from 0 to 5, got -1 to 0"),
+        ({"train_index": np.array([1, 1])}, "train_index: expected every number once"),
         ({"train_index": np.array([0.5])}, "train_index: expected whole numbers"),
         ({"train_index": np.array([], int)}, "train_index: expected whole numbers"),
         ({"top_k": 0}, "top_k: expected a whole number >= 1"),
@@ -316,3 +316,52 @@ def test_feature_set_brings_types_in_order() -> None:
 def test_feature_set_refuses(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         FeatureSet(**fields(**changes))
+
+
+# FeatureSet with explicit ground truth
+
+
+def with_lists(**changes: Any) -> dict[str, Any]:
+    labels = {"query_labels": np.zeros((3, 0)), "database_labels": np.zeros((6, 0))}
+    return fields(**labels | {"ground_truth": ([0, 3], np.array([5]), [])} | changes)
+
+
+def test_feature_set_with_lists() -> None:
+    features = FeatureSet(**with_lists(junk=([1], [], [2])))
+    assert isinstance(features.relevant, list)
+    assert [items.tolist() for items in features.relevant] == [[0, 3], [5], []]
+    assert features.junk is not None
+    assert {items.dtype for items in (*features.junk, *features.relevant)} == {np.dtype(np.int64)}
+    assert isinstance(FeatureSet(**fields(junk=([1], [], []))).relevant, tuple)
+
+
+def test_training_features_of_their_own() -> None:
+    features = FeatureSet(**with_lists(train_index=np.array([], int), train_features=np.ones((3, 4))))
+    np.testing.assert_array_equal(features.train, np.ones((3, 4)))
+    assert features.train.dtype == np.float32
+    bare = FeatureSet(**with_lists(train_index=[]))
+    assert bare.train_index.dtype == np.int64
+    with pytest.raises(ValueError, match="train_features: expected features to train on, but tiny has none"):
+        _ = bare.train
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ground_truth": None}, "query_labels: expected at least one label column or a ground_truth"),
+        ({"ground_truth": ([0],)}, "ground_truth, junk: relevant: expected a list of 3 index arrays"),
+        (
+            {"ground_truth": ([0], [6], [])},
+            r"ground_truth, junk: relevant\[1\]: expected indices from 0 to 5",
+        ),
+        ({"ground_truth": ([0], [1.5], [])}, r"relevant\[1\]: expected a 1-D array of whole-number"),
+        ({"junk": ([0], [], [])}, "junk: expected no item that is also relevant, got 1 for query 0"),
+        ({"train_features": np.ones((3, 4))}, "train_index: expected none beside train_features, got 2"),
+        ({"train_index": [], "train_features": np.ones((3, 5))}, "train_features: expected 4 features a row"),
+        ({"denominator": "hits"}, "denominator: expected one of"),
+        ({"empty": "drop"}, "empty: expected one of"),
+    ],
+)
+def test_feature_set_with_lists_refuses(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FeatureSet(**with_lists(**changes))

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from safetensors.numpy import save
 
+from sdclib.data.embeddings import load_embeddings
+from sdclib.data.features import FeatureSet
 from sdclib.data.instances import LISTS, read_gnd
 from sdclib.data.plain_pickle import read_plain_pickle
-from tests.fuzzing import damaged, fuzzed, outcome, write
+from sdclib.data.vectors import SUFFIXES, encode_labels, read_vectors
+from tests.fuzzing import attacks, damaged, fuzzed, npy, npz, outcome, write
 from tests.landmarks import gnd
 
 # Pickles
@@ -52,3 +60,175 @@ def test_pickles(tmp_path: Path, content: bytes) -> None:
             assert rows.dtype == np.int64
             assert len(set(rows.tolist())) == len(rows)
             assert set(rows.tolist()) <= set(range(len(truth["imlist"])))
+
+
+# Vectors
+
+N, D = 6, 3
+VECTORS = np.arange(1, N * D + 1, dtype=np.float32).reshape(N, D)
+NAMES = st.sampled_from(
+    ["features", "labels", "label", "ids", "id", "query_rows", "train_rows", "more", "", "1"]
+)
+SHAPES = npst.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=N)
+ANY_ARRAY = npst.arrays(npst.scalar_dtypes(), SHAPES) | st.builds(
+    np.zeros, SHAPES, st.sampled_from(["V4", "S0", [("a", "<i4"), ("b", "<f4")]])
+)
+PLAIN_ARRAY = npst.arrays(
+    npst.integer_dtypes(endianness="<") | npst.floating_dtypes(endianness="<", sizes=(16, 32, 64)), SHAPES
+)
+TEXT = st.text(st.characters(codec="utf-8"), max_size=6)
+WHOLE = {
+    "features": VECTORS,
+    "labels": np.array([0, 1, 2, 0, 1, 2]),
+    "ids": np.array([f"row{i}" for i in range(N)]),
+    "query_rows": np.array([1, 4]),
+    "train_rows": np.array([0, 2, 5]),
+}
+TABLE = pd.DataFrame({name: list(WHOLE[name]) for name in ("features", "labels", "ids")})
+FILES = {
+    ".npy": npy(VECTORS),
+    ".npz": npz(WHOLE),
+    ".safetensors": save({name: array for name, array in WHOLE.items() if name != "ids"}),
+    ".parquet": TABLE.to_parquet(engine="pyarrow"),
+    ".csv": TABLE.assign(**dict(zip("abc", VECTORS.T, strict=True)), features="x")
+    .to_csv(index=False)
+    .encode(),
+}
+CELLS = (
+    *(st.floats() | st.none(), TEXT | st.none(), st.binary(max_size=3), st.booleans() | st.none()),
+    *(
+        st.lists(st.floats(width=32) | st.none(), max_size=3) | st.none(),
+        st.lists(st.lists(st.integers(0, 3))),
+    ),
+    st.dictionaries(st.just("a"), st.integers(0, 3), min_size=1),
+)
+FIELDS = st.sampled_from(
+    ["1", "-0.5", "nan", "", "x", "1e999", '"', "0x1", "inf", "NA", "9" * 400, "1_0", ";"]
+)
+
+
+def parquet_of(columns: dict[str, list[Any]]) -> bytes:
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    file = io.BytesIO()
+    parquet.write_table(pa.table({name: pa.array(column) for name, column in columns.items()}), file)
+    return file.getvalue()
+
+
+def csv_of(lines: list[list[str]]) -> bytes:
+    return "\n".join(",".join(line) for line in lines).encode()
+
+
+OTHERS: dict[str, st.SearchStrategy[bytes]] = {
+    ".npy": ANY_ARRAY.map(npy),
+    ".npz": st.dictionaries(NAMES, ANY_ARRAY, max_size=5).map(
+        lambda more: npz({"features": VECTORS, **more})
+    ),
+    ".safetensors": st.dictionaries(NAMES, PLAIN_ARRAY, max_size=4).map(save),
+    ".parquet": st.dictionaries(
+        NAMES,
+        st.one_of(*(st.lists(cells, min_size=N, max_size=N) for cells in CELLS)),
+        min_size=1,
+        max_size=3,
+    ).map(parquet_of),
+    ".csv": st.lists(st.lists(FIELDS | NAMES | st.sampled_from("abc"), max_size=5), max_size=4).map(csv_of),
+}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@fuzzed
+@given(data=st.data())
+def test_vectors(tmp_path: Path, suffix: str, data: st.DataObject) -> None:
+    whole = FILES[data.draw(st.sampled_from([suffix] * 5 + list(SUFFIXES)))]
+    content = data.draw(damaged(whole) | OTHERS[suffix] | st.binary(max_size=200))
+    path = write(tmp_path / f"any{suffix}", content)
+    file = outcome(lambda: read_vectors(path), path)
+    if file is not None:
+        assert file.vectors.ndim == 2
+        assert file.vectors.dtype.kind in "fiu"
+        assert {len(x) for x in (file.labels, file.ids) if x is not None} <= {len(file.vectors)}
+    features = outcome(lambda: load_embeddings(path, n_neighbors=2), "")
+    assert features is None or isinstance(features, FeatureSet)
+
+
+@fuzzed
+@given(ANY_ARRAY | st.lists(st.lists(st.integers(0, 1), max_size=2) | TEXT | st.none(), max_size=N))
+def test_labels(labels: Any) -> None:
+    codes = outcome(lambda: encode_labels(labels, "some labels", n=N), "some labels")
+    assert codes is None or (len(codes) == N and codes.dtype in (np.int64, np.uint8))
+
+
+@fuzzed
+@given(st.lists(TEXT.map(str.strip), min_size=N, max_size=N), st.sampled_from(["csv", "npz", "parquet"]))
+def test_ids_come_back(tmp_path: Path, ids: list[str], kind: str) -> None:
+    path = tmp_path / f"ids.{kind}"
+    ids = [name.replace("\0", "").replace("\r", "") for name in ids]
+    table = pd.DataFrame(VECTORS, columns=list("abc")).assign(ids=ids)
+    if kind == "npz":
+        write(path, npz({"features": VECTORS, "ids": np.array(ids)}))
+    else:
+        table.to_csv(path, index=False) if kind == "csv" else table.to_parquet(path)
+    assert read_vectors(path).ids == tuple(ids)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 3), }",
+        "{'descr': '<f4', 'fortran_order': True, 'shape': (9223372036854775807, 9223372036854775807), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 3), }",
+        "{'descr': '|V2147483647', 'fortran_order': False, 'shape': (2, 3), }",
+        "{'descr': '|O', 'fortran_order': False, 'shape': (2, 3), }",
+        "{'descr': ('<f4', (100000, 100000)), 'fortran_order': False, 'shape': (1, 1), }",
+        "{'descr': [('a', '<f4', 'x', 'y')], 'fortran_order': False, 'shape': (2, 3), }",
+        "(" * 3000 + ")" * 3000,
+        "__import__('os').system('true')",
+        "9" * 5000,
+    ],
+)
+def test_headers_that_lie(tmp_path: Path, header: str) -> None:
+    text = header.encode() + b"\n"
+    content = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(24)
+    with zipfile.ZipFile(tmp_path / "lies.npz", "w") as archive:
+        archive.writestr("features.npy", content)
+    for path in (write(tmp_path / "lies.npy", content), tmp_path / "lies.npz"):
+        assert outcome(lambda path=path: read_vectors(path), path) is None
+
+
+def test_members_of_an_npz_and_ids_that_are_no_arrays_or_texts(tmp_path: Path) -> None:
+    path = write(tmp_path / "more.npz", FILES[".npz"])
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("README", "what this is")
+    np.testing.assert_array_equal(read_vectors(path).vectors, VECTORS)
+    ids = np.full(N, 0x7FFFFFFF, dtype=np.uint32).view("<U1")
+    write(path, npz(WHOLE | {"ids": ids}))
+    with pytest.raises(ValueError, match=r"more\.npz: expected ids, got what is no text"):
+        read_vectors(path)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_attacks_are_refused(tmp_path: Path, suffix: str) -> None:
+    marker = tmp_path / "owned"
+    for attack in attacks(marker):
+        objects = np.empty((2, 3), dtype=object)
+        objects[:] = [[attack] * 3] * 2
+        contents = [pickle.dumps(attack), npy(objects), npz({"features": VECTORS, "labels": objects[:, 0]})]
+        for content in contents:
+            path = write(tmp_path / f"attack{suffix}", content)
+            with pytest.raises(ValueError, match="attack"):
+                read_vectors(path)
+    assert not marker.exists()
+    np.load(io.BytesIO(npy(objects)), allow_pickle=True)
+    assert marker.exists(), "the attack must work where pickles are read"
+
+
+def test_an_attack_in_the_schema_of_a_parquet(tmp_path: Path) -> None:
+    """Old pyarrow read a pickle of the type of a column."""
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    marker, rows = tmp_path / "owned", pa.array(VECTORS.tolist(), pa.list_(pa.float32()))
+    for attack in attacks(marker):
+        for name in ("arrow.py_extension_type", "pandas.sparse"):
+            kind = {"ARROW:extension:name": name, "ARROW:extension:metadata": pickle.dumps(attack)}
+            schema = pa.schema([pa.field("features", rows.type, metadata=kind)])
+            parquet.write_table(pa.table([rows], schema=schema), tmp_path / "attack.parquet")
+            np.testing.assert_array_equal(read_vectors(tmp_path / "attack.parquet").vectors, VECTORS)
+    assert not marker.exists()

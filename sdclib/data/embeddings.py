@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sdclib.checks import check_features, check_int, check_real
 from sdclib.data.features import FeatureSet
-from sdclib.data.splits import seeded_order
+from sdclib.data.splits import check_rows, seeded_order
 from sdclib.data.vectors import VectorFile, arrays_sha256, encode_labels, load_npy, read_vectors
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["load_embeddings", "nearest_neighbours", "row_cosines"]
 
@@ -21,9 +25,10 @@ ROWS_AT_A_TIME = 4096
 
 
 def load_embeddings(
-    path: Path | str,
+    source: Path | str | pd.DataFrame,
     *,
     key: str | None = None,
+    columns: Sequence[str] | None = None,
     labels: ArrayLike | Path | None = None,
     use_labels: bool = True,
     query_share: float | None = None,
@@ -46,10 +51,10 @@ def load_embeddings(
 
     Parameters
     ----------
-    path : path-like
-        See `read_vectors`.
+    source : path-like or DataFrame
     key : str, optional
-        The array or column of vectors.
+    columns : sequence of str, optional
+        Which array or columns are the vectors, see `sdclib.data.vectors.read_vectors`.
     labels : array-like or path-like, optional
         Labels of the rows, or an .npy of them, in place of those in the file: whole numbers or names of shape (n,),
         or 0/1 vectors of shape (n, n_labels).
@@ -66,7 +71,7 @@ def load_embeddings(
         R, by default 1000 or the size of the database.
     n_neighbors : int
     name : str, optional
-        By default that of the file.
+        By default that of the file, or "table".
 
     Returns
     -------
@@ -77,12 +82,12 @@ def load_embeddings(
     ValueError
         If the file, its split or an option is not as described.
     """
-    path = Path(path)
-    file = read_vectors(path, key=key)
-    values = check_features(file.vectors, str(path))
+    where = str(source) if isinstance(source, str | Path) else "table"
+    file = read_vectors(source, key=key, columns=columns)
+    values = check_features(file.vectors, where)
     check_int(seed, "seed", minimum=0)
     if query_share is None and n_train is None and train_in_database and file.query_rows is not None:
-        query_rows, database_rows, train = _own_split(file, str(path))
+        query_rows, database_rows, train = _own_split(file, where)
     else:
         order = seeded_order(len(values), seed)
         n_query = _query_count(len(values), 0.1 if query_share is None else query_share)
@@ -102,10 +107,10 @@ def load_embeddings(
         codes: NDArray[np.integer] = np.zeros((len(values), 0), dtype=np.uint8)
     else:
         given = load_npy(Path(given)) if isinstance(given, str | Path) else given
-        codes = encode_labels(given, "labels", n=len(values))
+        codes = encode_labels(given, f"{where}: labels" if labels is None else "labels", n=len(values))
     parts = (query, database, values[train], codes[query_rows], codes[database_rows])
     return FeatureSet(
-        name=path.stem if name is None else name,
+        name=Path(where).stem if name is None else name,
         query=query,
         database=database,
         query_labels=codes[query_rows],
@@ -178,30 +183,16 @@ def _largest(values: NDArray[np.float64], rows: NDArray[np.int64], k: int) -> ND
 def _own_split(file: VectorFile, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Rows of queries, database and training by the file's own split."""
     n = len(file.vectors)
-    query = _row_numbers(file.query_rows, f"{name}: query_rows", n)
+    query = check_rows(file.query_rows, f"{name}: query_rows", n)
     database = np.setdiff1d(np.arange(n), query)
     if not len(database):
         raise ValueError(f"{name}: query_rows: expected at least one of {n} vectors to be no query")
     if file.train_rows is None:
         return query, database, database
-    train = np.sort(_row_numbers(file.train_rows, f"{name}: train_rows", n))
+    train = np.sort(check_rows(file.train_rows, f"{name}: train_rows", n))
     if (both := np.isin(train, query).sum()) > 0:
         raise ValueError(f"{name}: train_rows: expected no row of query_rows, got {both}")
     return query, database, train
-
-
-def _row_numbers(rows: ArrayLike | None, name: str, n: int) -> NDArray[np.int64]:
-    """Check row numbers: whole, from 0 to n - 1, each once, at least one."""
-    array = np.asarray(rows)
-    if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu":
-        raise ValueError(
-            f"{name}: expected whole numbers of shape (n_rows,), got {array.dtype} {array.shape}"
-        )
-    if array.min() < 0 or array.max() >= n:
-        raise ValueError(f"{name}: expected rows from 0 to {n - 1}, got {array.min()} to {array.max()}")
-    if len(np.unique(array)) != len(array):
-        raise ValueError(f"{name}: expected every row once, got {len(array) - len(np.unique(array))} again")
-    return array.astype(np.int64)
 
 
 def _query_count(n: int, share: float) -> int:

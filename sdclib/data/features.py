@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from sdclib.checks import check_features, check_int, check_labels, check_name
 from sdclib.data.packing import dequantise
+from sdclib.data.splits import check_rows
 from sdclib.files import read_json
 from sdclib.metrics.ranking import DENOMINATORS, EMPTY
 from sdclib.metrics.relevance import check_relevance
@@ -104,7 +105,7 @@ class FeatureSet:
         if train is None:
             train_index = self.train_index
             if ground_truth is None or np.size(train_index):
-                train_index = _check_index(train_index, "train_index", len(database))
+                train_index = check_rows(train_index, "train_index", len(database))
         else:
             train = check_features(train, "train_features", n_features=query.shape[1])
             if np.size(self.train_index):
@@ -278,17 +279,3 @@ def unpack_features(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any
     scale = arrays["scale"]
     unpacked = {key: dequantise(arrays[key], scale) for key in ("query", "database")}
     return unpacked | {key: arrays[key] for key in ("query_labels", "database_labels", "train_index")}
-
-
-def _check_index(index: ArrayLike, name: str, n: int) -> NDArray[np.int64]:
-    """Check indices into n rows and return them as int64."""
-    array = np.asarray(index)
-    if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu":
-        raise ValueError(
-            f"{name}: expected whole numbers of shape (n,), n >= 1, got {array.dtype} {array.shape}"
-        )
-    if array.min() < 0 or array.max() >= n:
-        raise ValueError(f"{name}: expected indices from 0 to {n - 1}, got {array.min()} to {array.max()}")
-    if np.unique(array).size != array.size:
-        raise ValueError(f"{name}: expected every index at most once, got some twice")
-    return array.astype(np.int64)

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from sdclib.checks import check_int, check_labels, check_name
+from sdclib.data.splits import check_rows
 from sdclib.files import cache_dir
 from sdclib.metrics.ranking import DENOMINATORS, EMPTY
 
@@ -90,11 +91,11 @@ class ImageSet:
         wrong = len(self.class_names) != n_classes if labels.ndim == 2 else len(self.class_names) < n_classes
         if wrong:
             raise ValueError(f"class_names: expected {n_classes} names, got {len(self.class_names)}")
-        query, database = (_image_numbers(getattr(self, key), key, n) for key in ("query", "database"))
-        train_index = _image_numbers(self.train_index, "train_index", len(database), empty=True)
+        query, database = (check_rows(getattr(self, key), key, n) for key in ("query", "database"))
+        train_index = check_rows(self.train_index, "train_index", len(database), may_be_empty=True)
         separate = self.separate_train
         if separate is not None:
-            separate = _image_numbers(separate, "separate_train", n)
+            separate = check_rows(separate, "separate_train", n)
         if (separate is None) == (len(train_index) == 0):
             raise ValueError(
                 "train_index, separate_train: expected training images in exactly one of them, got "
@@ -218,18 +219,3 @@ class _FileReader:
 def file_reader(paths: Sequence[Path]) -> Callable[[int], Image.Image]:
     """Make the `read` of an `ImageSet` whose image number i is the file ``paths[i]``."""
     return _FileReader(tuple(paths))
-
-
-def _image_numbers(numbers: ArrayLike, name: str, n: int, *, empty: bool = False) -> NDArray[np.int64]:
-    """Check numbers from 0 to n - 1, each at most once, and return them as int64."""
-    array = np.asarray(numbers)
-    if array.ndim != 1 or array.dtype.kind not in "iu" or (array.size == 0 and not empty):
-        raise ValueError(
-            f"{name}: expected whole numbers of shape (n,){'' if empty else ', n >= 1'}, got {array.dtype} "
-            f"of shape {array.shape}"
-        )
-    if array.size and (array.min() < 0 or array.max() >= n):
-        raise ValueError(f"{name}: expected numbers from 0 to {n - 1}, got {array.min()} to {array.max()}")
-    if np.unique(array).size != array.size:
-        raise ValueError(f"{name}: expected every number at most once, got some twice")
-    return array.astype(np.int64)

@@ -391,7 +391,7 @@ def _feature_set(
 
 def _find(folder: Path, name: str) -> Path | None:
     """Return the file of this name, with a suffix that `read_vectors` knows if it has none."""
-    if Path(name).suffix in SUFFIXES:
+    if Path(name).suffix.lower() in SUFFIXES:
         return folder / name if (folder / name).is_file() else None
     return next((path for path in (folder / f"{name}{s}" for s in SUFFIXES) if path.is_file()), None)
 
@@ -405,6 +405,8 @@ def _features(folder: Path, name: str, *, need_ids: bool = False) -> VectorFile:
         raise ValueError(
             f"{path}: expected ids of the images, in the file or one a line in {path.stem}_ids.txt, found none"
         )
+    if vectors.ids is not None and len(set(vectors.ids)) != len(vectors.ids):
+        raise ValueError(f"{path}: expected every id once, got some twice")
     return vectors
 
 

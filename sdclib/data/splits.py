@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sdclib.checks import check_int, check_labels
 
-__all__ = ["Split", "class_split", "seeded_order", "split_sha256"]
+__all__ = ["Split", "check_rows", "class_split", "seeded_order", "split_sha256"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,3 +121,27 @@ def split_sha256(split: Split, pixel_sha256: Sequence[str]) -> str:
     for position, image in enumerate(split.database):
         lines.append(f"{'train' if position in train else 'database'} {pixel_sha256[image]}\n")
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def check_rows(rows: ArrayLike | None, name: str, n: int, *, may_be_empty: bool = False) -> NDArray[np.int64]:
+    """Check numbers of `n` rows: whole, from 0 to n - 1, each at most once; at least one unless it may be empty.
+
+    Returns
+    -------
+    ndarray, shape (n_rows,), int64
+
+    Raises
+    ------
+    ValueError
+        Otherwise.
+    """
+    array = np.asarray(rows)
+    if may_be_empty and array.shape == (0,):
+        return np.zeros(0, dtype=np.int64)
+    if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu":
+        raise ValueError(f"{name}: expected whole numbers of shape (n,), got {array.dtype} {array.shape}")
+    if array.min() < 0 or array.max() >= n:
+        raise ValueError(f"{name}: expected numbers from 0 to {n - 1}, got {array.min()} to {array.max()}")
+    if (twice := array.size - np.unique(array).size) > 0:
+        raise ValueError(f"{name}: expected every number once, got {twice} again")
+    return array.astype(np.int64)

@@ -7,11 +7,12 @@ command checks its options before it imports more.
 from __future__ import annotations
 
 import argparse
-import contextlib
+import importlib.util
 import io
 import json
+import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,11 @@ from numpy.typing import NDArray
 
 from sdclib import __version__
 from sdclib.checks import check_features, check_int, check_name
-from sdclib.data.vectors import SUFFIXES, check_vector_file, load_npy, read_vectors
+from sdclib.data.vectors import SUFFIXES, VectorFile, check_vector_file, load_npy, read_vectors
 from sdclib.files import write_bytes, write_text
 from sdclib.methods import METHODS, make_hasher
 from sdclib.methods.presets import BEST, PRESETS
-from sdclib.search.defaults import OPSET, REPORT_BITS, REPORT_METHODS
+from sdclib.search.defaults import OPSET, REPORT_BITS, REPORT_METHODS, VECTOR_METHODS
 from sdclib.search.encoding import BIT_ORDERS, PRECISIONS, encode, load_hasher, pack_bits, take_rows
 
 if TYPE_CHECKING:
@@ -34,6 +35,11 @@ __all__ = ["main"]
 
 USAGE_ERROR = 2
 SAME_CODES = 0.99  # of the bits; one near zero may differ with the size of a matrix product
+FORMATS = ("npz", "csv", "parquet")
+VECTOR_FILES = ("embeddings", "database", "queries")
+# What the library calls otherwise than the command line, and parameters of methods that are options.
+OPTIONS = {"depth": "--rescore", "random_state": "--seed", "progress": "--quiet"}
+OWN_OPTION = ("n_bits", "method", "preset", "seed", "random_state", "progress")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,12 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = _parser().parse_args(arguments)
     try:
-        for name in ("embeddings", "database", "queries"):
-            if (path := getattr(given, name, None)) is not None:
-                check_vector_file(path)
+        _check_files(given)
         print(given.run(given))
     except (ImportError, OSError, ValueError) as error:
-        print(f"sdc {given.command}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        text = str(error)
+        if isinstance(error, OSError) and error.filename:
+            text = f"{error.filename}: {error.strerror}"
+        print(f"sdc {given.command}: error: {_by_option(' '.join(text.split()), given)}", file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt:
         return 130
@@ -70,35 +77,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def fit(given: argparse.Namespace) -> str:
     """Fit a method on (a sample of) the vectors and write it into a folder."""
-    most = check_int(given.train_rows, "--train-rows", minimum=1)
+    most = check_int(given.train_rows, "train_rows", minimum=1)
     hasher = _make(given)
-    vectors = _vectors(given.embeddings, given)
-    chosen = _rows(len(vectors), most, given.seed)
-    train, name = take_rows(vectors, chosen), str(given.embeddings)
+    vectors = _read(given.embeddings, given).vectors
+    train, name = take_rows(vectors, _rows(len(vectors), most, given.seed)), str(given.embeddings)
     if len(train) < len(vectors):
         name += f" (a sample of {len(train)} rows)"
     hasher.fit(check_features(train, name))
-    with _writing(given.out):
-        hasher.save(given.out)
+    hasher.save(given.out)
     learned = f"learned from {len(train):,} of {len(vectors):,} vectors"
     return f"{given.out}: {hasher.method}, {hasher.n_bits} bits, {learned}"
 
 
 def encode_vectors(given: argparse.Namespace) -> str:
     """Encode vectors by a fitted method and write packed codes."""
-    for option, value, known in (
-        ("--bit-order", given.bit_order, BIT_ORDERS),
-        ("--precision", given.precision, PRECISIONS),
-    ):
-        if value is not None:
-            check_name(value, option, known)
+    if given.bit_order is not None:
+        check_name(given.bit_order, "bit_order", BIT_ORDERS)
+    if given.precision is not None:
+        check_name(given.precision, "precision", PRECISIONS)
     if None not in (given.bit_order, given.precision):
-        raise ValueError(f"--bit-order: expected none beside --precision, got {given.bit_order!r}")
+        raise ValueError(f"bit_order: expected none beside --precision, got {given.bit_order!r}")
     hasher = load_hasher(given.model)
-    vectors = _vectors(given.embeddings, given)
     codes = encode(
         hasher,
-        vectors,
+        _read(given.embeddings, given).vectors,
         bit_order=given.bit_order,
         precision=given.precision,
         name=str(given.embeddings),
@@ -111,34 +113,40 @@ def encode_vectors(given: argparse.Namespace) -> str:
 
 def search(given: argparse.Namespace) -> str:
     """Find the nearest vectors of every query by their codes."""
-    k = check_int(given.k, "--k", minimum=1)
-    rescore = 0 if given.rescore is None else check_int(given.rescore, "--rescore", minimum=k)
+    k = check_int(given.k, "k", minimum=1)
+    depth = k if given.rescore is None else check_int(given.rescore, "rescore", minimum=k)
+    suffix = given.out.suffix.lower().removeprefix(".")
+    form = check_name(given.format or (suffix if suffix in FORMATS else "npz"), "format", FORMATS)
+    if form == "parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise ImportError("format: writing parquet needs the package pyarrow: pip install pyarrow")
     hasher = load_hasher(given.model)
-    database = _vectors(given.database, given)
-    query = check_features(
-        _vectors(given.queries, given), str(given.queries), n_features=hasher.n_features_in_
-    )
-    if max(k, rescore) > len(database):
-        option = "--rescore" if rescore else "--k"
-        raise ValueError(
-            f"{option}: expected at most the {len(database)} vectors of the database, got {max(k, rescore)}"
-        )
+    database, queries = _read(given.database, given), _read(given.queries, given)
+    query = check_features(queries.vectors, str(given.queries), n_features=hasher.n_features_in_)
+    n = len(database.vectors)
+    if depth > n:
+        option = "k" if given.rescore is None else "rescore"
+        raise ValueError(f"{option}: expected at most the {n} vectors of the database, got {depth}")
     if given.codes is None:
-        codes = encode(hasher, database, name=str(given.database), progress=not given.quiet)
+        codes = encode(hasher, database.vectors, name=str(given.database), progress=not given.quiet)
     else:
-        codes = _read_codes(given.codes, hasher, database)
+        codes = _read_codes(given.codes, hasher, database.vectors)
     from sdclib.search.index import HammingIndex
 
     index = HammingIndex(codes, n_bits=hasher.n_bits)
-    distances, indices = index.search(encode(hasher, query), max(k, rescore), packed=True)
-    arrays: dict[str, NDArray[Any]] = {"indices": indices, "distances": distances}
-    if rescore:
-        scores, indices = index.rescore(indices, query, database)
-        arrays = {"indices": indices[:, :k], "scores": scores[:, :k]}
-    _write_arrays(given.out, arrays)
-    return (
-        f"{given.out}: {k} neighbours of {len(query):,} queries among {len(database):,} ({', '.join(arrays)})"
-    )
+    distances, indices = index.search(encode(hasher, query), depth, packed=True)
+    found: dict[str, NDArray[Any]] = {"indices": indices, "distances": distances}
+    if given.rescore is not None:
+        scores, indices = index.rescore(indices, query, database.vectors)
+        found = {"indices": indices[:, :k], "scores": scores[:, :k]}
+    if database.ids is not None:
+        found["ids"] = np.asarray(database.ids)[found["indices"]]
+    if queries.ids is not None:
+        found["query_ids"] = np.asarray(queries.ids)
+    if form == "npz":
+        _write_arrays(given.out, found)
+    else:
+        _write_table(given.out, found, form)
+    return f"{given.out}: {k} neighbours of {len(query):,} queries among {n:,} ({', '.join(found)})"
 
 
 def export(given: argparse.Namespace) -> str:
@@ -146,28 +154,24 @@ def export(given: argparse.Namespace) -> str:
     if given.onnx is None and given.faiss is None:
         raise ValueError("--onnx, --faiss: expected at least one of them, got none")
     if (given.faiss is None) != (given.database is None):
-        raise ValueError("--database: expected with --faiss, and only with it")
-    if given.onnx is None and given.packed is not None:
-        raise ValueError("--packed: expected with --onnx only")
+        raise ValueError("database: expected with --faiss, and only with it")
     if given.packed is not None:
-        check_name(given.packed, "--packed", PRECISIONS)
-    opset = check_int(given.opset, "--opset", minimum=OPSET)
+        if given.onnx is None:
+            raise ValueError("packed: expected with --onnx only")
+        check_name(given.packed, "packed", PRECISIONS)
+    check_int(given.opset, "opset", minimum=OPSET)
     hasher = load_hasher(given.model)
     from sdclib.search.export import onnx_model, to_faiss
 
     lines = []
     if given.onnx is not None:
-        model = onnx_model(hasher, opset=opset, packed=given.packed).SerializeToString()
+        model = onnx_model(hasher, opset=given.opset, packed=given.packed).SerializeToString()
     if given.faiss is not None:
-        database = _vectors(given.database, given)
-        with _writing(given.faiss):
-            index = to_faiss(
-                hasher, database, given.faiss, name=str(given.database), progress=not given.quiet
-            )
+        vectors = _read(given.database, given).vectors
+        index = to_faiss(hasher, vectors, given.faiss, name=str(given.database), progress=not given.quiet)
         lines.append(f"{given.faiss}: {index.ntotal:,} codes of {hasher.n_bits} bits, bit order little")
     if given.onnx is not None:  # last, so that nothing is written where the database cannot be used
-        with _writing(given.onnx):
-            write_bytes(given.onnx, model)
+        write_bytes(given.onnx, model)
         more = "" if given.packed is None else f" and packed codes ({given.packed})"
         lines.append(
             f"{given.onnx}: from {hasher.n_features_in_} features to {hasher.n_bits} continuous codes{more}"
@@ -180,7 +184,7 @@ def report(given: argparse.Namespace) -> str:
     for bits in given.n_bits:
         check_int(bits, "n_bits", minimum=1)
     for method in given.methods:
-        check_name(method, "methods", METHODS)
+        check_name(method, "methods", VECTOR_METHODS)
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -188,40 +192,81 @@ def report(given: argparse.Namespace) -> str:
     from sdclib.search.report_page import report_html
 
     measured = measure_embeddings(
-        _vectors(given.embeddings, given),
+        _read(given.embeddings, given).vectors,
         name=given.embeddings.name,
-        methods=given.methods,
-        n_bits=given.n_bits,
-        k=given.k,
         depth=given.rescore,
-        max_vectors=given.max_vectors,
-        max_train=given.max_train,
-        epochs=given.epochs,
-        seed=given.seed,
         progress=not given.quiet,
+        **{
+            name: getattr(given, name)
+            for name in ("methods", "n_bits", "k", "max_vectors", "max_train", "epochs", "seed")
+        },
     )
-    page = report_html(measured)
-    with _writing(given.out):
-        write_text(given.out, page)
+    write_text(given.out, report_html(measured))
     return str(given.out)
+
+
+def _check_files(given: argparse.Namespace) -> None:
+    """Check that files of vectors are there, and that no output would replace an input or another output."""
+    files = {name: path for name, path in vars(given).items() if isinstance(path, Path)}
+    for name in VECTOR_FILES:
+        if name in files:
+            check_vector_file(files[name])
+    for output in {"out", "onnx", "faiss"} & files.keys():
+        taken = files[output].resolve()
+        for name, path in files.items():
+            same = taken == path.resolve() or (taken.exists() and path.exists() and taken.samefile(path))
+            if name != output and (same or (name == "model" and path.resolve() in taken.parents)):
+                raise ValueError(
+                    f"{output}: expected a file that is not {path}, which is read or written too"
+                )
+            if name in VECTOR_FILES and taken == path.resolve().with_name(f"{path.stem}_ids.txt"):
+                raise ValueError(
+                    f"{output}: expected a file that does not hold the ids of {path}, got {files[output]}"
+                )
+
+
+def _by_option(message: str, given: argparse.Namespace) -> str:
+    """Begin a message with the option that it is about, where it begins with what the library calls it."""
+    name, colon, rest = message.partition(":")
+    if name.startswith("parameters of method"):
+        name = "--set"
+    elif name == "X":
+        name = str(given.embeddings)
+    elif name in OPTIONS:
+        name = OPTIONS[name]
+    elif name in vars(given):
+        name = f"--{name.replace('_', '-')}"
+    elif given.command == "fit" and name.isidentifier():
+        name = f"--set {name}"
+    if given.command == "fit":
+        rest = re.sub(r"\b(batch_size|n_neighbors)\b", r"--set \1", rest)
+    return name + colon + rest
 
 
 def _make(given: argparse.Namespace) -> BaseHasher:
     """Make the method that the options describe."""
-    method = check_name(given.method, "--method", METHODS)
-    parameters = dict(map(_parameter, given.set))
+    method = check_name(given.method, "method", METHODS)
+    parameters: dict[str, Any] = {}
+    for name, value in map(_parameter, given.set):
+        if name in OWN_OPTION:
+            option = OPTIONS.get(name, f"--{name.replace('_', '-')}")
+            raise ValueError(
+                f"--set: expected a parameter without an option of its own, got {name}; use {option}"
+            )
+        if name in parameters:
+            raise ValueError(f"--set: expected every parameter once, got {name} again")
+        parameters[name] = value
     if method == "sdc":
-        parameters["preset"] = check_name(given.preset or "release", "--preset", [*PRESETS, BEST])
+        parameters["preset"] = check_name(given.preset or "release", "preset", [*PRESETS, BEST])
     elif given.preset is not None:
         raise ValueError(
-            f"--preset: expected none for method {method!r}, only sdc has presets, got {given.preset!r}"
+            f"preset: expected none for method {method!r}, only sdc has presets, got {given.preset!r}"
         )
-    bits, seed = check_int(given.n_bits, "--n-bits", minimum=1), check_int(given.seed, "--seed", minimum=0)
+    bits, seed = check_int(given.n_bits, "n_bits", minimum=1), check_int(given.seed, "seed", minimum=0)
     hasher = make_hasher(method, bits, seed=seed, **parameters)
-    if hasher.needs_views:
-        raise ValueError(
-            f"--method: {method} with these settings learns from augmented views of images, not vectors alone"
-        )
+    if hasher.needs_views or hasher.needs_labels:
+        what = "augmented views of images" if hasher.needs_views else "labels"
+        raise ValueError(f"method: {method} with these settings learns from {what}, not from vectors alone")
     if "progress" in hasher.get_params():
         hasher.set_params(progress=not given.quiet)
     return hasher
@@ -238,8 +283,8 @@ def _parameter(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _vectors(path: Path, given: argparse.Namespace) -> NDArray[Any]:
-    return read_vectors(path, key=given.key, columns=given.columns and given.columns.split(",")).vectors
+def _read(path: Path, given: argparse.Namespace) -> VectorFile:
+    return read_vectors(path, key=given.key, columns=given.columns and given.columns.split(","))
 
 
 def _rows(n: int, most: int, seed: int) -> NDArray[np.int64]:
@@ -276,20 +321,28 @@ def _write_arrays(path: Path, arrays: NDArray[Any] | dict[str, NDArray[Any]]) ->
         np.savez(buffer, allow_pickle=False, **arrays)
     else:
         np.save(buffer, arrays, allow_pickle=False)
-    with _writing(path):
-        write_bytes(path, buffer.getvalue())
+    write_bytes(path, buffer.getvalue())
 
 
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Name the output that cannot be written, which the system does not say where the disk is full."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(
-            f"{path}: cannot be written ({error.strerror or error}); what was there is untouched, so make room or "
-            "choose another place"
-        ) from error
+def _write_table(path: Path, found: dict[str, NDArray[Any]], form: str) -> None:
+    """Write what was found as a table: a line a query and neighbour."""
+    import pandas as pd
+
+    n, k = found["indices"].shape
+    columns = {
+        "query": np.arange(n).repeat(k),
+        "query_id": found["query_ids"].repeat(k) if "query_ids" in found else None,
+        "rank": np.tile(np.arange(1, k + 1), n),
+        "neighbour": found["indices"].ravel(),
+        "neighbour_id": found["ids"].ravel() if "ids" in found else None,
+        "distance": found["distances"].ravel() if "distances" in found else None,
+        "score": found["scores"].ravel() if "scores" in found else None,
+    }
+    table = pd.DataFrame({name: column for name, column in columns.items() if column is not None})
+    if form == "csv":
+        write_text(path, table.to_csv(index=False))
+    else:
+        write_bytes(path, table.to_parquet(index=False))
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -300,115 +353,126 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if none else super()._get_help_string(action)
 
 
+def _text(description: str, **more: Any) -> dict[str, Any]:
+    return {"help": description, **more}
+
+
+def _number(description: str, default: int | None = None, **more: Any) -> dict[str, Any]:
+    return {"help": description, "type": int, "metavar": "N", "default": default, **more}
+
+
+def _file(metavar: str, description: str | None = None, **more: Any) -> dict[str, Any]:
+    return {"help": description, "type": Path, "metavar": metavar, **more}
+
+
+MODEL, SEED = _file("MODEL", "folder that sdc fit wrote"), _number("of whatever is drawn at random", 0)
+EMBEDDINGS, DATABASE, QUERIES = (
+    _file(name.upper(), f"file of vectors ({', '.join(SUFFIXES)})") for name in VECTOR_FILES
+)
+EVERYWHERE = {
+    "--key": _text("array or column of vectors, where a file has several"),
+    "--columns": _text("of a table, such as a,b,x*; else all of numbers but ids and labels", metavar="NAMES"),
+    "--quiet": _text("no progress bar", action="store_true"),
+}
+COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], str], str, dict[str, dict[str, Any]]]] = {
+    "fit": (
+        fit,
+        "Fit a hash method on vectors and write it into a folder.",
+        {
+            "embeddings": EMBEDDINGS,
+            "--out": _file("FOLDER", "where the method goes", required=True),
+            "--n-bits": _number("code length", 64),
+            "--method": _text(f"one of {', '.join(VECTOR_METHODS)}", default="sdc"),
+            "--preset": _text(f"of sdc, one of {', '.join([*PRESETS, BEST])}; release where none is given"),
+            "--set": _text(
+                "parameter of the method; may be repeated", metavar="NAME=VALUE", action="append", default=[]
+            ),
+            "--train-rows --max-train": _number(
+                "vectors to learn from, drawn at random by the seed; an .npy may be larger than memory",
+                20_000,
+            ),
+            "--seed": SEED,
+        },
+    ),
+    "encode": (
+        encode_vectors,
+        "Encode vectors by a fitted method; writes packed codes.",
+        {
+            "model": MODEL,
+            "embeddings": EMBEDDINGS,
+            "--out": _file("CODES.npy", required=True),
+            "--bit-order": _text(
+                "little (lowest bit first, as in faiss; the default) or big (as numpy.packbits)"
+            ),
+            "--precision": _text(
+                "in place of a bit order: sdc (little), or sentence-transformers' ubinary (big) or binary (int8)"
+            ),
+        },
+    ),
+    "search": (
+        search,
+        "Find the nearest vectors of every query by codes; writes their rows, and ids where files have them.",
+        {
+            "model": MODEL,
+            "database": DATABASE,
+            "queries": QUERIES,
+            "--out": _file("NEIGHBOURS.npz", required=True),
+            "--format": _text(
+                "npz, or csv or parquet with a line a neighbour; by default what --out ends with"
+            ),
+            "--k": _number("neighbours a query", 10),
+            "--rescore": _number("order the N nearest codes by float cosine"),
+            "--codes": _file("CODES.npy", "of the database, by sdc encode, bit order little"),
+        },
+    ),
+    "export": (
+        export,
+        "Write a fitted method for other programs: ONNX model, faiss index.",
+        {
+            "model": MODEL,
+            "--onnx": _file("HEAD.onnx", "from features to continuous codes; needs the package onnx"),
+            "--packed": _text(
+                f"a second output of the ONNX model, packed codes: one of {', '.join(PRECISIONS)}",
+                metavar="PRECISION",
+            ),
+            "--opset": _number("version of ONNX's operators", OPSET),
+            "--faiss": _file("INDEX.faiss", "codes of the database, to be searched"),
+            "--database": DATABASE,
+        },
+    ),
+    "report": (
+        report,
+        "Say what codes would do for vectors: one HTML page.",
+        {
+            "embeddings": EMBEDDINGS,
+            "--out": _file("REPORT.html", required=True),
+            "--n-bits": _number("code lengths", nargs="+") | {"default": list(REPORT_BITS)},
+            "--methods": _text(
+                f"some of {', '.join(VECTOR_METHODS)}",
+                nargs="+",
+                default=list(REPORT_METHODS),
+                metavar="METHOD",
+            ),
+            "--k": _number("neighbours to be found", 10),
+            "--rescore": _number("candidates that float vectors re-score", 100),
+            "--max-vectors": _number("size of the random sample", 20_000),
+            "--max-train": _number("vectors to learn from", 5000),
+            "--epochs": _number("of SDC; those of its preset where none is given"),
+            "--seed": SEED,
+        },
+    ),
+}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sdc", description="Hash vectors to short binary codes.")
     parser.add_argument("--version", action="version", version=f"sdclib {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    files = ", ".join(SUFFIXES)
-
-    def add(name: str, run: Any, description: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(
-            name,
-            help=description,
-            description=description,
-            formatter_class=_Help,
-        )
+    for name, (run, description, arguments) in COMMANDS.items():
+        command = commands.add_parser(name, help=description, description=description, formatter_class=_Help)
         command.set_defaults(run=run)
-        command.add_argument("--key", help="array or column of vectors, where a file has several")
-        command.add_argument(
-            "--columns",
-            metavar="NAMES",
-            help="columns of a table that are features, such as a,b,x*; else all of numbers but ids and labels",
-        )
-        command.add_argument("--quiet", action="store_true", help="no progress bar")
-        return command
-
-    command = add("fit", fit, "Fit a hash method on vectors and write it into a folder.")
-    command.add_argument("embeddings", type=Path, metavar="EMBEDDINGS", help=f"file of vectors ({files})")
-    command.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the method goes")
-    command.add_argument("--n-bits", type=int, default=64, metavar="N", help="code length")
-    command.add_argument("--method", default="sdc", help=f"one of {', '.join(METHODS)}")
-    command.add_argument(
-        "--preset", help=f"of sdc, one of {', '.join([*PRESETS, BEST])}; release where none is given"
-    )
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="parameter of the method; may be repeated",
-    )
-    command.add_argument(
-        "--train-rows",
-        "--max-train",
-        type=int,
-        default=20_000,
-        metavar="N",
-        help="vectors to learn from, drawn at random by the seed; an .npy may be larger than memory",
-    )
-    command.add_argument("--seed", type=int, default=0, metavar="N", help="of whatever is drawn at random")
-
-    command = add("encode", encode_vectors, "Encode vectors by a fitted method; writes packed codes.")
-    command.add_argument("model", type=Path, metavar="MODEL", help="folder that sdc fit wrote")
-    command.add_argument("embeddings", type=Path, metavar="EMBEDDINGS", help=f"file of vectors ({files})")
-    command.add_argument("--out", type=Path, required=True, metavar="CODES.npy")
-    command.add_argument(
-        "--bit-order",
-        help="little (lowest bit first, as faiss wants it) or big (as numpy.packbits); little where none is given",
-    )
-    command.add_argument(
-        "--precision",
-        help="in place of a bit order: sdc (little), or as sentence-transformers packs, ubinary (big) or binary "
-        "(big, int8)",
-    )
-
-    command = add("search", search, "Find the nearest vectors of every query by codes; writes indices.")
-    command.add_argument("model", type=Path, metavar="MODEL", help="folder that sdc fit wrote")
-    command.add_argument("database", type=Path, metavar="DATABASE", help=f"file of vectors ({files})")
-    command.add_argument("queries", type=Path, metavar="QUERIES", help="likewise")
-    command.add_argument("--out", type=Path, required=True, metavar="NEIGHBOURS.npz")
-    command.add_argument("--k", type=int, default=10, help="neighbours a query")
-    command.add_argument("--rescore", type=int, metavar="N", help="order the N nearest codes by float cosine")
-    command.add_argument(
-        "--codes", type=Path, metavar="CODES.npy", help="of the database, by sdc encode, bit order little"
-    )
-
-    command = add("export", export, "Write a fitted method for other programs: ONNX model, faiss index.")
-    command.add_argument("model", type=Path, metavar="MODEL", help="folder that sdc fit wrote")
-    command.add_argument(
-        "--onnx",
-        type=Path,
-        metavar="HEAD.onnx",
-        help="from features to continuous codes; needs the package onnx",
-    )
-    command.add_argument(
-        "--packed",
-        metavar="PRECISION",
-        help=f"a second output of the ONNX model, packed codes: one of {', '.join(PRECISIONS)}",
-    )
-    command.add_argument("--opset", type=int, default=OPSET, metavar="N", help="version of ONNX's operators")
-    command.add_argument(
-        "--faiss", type=Path, metavar="INDEX.faiss", help="codes of the database, to be searched"
-    )
-    command.add_argument("--database", type=Path, metavar="DATABASE", help=f"file of vectors ({files})")
-
-    command = add("report", report, "Say what codes would do for vectors: one HTML page.")
-    command.add_argument("embeddings", type=Path, metavar="EMBEDDINGS", help=f"file of vectors ({files})")
-    command.add_argument("--out", type=Path, required=True, metavar="REPORT.html")
-    command.add_argument(
-        "--n-bits", type=int, nargs="+", default=list(REPORT_BITS), metavar="N", help="code lengths"
-    )
-    command.add_argument("--methods", nargs="+", default=list(REPORT_METHODS), metavar="METHOD")
-    command.add_argument("--k", type=int, default=10, help="neighbours to be found")
-    command.add_argument(
-        "--rescore", type=int, default=100, metavar="N", help="candidates that float vectors re-score"
-    )
-    command.add_argument(
-        "--max-vectors", type=int, default=20_000, metavar="N", help="size of the random sample"
-    )
-    command.add_argument("--max-train", type=int, default=5000, metavar="N", help="vectors to learn from")
-    command.add_argument("--epochs", type=int, help="of SDC; those of its preset where none is given")
-    command.add_argument("--seed", type=int, default=0, metavar="N", help="of whatever is drawn at random")
+        for flags, options in (arguments | EVERYWHERE).items():
+            command.add_argument(*flags.split(), **options)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Fitted methods for other programs: ONNX Runtime and faiss compute what the library does; packing by name."""
+"""Fitted methods for other programs: ONNX Runtime and faiss compute what the library does."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import Any
 import faiss
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 from torch import nn
 
 from sdclib.methods import METHODS, BaseHasher, ITQHasher, LSHHasher, SDCHasher, SHHasher, SignHasher
-from sdclib.search.encoding import encode, pack_bits, pack_precision
+from sdclib.search.encoding import pack_precision
 from sdclib.search.export import onnx_model, to_faiss, to_onnx
 from sdclib.search.index import HammingIndex
 from tests.test_methods import fit, quick
@@ -195,54 +194,9 @@ def test_faiss_refuses(X: NDArray[np.float32], tmp_path: Path) -> None:
     assert not path.exists()
 
 
-# Packing by the names of sentence-transformers
-
-
-def test_precisions_are_packed_as_sentence_transformers_does() -> None:
-    values = np.random.default_rng(0).normal(size=(50, 32)).astype(np.float32)
-    codes = values >= 0
-    ubinary = np.packbits(values > 0).reshape(50, -1)  # as its documentation and code have it
-    np.testing.assert_array_equal(pack_precision(codes, "ubinary"), ubinary)
-    binary = pack_precision(codes, "binary")
-    assert binary.dtype == np.int8
-    np.testing.assert_array_equal(binary.astype(int), ubinary.astype(int) - 128)
-    np.testing.assert_array_equal(pack_precision(codes), pack_bits(codes, "little"))
-
-
-def test_precision_of_a_code_by_hand() -> None:
-    code = np.array([[1, 0, 0, 0, 0, 0, 1, 0, 1]])  # nine bits: the last byte has seven that no code uses
-    assert pack_precision(code, "sdc").tolist() == [[1 + 64, 1]]
-    assert pack_precision(code, "ubinary").tolist() == [[128 + 2, 128]]
-    assert pack_precision(code, "binary").tolist() == [[2, 0]]
-    with pytest.raises(ValueError, match="precision: expected one of binary, sdc, ubinary, got 'int8'"):
-        pack_precision(code, "int8")
-
-
 @pytest.mark.parametrize("precision", ["sdc", "ubinary", "binary"])
 def test_distances_do_not_depend_on_the_precision(precision: str) -> None:
     codes = np.random.default_rng(1).integers(0, 2, (30, 21))
     packed = pack_precision(codes, precision).view(np.uint8)
     found = np.bitwise_count(packed[:, None] ^ packed[None]).sum(axis=2)
     np.testing.assert_array_equal(found, (codes[:, None] != codes[None]).sum(axis=2))
-
-
-def test_encode_with_a_precision(X: NDArray[np.float32]) -> None:
-    hasher = ITQHasher(13).fit(X)
-    codes = hasher.transform(X)
-    for precision in ("sdc", "ubinary", "binary"):
-        found = encode(hasher, X, precision=precision, block_bytes=4 * 24 * 70)
-        np.testing.assert_array_equal(found, pack_precision(codes, precision))
-        assert found.dtype == (np.int8 if precision == "binary" else np.uint8)
-    with pytest.raises(ValueError, match="bit_order: expected none beside precision 'binary', got 'big'"):
-        encode(hasher, X, precision="binary", bit_order="big")
-    with pytest.raises(ValueError, match="precision: expected one of binary, sdc, ubinary, got 'no'"):
-        encode(hasher, X, precision="no")
-
-
-def test_encoding_leaves_the_head_and_the_vectors_alone(X: NDArray[np.float32]) -> None:
-    hasher = fit(quick("sdc"), X)
-    before = {name: tensor.clone() for name, tensor in hasher.head_.state_dict().items()}
-    rows = X.copy()
-    encode(hasher, rows, block_bytes=4000)
-    np.testing.assert_array_equal(rows, X)
-    assert all(torch.equal(before[name], tensor) for name, tensor in hasher.head_.state_dict().items())

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sdclib.checks import check_features, check_int, check_name
 from sdclib.data.embeddings import nearest_neighbours
-from sdclib.methods import METHOD_LABELS, METHODS, BaseHasher, make_hasher
+from sdclib.methods import METHOD_LABELS, BaseHasher, make_hasher
 from sdclib.metrics import (
     PairHistograms,
     cosine_pair_histograms,
@@ -23,7 +23,7 @@ from sdclib.metrics import (
     pair_histograms,
 )
 from sdclib.progress import tqdm
-from sdclib.search.defaults import REPORT_BITS, REPORT_METHODS
+from sdclib.search.defaults import REPORT_BITS, REPORT_METHODS, VECTOR_METHODS
 from sdclib.search.encoding import encode
 from sdclib.search.index import HammingIndex
 from sdclib.search.recall import neighbour_recall
@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 SDC_PARAMETERS: dict[str, Any] = {"preset": "release", "batch_size": 256, "learning_rate": 4e-4}
+AT_MOST_DIMENSIONS = ("sign", "rotation", "pcah", "itq")
 LEAST_VECTORS = 100
 FLOAT = METHOD_LABELS["cosine"]
 
@@ -106,7 +107,7 @@ def measure_embeddings(
     methods : sequence of str
         Of `sdclib.methods.METHODS`, ones that need no augmented views.
     n_bits : sequence of int
-        Code lengths; those beyond the number of features or of training rows are left out for all methods but SDC.
+        Code lengths; those beyond the number of features or of training rows are left out where a method has none.
     k, depth : int
         Neighbours to be found; candidates that are re-scored with float vectors (at most the database).
     max_vectors, max_train, max_query : int
@@ -130,18 +131,25 @@ def measure_embeddings(
         If an argument is not as described.
     """
     lengths = sorted({check_int(b, "n_bits", minimum=1) for b in n_bits})
-    chosen = [check_name(method, "methods", METHODS) for method in methods]
+    chosen = [check_name(method, "methods", VECTOR_METHODS) for method in methods]
     if not lengths or not chosen:
         raise ValueError(f"n_bits, methods: expected at least one of each, got {n_bits!r} and {methods!r}")
-    shown = lengths[len(lengths) // 2] if shown_bits is None else shown_bits
-    if shown not in lengths:
-        raise ValueError(f"shown_bits: expected one of n_bits {lengths}, got {shown!r}")
+    if shown_bits is not None and shown_bits not in lengths:
+        raise ValueError(f"shown_bits: expected one of n_bits {lengths}, got {shown_bits!r}")
     limits = (
         check_int(max_vectors, "max_vectors", minimum=LEAST_VECTORS),
         check_int(max_query, "max_query", minimum=1),
     )
     query, database = _sample(vectors, name, *limits, seed=check_int(seed, "seed", minimum=0))
     train = database[: check_int(max_train, "max_train", minimum=2)]
+    fits = [(method, bits) for method in chosen for bits in lengths if _possible(method, bits, train)]
+    possible = sorted({bits for _, bits in fits})
+    if not possible or (shown_bits is not None and shown_bits not in possible):
+        raise ValueError(
+            f"n_bits: expected at most min(n_train, n_features) = {min(train.shape)}, as these methods have it, got "
+            f"{', '.join(map(str, lengths))}"
+        )
+    shown = possible[len(possible) // 2] if shown_bits is None else shown_bits
     k = check_int(k, "k", minimum=1)
     if k >= len(database):
         raise ValueError(f"k: expected fewer than the {len(database)} vectors of the database, got {k}")
@@ -161,7 +169,6 @@ def measure_embeddings(
             "search_us": 1e6 * float_seconds / len(query),
         }
     ]
-    fits = [(method, bits) for method in chosen for bits in lengths if _possible(method, bits, train)]
     for method, bits in (bar := tqdm(fits, unit="fit", disable=not progress)):
         label = METHOD_LABELS.get(method, method)
         bar.set_description(f"{label}, {bits} bits")
@@ -274,8 +281,8 @@ def _sdc_parameters(n_train: int, epochs: int | None) -> dict[str, Any]:
 
 
 def _possible(method: str, n_bits: int, train: NDArray[np.float32]) -> bool:
-    """Whether the method gives codes of this length: closed forms at most as many as there are dimensions."""
-    return method == "sdc" or n_bits <= min(train.shape)
+    """Whether the method gives codes of this length: some have at most as many bits as there are dimensions."""
+    return method not in AT_MOST_DIMENSIONS or n_bits <= min(train.shape)
 
 
 def _run(

@@ -92,7 +92,7 @@ check-clean:  ## Clone into an empty folder and, with an empty home, make study 
 
 EXAMPLES ?= 5000
 fuzz: env  ## Give all readers EXAMPLES damaged files for every test, others each time (20 minutes)
-	SDC_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest $(WORKERS) $(wildcard tests/test_fuzz_*.py)
+	SDC_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest $(WORKERS) $(shell grep -l "^from tests.fuzzing" tests/test_*.py)
 
 mutation: env  ## Mutation testing of losses, calibration and metrics (ten minutes on two cores)
 	$(BIN)/python scripts/mutation.py

@@ -4,7 +4,7 @@ BIN := .venv/bin
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 
-.PHONY: help env study results sweep verify-results book notebooks test check format lock bench check-resume check-processors check-throughput check-faults check-determinism check-clean fuzz mutation coverage clean
+.PHONY: help env study results sweep verify-results book notebooks test check format lock upgrade bench check-resume check-processors check-throughput check-faults check-determinism check-clean fuzz mutation coverage clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -23,9 +23,10 @@ INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 env: .venv/.complete  ## Make the virtual environment .venv from the lock file
 
+BOOK := $(BIN)/jupyter-book build book -W -n --keep-going --quiet
 study: .venv/.study  ## Run the main job, build the book, print your table beside the published one
 	$(BIN)/python scripts/sweep.py config/study.yaml
-	$(BIN)/python scripts/build_book.py --no-execute
+	$(BOOK)
 	$(BIN)/python -m study.chapters.your_run
 
 CONFIGS ?= $(wildcard config/*.yaml)
@@ -39,8 +40,15 @@ sweep: env  ## Run one sweep, or take it up where it was stopped: make sweep CON
 verify-results: env  ## Say which rows of the tables are stale, and run a random handful again
 	$(BIN)/python scripts/verify_results.py $(wildcard config/*.yaml)
 
+EXECUTED := $(patsubst notebooks/%,book/_build/notebooks/%,$(wildcard notebooks/*.ipynb))
 book: .venv/.study  ## Execute the chapters and build the book; prints the path of its first page
-	$(BIN)/python scripts/build_book.py
+	rm -rf book/_build/notebooks
+	$(MAKE) --jobs 2 $(EXECUTED)
+	SDC_NOTEBOOKS=book/_build/notebooks $(BOOK)
+
+book/_build/notebooks/%.ipynb: notebooks/%.ipynb
+	@mkdir -p $(@D)
+	$(BIN)/papermill $< $@ --cwd notebooks --no-progress-bar
 
 WORKERS := --numprocesses auto --maxprocesses 4 --dist loadscope
 test: env  ## Run all tests and the notebooks
@@ -60,9 +68,13 @@ format: env  ## Format code and notebooks
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-lock: env  ## Solve requirements.lock again from pyproject.toml
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-emit-index-url \
-		--custom-compile-command "make lock" --upgrade pyproject.toml -o requirements.lock
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-emit-index-url \
+	--custom-compile-command "make lock" pyproject.toml -o requirements.lock
+lock: env  ## Solve requirements.lock again from pyproject.toml; what is locked and still fits stays
+	$(LOCK)
+
+upgrade: env  ## Solve requirements.lock again, with the newest versions
+	$(LOCK) --upgrade
 
 bench: env  ## Time metrics, backbones, training, encoding and (with SDC_DATA) searches; writes results/bench_*.json
 	$(BIN)/python -m benchmarks.bench_metrics
@@ -101,4 +113,4 @@ coverage: env  ## Coverage of sdclib and study by lines and branches, with all t
 	$(BIN)/python -m pytest $(WORKERS) --cov sdclib --cov study --cov-branch --cov-report term --cov-fail-under 95
 
 clean:  ## Delete the built book and all run records
-	rm -rf book/_build results/local .snakemake
+	rm -rf book/_build book/api book/*.ipynb results/local .snakemake

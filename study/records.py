@@ -152,6 +152,8 @@ def measure_again(spec: RunSpec, runs: str | os.PathLike[str] | None = None) -> 
 
 def _write(folder: Path, record: Mapping[str, Any], files: Mapping[str, bytes]) -> Path:
     """Write the files of a record into a stage beside their place, then rename them, ``record.json`` last."""
+    metrics = {name: None if np.isnan(value) else value for name, value in record["metrics"].items()}
+    record = {**record, "metrics": metrics}  # JSON has no NaN
     try:
         with _only_writer(folder):
             stage = Path(tempfile.mkdtemp(prefix=".record.", suffix=".tmp", dir=folder))
@@ -315,7 +317,7 @@ def collect_records(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | Non
                 **{key: record[key] for key in ("id", "data", "method", "n_bits", "seed")},
                 "parameters": json.dumps(spec.all_parameters, sort_keys=True, default=str),
                 "top_k": record["top_k"],
-                **record["metrics"],
+                **{name: np.nan if value is None else value for name, value in record["metrics"].items()},
                 **{key: record[key] for key in ("fit_seconds", "encode_seconds", "evaluate_seconds")},
                 **{key: record[key] for key in ("peak_memory_mb", "finished", "commit")},
                 **{key: record[key] for key in ("results_version", "evaluation_version")},

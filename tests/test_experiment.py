@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 import subprocess
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sdclib import catalogue
 from sdclib.codes import binarize
 from sdclib.evaluation import EVALUATION_VERSION
 from sdclib.files import write_json
@@ -164,6 +166,17 @@ class TestRecords:
         assert sorted(read_record(folder)["files"]) == ["histogram.csv"]
         plain = run_experiment(RunSpec("tiny", "cosine")).metrics
         assert read_record(folder)["metrics"]["all_mean"] < plain["all_mean"]
+
+    def test_of_one_class_have_no_overlap(self, tiny, tmp_path, monkeypatch):
+        one = dataclasses.replace(
+            tiny, query_labels=0 * tiny.query_labels, database_labels=0 * tiny.database_labels
+        )
+        monkeypatch.setitem(catalogue._PACKAGED, "tiny", lambda: one)
+        spec = RunSpec("tiny", "lsh", 12)
+        write_record(run_experiment(spec, progress=False), tmp_path)
+        (row,) = collect_records([spec], tmp_path).to_dict("records")
+        assert row["map_expected"] == 1
+        assert np.isnan(row["intersection"])
 
     def test_damage_is_named(self, spec, tmp_path):
         folder = write_record(run_experiment(spec, progress=False), tmp_path)

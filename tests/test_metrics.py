@@ -1087,11 +1087,8 @@ def relevance(relevant, junk=None):
             pair
             for ties in ("expected", "index")
             for pair in (
-                (
-                    mean(CASE[0], ties=ties),
-                    "database_codes: expected an array beside query_codes, got None",
-                ),
-                (mean(*CASE[:2], ties=ties), "relevant: expected an array beside query_codes, got None"),
+                (mean(CASE[0], ties=ties), "database_codes: expected codes of shape (n, n_bits)"),
+                (mean(*CASE[:2], ties=ties), "relevant: expected a tuple"),
                 (
                     mean(*CASE, ties=ties, top_k=301),
                     "top_k: expected at most the 300 items of the database, got 301",
@@ -1117,6 +1114,10 @@ def relevance(relevant, junk=None):
                         (
                             lambda metric=metric, ties=ties: metric(*CASE, k=301, ties=ties),
                             "k: expected at most the 300 items of the database, got 301",
+                        ),
+                        (
+                            lambda metric=metric, ties=ties: metric(*CASE, k=None, ties=ties),
+                            "k: expected a whole number >= 1, got None",
                         ),
                         (
                             lambda metric=metric, ties=ties: metric(*CASE, k=0, ties=ties),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -146,28 +146,19 @@ def count_pairs(
 
 def as_counts(
     query_codes: ArrayLike | PairCounts,
-    database_codes: ArrayLike | None,
-    relevant: Relevant | None,
+    database_codes: Any,
+    relevant: Any,
     n_bits: int | None,
     junk: Sequence[ArrayLike] | None,
 ) -> PairCounts:
-    """Return `query_codes` if it is a `PairCounts`, else count now.
-
-    Raises
-    ------
-    ValueError
-        If counts come together with other input, or codes without database or ground truth.
-    """
-    if isinstance(query_codes, PairCounts):
-        if any(value is not None for value in (database_codes, relevant, n_bits, junk)):
-            raise ValueError(
-                "query_codes: expected nothing else (database_codes, relevant, n_bits, junk) beside PairCounts"
-            )
-        return query_codes
-    if database_codes is None or relevant is None:
-        missing = "database_codes" if database_codes is None else "relevant"
-        raise ValueError(f"{missing}: expected an array beside query_codes, got None")
-    return count_pairs(query_codes, database_codes, relevant, n_bits=n_bits, junk=junk)
+    """Return `query_codes` if it is a `PairCounts`, with nothing else beside it; else count now."""
+    if not isinstance(query_codes, PairCounts):
+        return count_pairs(query_codes, database_codes, relevant, n_bits=n_bits, junk=junk)
+    if any(value is not None for value in (database_codes, relevant, n_bits, junk)):
+        raise ValueError(
+            "query_codes: expected nothing else (database_codes, relevant, n_bits, junk) beside PairCounts"
+        )
+    return query_codes
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,8 +210,7 @@ def rankings(distances: Distances, relevance: Relevance, top_k: int) -> Iterator
             yield Ranking(row[items], is_relevant[items], depth, n, n_relevant, relevance.n_database)
 
 
-@dataclass(frozen=True, eq=False)
-class TieGroups:
+class TieGroups(NamedTuple):
     """Groups of tied items; arrays of one shape (or shapes that broadcast), int64.
 
     Attributes
@@ -249,17 +239,11 @@ class TieGroups:
 
     def columns(self, rows: NDArray[np.int64]) -> TieGroups:
         """Take some entries of one-dimensional groups, as arrays of shape (n_rows, 1)."""
-        return TieGroups(
-            self.items[rows, None],
-            self.relevant[rows, None],
-            self.taken[rows, None],
-            self.items_before[rows, None],
-            self.hits_before[rows, None],
-        )
+        return TieGroups(*(array[rows, None] for array in self))
 
     def known(self, hits: NDArray[np.int64]) -> TieGroups:
         """Make the part above the cut a group of its own, given that `hits` of its items are relevant."""
-        return replace(self, items=self.taken, relevant=hits)
+        return self._replace(items=self.taken, relevant=hits)
 
 
 def cut_groups(counts: PairCounts, top_k: int) -> tuple[TieGroups, TieGroups]:
@@ -286,9 +270,9 @@ def cut_groups(counts: PairCounts, top_k: int) -> tuple[TieGroups, TieGroups]:
     )
     is_divided = ~is_whole & (taken > 0)
     divided = TieGroups(
-        np.where(is_divided, counts.all, 0).sum(axis=1),
-        np.where(is_divided, counts.relevant, 0).sum(axis=1),
-        np.where(is_divided, taken, 0).sum(axis=1),
+        np.sum(counts.all, axis=1, where=is_divided),
+        np.sum(counts.relevant, axis=1, where=is_divided),
+        np.sum(taken, axis=1, where=is_divided),
         whole.items.sum(axis=1),
         whole.relevant.sum(axis=1),
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,7 +44,7 @@ _Values: TypeAlias = tuple[NDArray[np.float64], NDArray[np.bool_]]  # of queries
 
 def _check_top_k(top_k: int | None, n_database: int, name: str = "top_k") -> int:
     """Return the cut R: `top_k`, or the whole database where it is None."""
-    if top_k is None:
+    if top_k is None and name == "top_k":
         return n_database
     top_k = check_int(top_k, name, minimum=1)
     if top_k > n_database:
@@ -52,10 +52,9 @@ def _check_top_k(top_k: int | None, n_database: int, name: str = "top_k") -> int
     return top_k
 
 
-def _summarise(
-    values: NDArray[np.float64], is_empty: NDArray[np.bool_], empty: str, per_query: bool
-) -> float | NDArray[np.float64]:
+def _summarise(parts: Iterable[_Values], empty: str, per_query: bool) -> float | NDArray[np.float64]:
     """Mean over queries, or the queries' values, under the policy for empty queries."""
+    values, is_empty = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     if empty == "error" and is_empty.any():
         raise ValueError(
             f"relevant: expected an answer for every query (empty='error'), "
@@ -72,8 +71,8 @@ def _summarise(
 
 def _counts(
     query_codes: ArrayLike | PairCounts,
-    database_codes: ArrayLike | None,
-    relevant: Relevant | None,
+    database_codes: Any,
+    relevant: Any,
     n_bits: int | None,
     junk: Sequence[ArrayLike] | None,
     ties: str,
@@ -86,9 +85,6 @@ def _counts(
         return [counts], _check_top_k(top_k, counts.n_database, name)
     if isinstance(query_codes, PairCounts):
         raise ValueError("ties: expected codes and ground truth for 'index', got counts, which hold no order")
-    if database_codes is None or relevant is None:
-        missing = "database_codes" if database_codes is None else "relevant"
-        raise ValueError(f"{missing}: expected an array beside query_codes, got None")
     query, database, _ = check_code_pair(query_codes, database_codes, n_bits)
     relevance = check_relevance(relevant, n_query=len(query), n_database=len(database), junk=junk)
     top_k = _check_top_k(top_k, len(database), name)
@@ -174,13 +170,8 @@ def mean_average_precision(
     check_name(denominator, "denominator", DENOMINATORS)
     check_name(empty, "empty", EMPTY)
     counts, top_k = _counts(query_codes, database_codes, relevant, n_bits, junk, ties, top_k)
-    parts = [_average_precision(part, top_k, ties, denominator) for part in counts]
-    return _summarise(*_joined(parts), empty, per_query)
-
-
-def _joined(parts: Iterable[_Values]) -> _Values:
-    values, is_empty = map(np.concatenate, zip(*parts, strict=True))
-    return values, is_empty
+    parts = (_average_precision(part, top_k, ties, denominator) for part in counts)
+    return _summarise(parts, empty, per_query)
 
 
 def _average_precision(counts: PairCounts, top_k: int, ties: str, denominator: str) -> _Values:
@@ -247,8 +238,8 @@ def precision_at_k(
     ----------
     McSherry and Najork, ECIR 2008.
     """
-    hits, _, n_relevant = _hits_at_k(query_codes, database_codes, relevant, n_bits, junk, k, ties, empty)
-    return _summarise(hits / k, n_relevant == 0, empty, per_query)
+    counts = _counts(query_codes, database_codes, relevant, n_bits, junk, ties, k, "k")[0]
+    return _at_k(lambda part: _hits(part, k, ties) / k, counts, empty, per_query)
 
 
 def recall_at_k(
@@ -267,8 +258,10 @@ def recall_at_k(
 
     Parameters, returned value, errors and source as `precision_at_k`. Some papers call `hit_rate_at_k` recall@k.
     """
-    hits, _, n_relevant = _hits_at_k(query_codes, database_codes, relevant, n_bits, junk, k, ties, empty)
-    return _summarise(hits / np.maximum(n_relevant, 1), n_relevant == 0, empty, per_query)
+    counts = _counts(query_codes, database_codes, relevant, n_bits, junk, ties, k, "k")[0]
+    return _at_k(
+        lambda part: _hits(part, k, ties) / np.maximum(part.relevant.sum(axis=1), 1), counts, empty, per_query
+    )
 
 
 def hit_rate_at_k(
@@ -288,42 +281,40 @@ def hit_rate_at_k(
     With `ties="expected"`, the exact probability of it over tie orders. Parameters, returned value, errors and
     source as `precision_at_k`.
     """
-    _, any_hit, n_relevant = _hits_at_k(query_codes, database_codes, relevant, n_bits, junk, k, ties, empty)
-    return _summarise(any_hit, n_relevant == 0, empty, per_query)
+    counts = _counts(query_codes, database_codes, relevant, n_bits, junk, ties, k, "k")[0]
+    return _at_k(lambda part: _any_hit(part, k, ties), counts, empty, per_query)
 
 
-def _hits_at_k(
-    query_codes: ArrayLike | PairCounts,
-    database_codes: ArrayLike | None,
-    relevant: Relevant | None,
-    n_bits: int | None,
-    junk: Sequence[ArrayLike] | None,
-    k: int,
-    ties: str,
+def _at_k(
+    figure: Callable[[PairCounts], NDArray[np.float64]],
+    counts: Iterable[PairCounts],
     empty: str,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Count hits: their (mean) number, the probability of any, and all relevant items, each of shape (n_query,)."""
+    per_query: bool,
+) -> float | NDArray[np.float64]:
     check_name(empty, "empty", EMPTY)
-    counts, k = _counts(
-        query_codes, database_codes, relevant, n_bits, junk, ties, check_int(k, "k", minimum=1), "k"
-    )
-    parts = [(*_hits(part, k, ties), part.relevant.sum(axis=1)) for part in counts]
-    found, any_hit, n_relevant = map(np.concatenate, zip(*parts, strict=True))
-    return found, any_hit, n_relevant
+    return _summarise(((figure(part), part.relevant.sum(axis=1) == 0) for part in counts), empty, per_query)
 
 
-def _hits(counts: PairCounts, k: int, ties: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _hits(counts: PairCounts, k: int, ties: str) -> NDArray[np.float64]:
+    """Relevant items among the first k of each query, or their mean number over orders of ties."""
     _, divided = cut_groups(counts, k)
-    if ties in ("optimistic", "pessimistic"):
-        taken = divided.most() if ties == "optimistic" else divided.fewest()
-        found = (divided.hits_before + taken).astype(np.float64)
-        return found, (found > 0).astype(np.float64)
-    found = divided.hits_before + divided.relevant * divided.taken / np.maximum(divided.items, 1)
-    any_hit = (divided.hits_before > 0).astype(np.float64)
+    if ties == "optimistic":
+        return (divided.hits_before + divided.most()).astype(np.float64)
+    if ties == "pessimistic":
+        return (divided.hits_before + divided.fewest()).astype(np.float64)
+    return divided.hits_before + divided.relevant * divided.taken / np.maximum(divided.items, 1)
+
+
+def _any_hit(counts: PairCounts, k: int, ties: str) -> NDArray[np.float64]:
+    """Probability that a relevant item is among the first k of each query."""
+    if ties != "expected":
+        return (_hits(counts, k, ties) > 0).astype(np.float64)
+    _, divided = cut_groups(counts, k)
+    probability = (divided.hits_before > 0).astype(np.float64)
     for rows, hits, probabilities in divided_hits(divided):
         none = (probabilities * (hits == 0)).sum(axis=1)
-        any_hit[rows] = np.where(divided.hits_before[rows] > 0, 1.0, 1 - none)
-    return found, any_hit
+        probability[rows] = np.where(divided.hits_before[rows] > 0, 1.0, 1 - none)
+    return probability
 
 
 def cosine_mean_average_precision(
@@ -393,7 +384,7 @@ def cosine_average_precisions(
         for kind, found in parts.items():
             counts = ranking.counts(by_index=kind == "index")
             found.append(_average_precision(counts, top_k, kind, denominator))
-    return {kind: _summarise(*_joined(found), empty, per_query) for kind, found in parts.items()}
+    return {kind: _summarise(found, empty, per_query) for kind, found in parts.items()}
 
 
 def cosine_pair_histograms(

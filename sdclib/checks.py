@@ -38,10 +38,7 @@ def check_features(
     ValueError
         If shape or values are not as above.
     """
-    array = np.asarray(features)
-    if array.dtype == object and hasattr(features, "to_numpy"):  # a frame of nullable or Arrow-backed columns
-        with contextlib.suppress(TypeError, ValueError):  # of texts
-            array = features.to_numpy(dtype=np.float64, na_value=np.nan)
+    array = _as_array(features, name)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name}: expected a numeric array, got dtype {array.dtype}")
     if array.ndim != 2:
@@ -75,6 +72,20 @@ def check_features(
             f"{name}: expected rows of a length between {MIN_LENGTH:g} and 1e19 (else cosines overflow or vanish in "
             f"float32), got {length.min():g} to {length.max():g}; scale the features"
         )
+    return array
+
+
+def _as_array(values: Any, name: str) -> NDArray[Any]:
+    """Make an array of what people hold features in: also tensors, and data frames with nullable columns."""
+    if hasattr(values, "detach"):  # of torch: NumPy takes neither gradients nor bfloat16
+        values = values.detach().cpu()
+        values = values.float() if values.is_floating_point() else values
+    if hasattr(values, "toarray"):
+        raise ValueError(f"{name}: expected a dense array, got a sparse one; {name}.toarray() makes it dense")
+    array = np.asarray(values)
+    if array.dtype == object and hasattr(values, "to_numpy"):  # a frame of nullable or Arrow-backed columns
+        with contextlib.suppress(TypeError, ValueError):  # of texts
+            array = values.to_numpy(dtype=np.float64, na_value=np.nan)
     return array
 
 

@@ -189,7 +189,7 @@ class TestSDC:
         with pytest.raises(ValueError, match="device: expected auto, cpu"):
             SDCHasher(preset="release", epochs=1, device="abacus").fit(X)
         with pytest.raises(ValueError, match="random_state: expected a whole number"):
-            SDCHasher(preset="release", epochs=1, random_state=None).fit(X)
+            SDCHasher(preset="release", epochs=1, random_state=0.5).fit(X)
 
     def test_head_has_the_papers_layers(self, X):
         head = SDCHasher(n_bits=16, preset="paper", epochs=1).fit(X).head_

@@ -14,9 +14,9 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sdclib.checks import check_features, check_int, check_labels, check_views
 from sdclib.codes import binarize, pack_codes
@@ -30,7 +30,7 @@ _OF_THE_CALL = {"device", "progress"}  # rather than of the model
 _NOT_DETERMINING = {"n_bits", "random_state", *_OF_THE_CALL}
 
 
-class BaseHasher(TransformerMixin, BaseEstimator):
+class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Base of the hashing methods.
 
     A method sets `method`, `label` and `color`, by which it is known to `sdclib.methods`, fits in `_fit(X)`, gives
@@ -47,11 +47,18 @@ class BaseHasher(TransformerMixin, BaseEstimator):
         (``tests/golden.py``). Runs of an older number are then not taken for its own.
     n_features_in_ : int
         The width of the features seen in `fit`.
+    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+        Where `fit` got a data frame; later ones must have the same columns in the same order.
+    seed_ : int
+        What random numbers were drawn by, where the method has a `random_state`: that number itself, or one drawn by
+        NumPy's global generator where it is None.
     fitted_parameters_ : dict
         The parameters at the time of `fit`, which `save` writes.
     """
 
     n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
+    seed_: int
     fitted_parameters_: dict[str, Any]
 
     method: ClassVar[str]
@@ -134,7 +141,7 @@ class BaseHasher(TransformerMixin, BaseEstimator):
             An earlier fit is then untouched.
         """
         check_int(self.n_bits, "n_bits", minimum=1)
-        X = check_features(X)
+        given, X = X, check_features(X)
         more: dict[str, NDArray] = {}
         if self.needs_labels:
             more["labels"] = check_training_labels(y, len(X), self.method)
@@ -143,11 +150,18 @@ class BaseHasher(TransformerMixin, BaseEstimator):
         if self.needs_tokens:
             more["tokens"] = _check_tokens(tokens, more["views"].shape[:2], self.method)
         fitted = copy.copy(self)
+        validate_data(fitted, given, skip_check_array=True)  # keeps the names of columns
+        if hasattr(self, "random_state"):
+            fitted.seed_ = _seed(self.random_state)
         fitted._fit(X, **more)
         fitted.n_features_in_ = X.shape[1]
         fitted.fitted_parameters_ = self.get_params()
         self.__dict__.update(fitted.__dict__)
         return self
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.fitted_parameters_["n_bits"])
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -170,10 +184,11 @@ class BaseHasher(TransformerMixin, BaseEstimator):
         sklearn.exceptions.NotFittedError
             If `fit` was not called.
         ValueError
-            If X has another width than in `fit`, NaN, infinite or all-zero rows.
+            If X has other columns than in `fit`, NaN, infinite or all-zero rows.
         """
         check_is_fitted(self, "n_features_in_")
-        X = check_features(X, n_features=self.n_features_in_)
+        given, X = X, check_features(X, n_features=self.n_features_in_)
+        validate_data(self, given, reset=False, skip_check_array=True)
         return np.asarray(self._continuous_codes(X), dtype=np.float32)
 
     def transform(self, X: ArrayLike) -> NDArray[np.uint8]:
@@ -182,7 +197,7 @@ class BaseHasher(TransformerMixin, BaseEstimator):
 
     def pack(self, X: ArrayLike) -> NDArray[np.uint8]:
         """Packed codes, shape (n, ceil(n_bits / 8)), uint8, see `sdclib.codes.pack_codes`; raises as `transform`."""
-        return pack_codes(self.transform(X))
+        return pack_codes(binarize(self.decision_function(X)))
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the fitted method into `folder`: `hasher.json` and a safetensors file that it names by its hash.
@@ -209,7 +224,7 @@ class BaseHasher(TransformerMixin, BaseEstimator):
         digest = hashlib.sha256(weights).hexdigest()
         weights_path = write_bytes(folder / f"weights-{digest[:16]}.safetensors", weights)
         old = _named_weights(folder / "hasher.json")
-        description = {
+        description: dict[str, Any] = {
             "format_version": FORMAT_VERSION,
             "method": self.method,
             "parameters": _plain(
@@ -219,6 +234,8 @@ class BaseHasher(TransformerMixin, BaseEstimator):
             "weights": weights_path.name,
             "weights_sha256": digest,
         }
+        if hasattr(self, "feature_names_in_"):
+            description["feature_names"] = list(self.feature_names_in_)
         write_json(folder / "hasher.json", description)
         if old is not None and old != weights_path:
             old.unlink(missing_ok=True)
@@ -255,6 +272,8 @@ class BaseHasher(TransformerMixin, BaseEstimator):
             raise ValueError(f"{weights_path}: damaged, its SHA-256 is not the one in hasher.json")
         hasher = cls(**{name: value for name, value in parameters.items() if name not in _OF_THE_CALL})
         hasher.n_features_in_ = n_features
+        if "feature_names" in description:
+            hasher.feature_names_in_ = np.asarray(description["feature_names"], dtype=object)
         hasher.fitted_parameters_ = hasher.get_params()
         hasher._set_state(safetensors.numpy.load(weights_path.read_bytes()))
         return hasher
@@ -267,6 +286,13 @@ def _named_weights(path: Path) -> Path | None:
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return path.with_name(name) if re.fullmatch(r"weights-[0-9a-f]{16}\.safetensors", name) else None
+
+
+def _seed(random_state: Any) -> int:
+    """Give the number that random numbers are drawn by, see `BaseHasher.seed_`."""
+    if random_state is None:
+        return int(check_random_state(None).randint(2**31 - 1))
+    return check_int(random_state, "random_state", minimum=0)
 
 
 def check_training_labels(y: object, n: int, method: str) -> NDArray[np.integer]:

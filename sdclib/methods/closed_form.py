@@ -22,15 +22,12 @@ class ClosedFormHasher(BaseHasher):
     n_bits: int = 64
 
     def _get_state(self) -> dict[str, NDArray]:
-        arrays = {name[:-1]: value for name, value in vars(self).items() if name.endswith("_")}
-        return {name: value for name, value in arrays.items() if isinstance(value, np.ndarray)}
+        learned = (name for name in vars(self) if name.endswith("_") and not name.endswith("_in_"))
+        return {name[:-1]: value for name in learned if isinstance(value := getattr(self, name), np.ndarray)}
 
     def _set_state(self, state: dict[str, NDArray]) -> None:
         for name, array in state.items():
             setattr(self, f"{name}_", array)
-
-    def _rng(self) -> np.random.Generator:
-        return np.random.default_rng(check_int(self.random_state, "random_state", minimum=0))
 
     def _check_length(self, most: int, what: str) -> None:
         if self.n_bits > most:
@@ -89,7 +86,7 @@ class SignHasher(ClosedFormHasher):
         self.mean_ = _mean(X, self.center)
 
     def _continuous_codes(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
-        return (X - self.mean_)[:, : self.n_bits]
+        return (X - self.mean_)[:, : self._n_features_out]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -116,11 +113,13 @@ class LSHHasher(LinearHasher):
     color = "#CC79A7"
 
     center: bool = False
-    random_state: int = 0
+    random_state: int | None = 0
 
     def _fit(self, X: NDArray[np.float32]) -> None:
         self.mean_ = _mean(X, self.center)
-        self.projection_ = self._rng().standard_normal((X.shape[1], self.n_bits), dtype=np.float32)
+        self.projection_ = np.random.default_rng(self.seed_).standard_normal(
+            (X.shape[1], self.n_bits), dtype=np.float32
+        )
 
 
 def _mean(X: NDArray[np.float32], center: bool) -> NDArray[np.float32]:
@@ -175,12 +174,12 @@ class RotationHasher(LinearHasher):
     color = "#999999"
 
     center: bool = True
-    random_state: int = 0
+    random_state: int | None = 0
 
     def _fit(self, X: NDArray[np.float32]) -> None:
         n_features = X.shape[1]
         self._check_length(n_features, f"the {n_features} features")
-        Q, R = np.linalg.qr(self._rng().standard_normal((self.n_bits, n_features)).T)
+        Q, R = np.linalg.qr(np.random.default_rng(self.seed_).standard_normal((self.n_bits, n_features)).T)
         self.projection_ = np.ascontiguousarray(Q * np.sign(np.diag(R)), dtype=np.float32)
         self.mean_ = _mean(X, self.center)
 
@@ -341,12 +340,12 @@ class ITQHasher(LinearHasher):
     color = "#E69F00"
 
     n_iterations: int = 50
-    random_state: int = 0
+    random_state: int | None = 0
 
     def _fit(self, X: NDArray[np.float32]) -> None:
         pca = self._fit_pca(X)
         V = pca.transform(X).astype(np.float64)
-        R = np.linalg.qr(self._rng().standard_normal((self.n_bits, self.n_bits)))[0]
+        R = np.linalg.qr(np.random.default_rng(self.seed_).standard_normal((self.n_bits, self.n_bits)))[0]
         for _ in range(check_int(self.n_iterations, "n_iterations", minimum=1)):
             R, _ = orthogonal_procrustes(V, np.where(V @ R >= 0, 1.0, -1.0))
         self.projection_ = np.ascontiguousarray(pca.components_.T @ R, dtype=np.float32)

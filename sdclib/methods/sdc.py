@@ -71,11 +71,6 @@ class CalibratedHasher(TrainedHasher):
         """Whether there is a contrastive term."""
         return self.settings.contrastive_weight > 0
 
-    @property
-    def needs_labels(self) -> bool:
-        """Whether labels put the pairs in order."""
-        return self.settings.order_by == "labels"
-
     def _make_head(self, n_features: int) -> nn.Module:
         settings = self.settings
         hidden = settings.hidden_features or n_features
@@ -208,6 +203,11 @@ class SDCHasher(CalibratedHasher):
         return settings_from_preset(
             self.preset, **{one.name: getattr(self, one.name) for one in fields(SDCSettings)}
         )
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether labels put the pairs in order."""
+        return self.order_by == "labels"
 
     def resolved_parameters(self) -> dict[str, Any]:
         """All settings, whatever the preset was called; those that came later only where they are not the default."""
@@ -411,6 +411,7 @@ class SupervisedSDCHasher(CalibratedHasher):
     method = "supervised-sdc"
     label = "Supervised SDC"
     color = "#0072B2"
+    needs_labels = True
 
     labels: str = "order"
     calibration: str | CalibrationDistribution = "beta(5, 5)"

@@ -234,8 +234,8 @@ class TrainedHasher(BaseHasher):
     ----------
     n_bits : int
         Code length K.
-    random_state : int
-        Seed.
+    random_state : int or None
+        Seed; None draws one, see `BaseHasher.seed_`.
     device : str
         Where to train and to encode: ``"auto"``, ``"cpu"``, ``"cuda"``.
     progress : bool
@@ -257,7 +257,7 @@ class TrainedHasher(BaseHasher):
 
     n_bits: int = 64
     _: KW_ONLY
-    random_state: int = 0
+    random_state: int | None = 0
     device: str = "auto"
     progress: bool = False
     if TYPE_CHECKING:  # fields of the methods, whose defaults differ
@@ -273,12 +273,11 @@ class TrainedHasher(BaseHasher):
         raise NotImplementedError
 
     def _fit(self, X: NDArray[np.float32], *args: Any, **more: Any) -> None:
-        seed = check_int(self.random_state, "random_state", minimum=0)
         where = pick_device(self.device)
         tensors = {name: torch.from_numpy(array).to(where) for name, array in more.items()}
         devices = [where] if where.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed)
+            torch.manual_seed(self.seed_)
             head = self._make_head(X.shape[1]).to(where).train()
             self.history_ = self._train(head, torch.from_numpy(X).to(where), **tensors)
         self.head_ = head.cpu().eval()
@@ -312,7 +311,7 @@ class TrainedHasher(BaseHasher):
             if length[name] is not None or name != "step_epoch":
                 check_int(length[name], name, minimum=minimum)
         return {
-            "seed": self.random_state,
+            "seed": self.seed_,
             "device": pick_device(self.device),
             "name": f"{self.method} {self.n_bits} bits",
             "progress": self.progress,

@@ -59,7 +59,7 @@ def _try_out(hasher: BaseHasher) -> None:
     if not any(n in array.shape for array in hasher._get_state().values()):
         raise ValueError(f"n_features: expected that of the weights, got {n!r}")
     with np.errstate(all="ignore"):
-        codes = hasher.decision_function(np.ones((1, n), dtype=np.float32))
+        codes = hasher._continuous_codes(np.ones((1, n), dtype=np.float32))
     if codes.shape != (1, hasher.n_bits):
         raise ValueError(f"n_bits: expected {codes.shape[1:]} as in the weights, got {hasher.n_bits!r}")
 

@@ -15,7 +15,6 @@ import safetensors.numpy
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from safetensors import SafetensorError
 
 from sdclib.data.features import read_packed, read_packed_views
 from sdclib.extract.backbones.weights import read_state_dict
@@ -127,11 +126,6 @@ def test_other_names_of_weights(tmp_path: Path, models: Any, wrong: dict[str, An
     assert outcome(lambda: load_hasher(folder), folder) is None
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=(SafetensorError, KeyError, IsADirectoryError),
-    reason="ITQHasher.load itself, without load_hasher, passes on what safetensors, a dict or the system raises",
-)
 @pytest.mark.parametrize("case", ["weights are no safetensors", "an array is missing", "a folder as weights"])
 def test_load_of_a_method_names_the_file(tmp_path: Path, models: Any, case: str) -> None:
     description, weights = models["itq"]

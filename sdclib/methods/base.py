@@ -252,31 +252,43 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         ValueError
             If a file is damaged, belongs to another method, or has another format version.
         """
-        folder = Path(folder)
-        description = read_json(folder / "hasher.json")
+        path = Path(folder) / "hasher.json"
+        description = read_json(path)
         try:
             version, method = description["format_version"], description["method"]
             parameters, n_features = description["parameters"], description["n_features"]
-            weights_path, digest = folder / Path(description["weights"]).name, description["weights_sha256"]
-        except (KeyError, TypeError) as error:
-            raise ValueError(
-                f"{folder / 'hasher.json'}: not the description of a hasher ({error!r})"
-            ) from error
+            weights_path, digest = path.with_name(description["weights"]), description["weights_sha256"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: not the description of a hasher ({error!r})") from error
         if version != FORMAT_VERSION:
-            raise ValueError(
-                f"{folder / 'hasher.json'}: expected format_version {FORMAT_VERSION}, got {version}"
-            )
+            raise ValueError(f"{path}: expected format_version {FORMAT_VERSION}, got {version}")
         if method != cls.method:
-            raise ValueError(f"{folder / 'hasher.json'}: expected method {cls.method!r}, got {method!r}")
-        if file_sha256(weights_path) != digest:
-            raise ValueError(f"{weights_path}: damaged, its SHA-256 is not the one in hasher.json")
-        hasher = cls(**{name: value for name, value in parameters.items() if name not in _OF_THE_CALL})
-        hasher.n_features_in_ = n_features
-        if "feature_names" in description:
-            hasher.feature_names_in_ = np.asarray(description["feature_names"], dtype=object)
-        hasher.fitted_parameters_ = hasher.get_params()
-        hasher._set_state(safetensors.numpy.load(weights_path.read_bytes()))
+            raise ValueError(f"{path}: expected method {cls.method!r}, got {method!r}")
+        try:
+            if file_sha256(weights_path) != digest:
+                raise ValueError(f"{weights_path}: damaged, its SHA-256 is not the one in hasher.json")
+            hasher = cls(**{name: value for name, value in parameters.items() if name not in _OF_THE_CALL})
+            hasher.n_features_in_ = n_features
+            if "feature_names" in description:
+                hasher.feature_names_in_ = np.asarray(description["feature_names"], dtype=object)
+            hasher.fitted_parameters_ = hasher.get_params()
+            hasher._set_state(safetensors.numpy.load(weights_path.read_bytes()))
+            hasher._try_out()
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # weights or parameters of something else raise many kinds
+            raise ValueError(f"{folder}: expected a fitted {method}, could not read it ({error})") from error
         return hasher
+
+    def _try_out(self) -> None:
+        """Check that what was learned fits the numbers of features and bits."""
+        n = self.n_features_in_
+        if not any(n in array.shape for array in self._get_state().values()):
+            raise ValueError(f"n_features: expected that of the weights, got {n!r}")
+        with np.errstate(all="ignore"):
+            codes = self._continuous_codes(np.ones((1, n), dtype=np.float32))
+        if codes.shape != (1, self.n_bits):
+            raise ValueError(f"n_bits: expected {codes.shape[1:]} as in the weights, got {self.n_bits!r}")
 
 
 def _named_weights(path: Path) -> Path | None:

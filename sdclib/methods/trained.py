@@ -329,6 +329,9 @@ class TrainedHasher(BaseHasher):
         head.cpu()
         return np.concatenate(parts)
 
+    def _try_out(self) -> None:
+        pass  # a head checks its weights as it takes them
+
     def _get_state(self) -> dict[str, NDArray]:
         return {name: tensor.numpy() for name, tensor in self.head_.state_dict().items()}
 

@@ -9,6 +9,7 @@ import os
 import pkgutil
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +78,15 @@ def skip(app: Sphinx, what: str, name: str, member: Any, skipped: bool, options:
     return True if what == "module" and elsewhere else None
 
 
-def name_bases(app: Sphinx, what: str, name: str, member: Any, options: Any, lines: list[str]) -> None:
-    """Say below the first sentence of a class what it inherits, in which autodoc would name `object` too."""
-    if what == "class" and (
-        bases := [f"`{home(base)}.{base.__name__}`" for base in member.__bases__ if home(base)]
+def name_base(app: Sphinx, what: str, name: str, member: Any, options: Any, lines: list[str]) -> None:
+    """Say below the first sentence of a class from which public class it inherits; autodoc would name private ones."""
+    bases = member.__mro__[1:] if what == "class" else ()
+    for base in (
+        base for base in bases if home(base) and base.__name__ in sys.modules[base.__module__].__all__
     ):
         end = lines.index("") if "" in lines else len(lines)
-        lines[end:end] = ["", f"Has what {' and '.join(bases)} has.", ""]
+        lines[end:end] = ["", f"Has what `{home(base)}.{base.__name__}` has.", ""]
+        return
 
 
 def find_home(
@@ -119,7 +122,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     lay_chapters(Path(app.srcdir))
     app.connect("config-inited", lambda _, config: config.autosummary_context.update(public=public_names()))
     app.connect("autodoc-skip-member", skip)
-    app.connect("autodoc-process-docstring", name_bases, priority=100)  # before napoleon
+    app.connect("autodoc-process-docstring", name_base, priority=100)  # before napoleon
     app.connect("missing-reference", find_home)
     app.connect("source-read", write_your_run)
     app.connect("env-get-outdated", lambda *_: ["your_run"])

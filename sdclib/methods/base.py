@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -26,6 +27,7 @@ from sdclib.methods import register
 __all__ = ["BaseHasher", "check_training_labels"]
 
 FORMAT_VERSION = 1
+CHECKED_ROWS = 10_000  # training rows at most whose codes are looked at after a fit
 _OF_THE_CALL = {"device", "progress"}  # rather than of the model
 _NOT_DETERMINING = {"n_bits", "random_state", *_OF_THE_CALL}
 
@@ -156,8 +158,22 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         fitted._fit(X, **more)
         fitted.n_features_in_ = X.shape[1]
         fitted.fitted_parameters_ = self.get_params()
+        fitted._warn_of_collapse(X)
         self.__dict__.update(fitted.__dict__)
         return self
+
+    def _warn_of_collapse(self, X: NDArray[np.float32]) -> None:
+        """Warn if codes of training rows use few bits, or are the same for most rows."""
+        X = X[:: -(-len(X) // CHECKED_ROWS)]
+        codes = binarize(self._continuous_codes(X))
+        dead = int((codes == codes[0]).all(axis=0).sum())
+        n_codes, n_rows = (len({row.tobytes() for row in rows}) for rows in (codes, X))
+        if n_rows > 1 and (dead > self.n_bits / 2 or (n_codes < n_rows / 100 and not self.needs_labels)):
+            warnings.warn(
+                f"{self.method}: the codes of the training rows collapse: {n_codes} codes for {n_rows} different rows, "
+                f"{dead} of {self.n_bits} bits the same in all; try centred features, or other settings",
+                stacklevel=3,
+            )
 
     @property
     def _n_features_out(self) -> int:

@@ -21,6 +21,7 @@ from sdclib.losses.contrastive import (
     weighted_contrastive_loss,
 )
 from sdclib.methods.trained import (
+    ScaledLayerNorm,
     TrainedHasher,
     draw_views,
     gradient_step,
@@ -318,7 +319,7 @@ class WCHHasher(TrainedHasher):
         for layer in layers:
             nn.init.kaiming_uniform_(layer.weight, mode="fan_out")
             nn.init.normal_(layer.bias)
-        return nn.Sequential(nn.LayerNorm(n_features, eps=1e-6), layers[0], nn.ReLU(), layers[1])
+        return nn.Sequential(ScaledLayerNorm(n_features, eps=1e-6), layers[0], nn.ReLU(), layers[1])
 
     def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
         views, tokens = more["views"], more["tokens"]

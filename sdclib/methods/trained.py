@@ -219,6 +219,48 @@ def train(
 ENCODE_ROWS = 4096  # rows through the head at a time: bounds memory, and keeps matrix products large
 
 
+USUAL_LENGTH = 16.0  # of the features that settings were made for
+LONGEST = 10.0  # medians of the rows' lengths; a longer row would drown the rest of its batch
+
+
+def training_scale(X: NDArray[np.float32]) -> float:
+    """Power of two that brings the median length of rows nearest to 16, where the methods' settings belong.
+
+    The similarities that methods learn from are cosines, so nothing else depends on the features' length.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, d)
+    """
+    median = float(np.median(np.linalg.norm(X.astype(np.float64), axis=1)))
+    return 2.0 ** round(np.log2(USUAL_LENGTH / median))
+
+
+def scale_input(head: nn.Module, scale: float) -> None:
+    """Let a head that was trained on features times `scale` take them as they are; nothing is rounded."""
+    first = next(layer for layer in head.modules() if isinstance(layer, nn.Linear | ScaledLayerNorm))
+    with torch.no_grad():
+        (first.weight if isinstance(first, nn.Linear) else first.scale).mul_(scale)
+
+
+class ScaledLayerNorm(nn.LayerNorm):
+    """LayerNorm of an input that is multiplied with `scale` first, which its epsilon would tell from another one."""
+
+    scale: Tensor
+
+    def __init__(self, n_features: int, eps: float = 1e-5):
+        super().__init__(n_features, eps=eps)
+        self.register_buffer("scale", torch.ones(()))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features of shape (n, n_features) to such of the same shape."""
+        return super().forward(features * self.scale)
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
+        state.setdefault(f"{prefix}scale", torch.ones(()))  # older models have none
+        super()._load_from_state_dict(state, prefix, *args)
+
+
 @dataclass(eq=False, repr=False)
 class TrainedHasher(BaseHasher):
     """Base of the methods that learn a hash head by gradient steps.
@@ -226,7 +268,9 @@ class TrainedHasher(BaseHasher):
     A method is a dataclass: its parameters are its fields. Those that all methods share are described here; where
     `learning_rate`, `weight_decay` or `momentum` are fields, they are the optimizer's, and the decay is an L2 penalty.
 
-    A method makes its head in `_make_head` and trains it in `_train`. Both draw from torch's generator, which is
+    A method makes its head in `_make_head` and trains it in `_train`. Features are multiplied with a power of two
+    before, see `training_scale`, and rows of more than ten times the median length are shortened to that; the
+    head then takes features as they are. Both draw from torch's generator, which is
     seeded by `random_state` and put back afterwards, so the same seed on the same machine with the same number of
     threads gives bit-identical weights.
 
@@ -249,6 +293,8 @@ class TrainedHasher(BaseHasher):
 
     Attributes
     ----------
+    scale_ : float
+        What features were multiplied with in training; not there after `load`.
     head_ : torch.nn.Module
         From features of shape (n, d) to continuous codes of shape (n, n_bits); on the CPU, in evaluation mode.
     history_ : DataFrame
@@ -274,6 +320,10 @@ class TrainedHasher(BaseHasher):
 
     def _fit(self, X: NDArray[np.float32], *args: Any, **more: Any) -> None:
         where = pick_device(self.device)
+        self.scale_ = training_scale(X)
+        X = _shortened(X * np.float32(self.scale_))
+        if "views" in more:
+            more["views"] = more["views"] * np.float32(self.scale_)
         tensors = {name: torch.from_numpy(array).to(where) for name, array in more.items()}
         devices = [where] if where.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
@@ -281,6 +331,7 @@ class TrainedHasher(BaseHasher):
             head = self._make_head(X.shape[1]).to(where).train()
             self.history_ = self._train(head, torch.from_numpy(X).to(where), **tensors)
         self.head_ = head.cpu().eval()
+        scale_input(self.head_, self.scale_)
 
     def _adam(self, weights: Iterable[nn.Parameter]) -> torch.optim.Adam:
         """Make the optimizer of `weights`; ValueError for a setting out of range."""
@@ -339,6 +390,12 @@ class TrainedHasher(BaseHasher):
         head = self._make_head(self.n_features_in_)
         head.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in state.items()})
         self.head_ = head.eval()
+
+
+def _shortened(X: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(X.astype(np.float64), axis=1, keepdims=True)
+    most = LONGEST * np.median(lengths)
+    return X if lengths.max() <= most else (X * np.minimum(1, most / lengths)).astype(np.float32)
 
 
 def adam(

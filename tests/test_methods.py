@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 
 from sdclib.files import read_json
-from sdclib.methods import METHODS, ITQHasher, LSHHasher, SDCHasher, SignHasher, make_hasher
+from sdclib.methods import METHODS, ITQHasher, LSHHasher, SDCHasher, SignHasher, make_hasher, trained
 
 FEW = {"epochs": 2}
 QUICK = {
@@ -221,7 +221,8 @@ class TestSDC:
         quick("sdc").fit(X)
         assert torch.equal(torch.rand(3), expected)
 
-    def test_centred_training_is_training_on_centred_features(self, X):
+    def test_centred_training_is_training_on_centred_features(self, X, monkeypatch):
+        monkeypatch.setattr(trained, "training_scale", lambda X: 1.0)  # centred features are shorter
         parameters = {"preset": "release", "epochs": 5, "random_state": 3}
         mean = X.mean(axis=0)
         centred = SDCHasher(n_bits=16, center=True, **parameters).fit(X)

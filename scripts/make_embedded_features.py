@@ -33,6 +33,7 @@ TOP_K = 1000
 N_QUERY, N_DATABASE, N_TRAIN = 100, 1000, 500  # images a class
 N_BINS = 200
 N_VIEWS = 2
+N_COMPONENTS = 256
 SOURCE = "cifar10/efficientnet-lite0"
 LICENCE = (
     "CIFAR-10 names no licence; its authors ask users to cite the technical report. This file holds features, "
@@ -46,27 +47,21 @@ CITATION = (
 )
 
 
-def mean_cosine(query: NDArray[np.float32], database: NDArray[np.float32]) -> float:
-    """Mean cosine of all query-database pairs."""
-    units = [
-        x.astype(np.float64) / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
-        for x in (query, database)
-    ]
-    return float(units[0].mean(axis=0) @ units[1].mean(axis=0))
-
-
 def statistics(
     query: NDArray[np.float32], database: NDArray[np.float32], relevant: tuple[NDArray[Any], NDArray[Any]]
 ) -> dict[str, Any]:
     """Measure what the manifest compares: mAP, mean cosine, cosine histograms of positive and negative pairs."""
     histograms = cosine_pair_histograms(query, database, relevant, n_bins=N_BINS)
+    means = [
+        (x / np.linalg.norm(x, axis=1, keepdims=True)).mean(axis=0)
+        for x in map(np.float64, (query, database))
+    ]
+    mean_average_precision = cosine_mean_average_precision(
+        query, database, relevant, top_k=TOP_K, denominator="retrieved", empty="zero"
+    )
     return {
-        "map_at_1000": float(
-            cosine_mean_average_precision(
-                query, database, relevant, top_k=TOP_K, denominator="retrieved", empty="zero"
-            )
-        ),
-        "mean_cosine": mean_cosine(query, database),
+        "map_at_1000": float(mean_average_precision),
+        "mean_cosine": float(means[0] @ means[1]),
         "intersection": intersection(histograms),
         "positive": histograms.positive.tolist(),
         "negative": histograms.negative.tolist(),
@@ -86,6 +81,21 @@ def npz_bytes(arrays: dict[str, NDArray[Any]]) -> bytes:
     return file.getvalue()
 
 
+def write_packed(path: Path, arrays: dict[str, NDArray[Any]], manifest: dict[str, Any]) -> None:
+    """Write arrays, and beside them a manifest with where they come from and their hash."""
+    data = npz_bytes(arrays)
+    write_bytes(path, data)
+    manifest |= {
+        "licence": LICENCE,
+        "citation": CITATION,
+        "made_by": "scripts/make_embedded_features.py",
+        "npz_bytes": len(data),
+        "npz_sha256": hashlib.sha256(data).hexdigest(),
+    }
+    write_json(path.with_suffix(".json"), manifest)
+    print(f"{path}: {len(data)} bytes")
+
+
 def main(argv: list[str] | None = None) -> None:
     """Make the file and its manifest."""
     parser = argparse.ArgumentParser(
@@ -94,9 +104,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--output", type=Path, default=DATA / "cifar10_embedded.npz", help="default: %(default)s"
     )
-    parser.add_argument("--components", type=int, default=256, help="values an image (default: %(default)s)")
-    parser.add_argument("--full", type=Path, help="also write the full features to this .npz")
-    arguments = parser.parse_args(argv)
+    output = parser.parse_args(argv).output
 
     images, backbone_name = named_images(SOURCE)
     backbone = load_backbone(backbone_name)
@@ -104,38 +112,28 @@ def main(argv: list[str] | None = None) -> None:
     pixels, labels = images.ids, images.labels
     protocol = {"seed": SEED, "n_query": N_QUERY, "n_train": N_TRAIN}
     split = class_split(pixels, labels, **protocol, n_database=N_DATABASE)
-    whole = class_split(pixels, labels, **protocol)
     query, database = cached.rows(split.query), cached.rows(split.database)
     relevant = (labels[split.query], labels[split.database])
-    full_arrays: dict[str, NDArray[Any]] = {
-        "query": query,
-        "database": database,
+    projection = energy_preserving_map(database, N_COMPONENTS)
+    scale = quantisation_scale(database @ projection)
+    arrays: dict[str, NDArray[Any]] = {
+        "query": quantise(query @ projection, scale),
+        "database": quantise(database @ projection, scale),
         "query_labels": relevant[0].astype(np.uint8),
         "database_labels": relevant[1].astype(np.uint8),
         "train_index": split.train_index.astype(np.int32),
         "query_ids": np.array([int(pixels[i][:16], 16) for i in split.query], dtype=np.uint64),
         "database_ids": np.array([int(pixels[i][:16], 16) for i in split.database], dtype=np.uint64),
-    }
-    if arguments.full:
-        write_bytes(arguments.full, npz_bytes(full_arrays))
-    projection = energy_preserving_map(database, arguments.components)
-    scale = quantisation_scale(database @ projection)
-    arrays = full_arrays | {
-        "query": quantise(query @ projection, scale),
-        "database": quantise(database @ projection, scale),
         "scale": scale,
     }
-    data = npz_bytes(arrays)
-    packed_values = unpack_features(arrays)
-    full = statistics(query, database, relevant)
-    packed = statistics(packed_values["query"], packed_values["database"], relevant)
-    distances = {key: total_variation(full[key], packed[key]) for key in ("positive", "negative")}
+    small = unpack_features(arrays)
+    full, packed = (
+        statistics(query, database, relevant),
+        statistics(small["query"], small["database"], relevant),
+    )
     manifest = {
         "name": "cifar10-embedded",
         "source": "CIFAR-10, train and test pooled; every image as published (32 x 32 RGB)",
-        "licence": LICENCE,
-        "citation": CITATION,
-        "made_by": "scripts/make_embedded_features.py",
         "classes": CLASSES,
         "backbone": {
             "name": backbone.name,
@@ -149,7 +147,7 @@ def main(argv: list[str] | None = None) -> None:
         "reduction": {
             "method": "right singular vectors of the database, uncentred, weighted to keep the mean squared norm "
             "(sdclib.data.packing.energy_preserving_map); int8 a component, step = largest database value / 127",
-            "n_components": arguments.components,
+            "n_components": N_COMPONENTS,
         },
         "counts": {
             "query": len(split.query),
@@ -161,9 +159,7 @@ def main(argv: list[str] | None = None) -> None:
         "seed": SEED,
         "split": "class_split; ids are the first 8 bytes of the SHA-256 of an image's RGB pixels",
         "split_sha256": split_sha256(split, pixels),
-        "whole_split_sha256": split_sha256(whole, pixels),
-        "npz_bytes": len(data),
-        "npz_sha256": hashlib.sha256(data).hexdigest(),
+        "whole_split_sha256": split_sha256(class_split(pixels, labels, **protocol), pixels),
         "fidelity": {
             "full": full,
             "packed": {key: packed[key] for key in ("map_at_1000", "mean_cosine", "intersection")},
@@ -173,35 +169,20 @@ def main(argv: list[str] | None = None) -> None:
             },
         },
     }
-    write_bytes(arguments.output, data)
-    write_json(arguments.output.with_suffix(".json"), manifest)
+    write_packed(output, arrays, manifest)
     # The training images of both sets are the same ones; their order is that of the set.
     order = {int(image): row for row, image in enumerate(images.train)}
     rows = [order[int(image)] for image in split.database[split.train_index]]
     views = load_views(SOURCE).features[:N_VIEWS, rows]
-    packed_views = npz_bytes(
-        {"views": np.stack([quantise(v @ projection, scale) for v in views]), "scale": scale}
-    )
-    views_output = arguments.output.with_name(f"{arguments.output.stem}_views.npz")
-    write_bytes(views_output, packed_views)
-    write_json(
-        views_output.with_suffix(".json"),
+    write_packed(
+        output.with_name(f"{output.stem}_views.npz"),
+        {"views": np.stack([quantise(v @ projection, scale) for v in views]), "scale": scale},
         {
             "name": "cifar10-embedded-views",
-            "source": f"{N_VIEWS} augmented views of each training image (sdclib.extract.views.augment), "
-            f"through the same "
-            "backbone and reduction",
-            "licence": LICENCE,
-            "citation": CITATION,
-            "made_by": manifest["made_by"],
-            "npz_bytes": len(packed_views),
-            "npz_sha256": hashlib.sha256(packed_views).hexdigest(),
+            "source": f"{N_VIEWS} augmented views of each training image (sdclib.extract.views.augment), through the "
+            "same backbone and reduction",
         },
     )
-    print(f"{arguments.output}: {len(data)} bytes, {len(query)} queries, {len(database)} in the database")
-    for key in ("map_at_1000", "mean_cosine", "intersection"):
-        print(f"{key}: full {full[key]:.4f}, packed {packed[key]:.4f}")
-    print("total variation:", distances)
 
 
 if __name__ == "__main__":

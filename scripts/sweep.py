@@ -2,8 +2,9 @@
 
     python scripts/sweep.py config/main.yaml [more.yaml ...] [--publish] [-- options of snakemake]
 
-Records and tables go to results/local, or where SDC_RESULTS says. With --publish the tables go to results, beside a
-manifest that says where they come from; that needs a checkout without changes that are not committed.
+Records and tables go to results/local, or where SDC_RESULTS says: the runs, their histograms of pairs, and what else
+the configuration wants to be measured of the codes. With --publish the tables go to results, beside a manifest that
+says where they come from; that needs a checkout without changes that are not committed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # notebooks that run side by side
 
 import yaml
 
+from sdclib.checks import check_name
 from sdclib.files import write_json, write_text
+from study.chapters.class_precision import collect_classes
+from study.chapters.ranking_curves import collect_curves
 from study.manifest import write_manifest
 from study.provenance import OWN_RESULTS, RESULTS, uncommitted
 from study.records import (
@@ -46,6 +50,8 @@ LEFT = Path(".snakemake")  # Snakemake's own records, in the working folder
 DRY = {"-n", "--dry-run", "--dryrun"}
 # Runs of a method that trains in one execution: starting is cheap then, and cores still share the runs.
 BATCH = 4
+# Further tables that a configuration may name under `measures`; TABLE_classes.csv and so on.
+MEASURES = {"classes": collect_classes, "curves": collect_curves}
 
 
 @contextmanager
@@ -120,9 +126,11 @@ def run_sweep(specs: list[RunSpec], options: list[str], lock: int) -> int:
     return snakemake("--quiet", "rules", *options)
 
 
-def collect_tables(table: str, specs: list[RunSpec], folder: Path) -> None:
+def collect_tables(settings: dict[str, Any], specs: list[RunSpec], folder: Path) -> None:
     """Write the tables of a sweep from its records; the caller holds the lock."""
+    table = settings["table"]
     tables = {table: collect_records(specs), f"{table}_histograms": collect_histograms(specs)}
+    tables |= {f"{table}_{name}": MEASURES[name](specs) for name in settings.get("measures", ())}
     for name, rows in tables.items():
         for path in folder.glob(f".{name}.csv.*.tmp"):  # what a killed sweep was just writing
             path.unlink(missing_ok=True)
@@ -149,6 +157,33 @@ def report_failures(specs: list[RunSpec], runs: Path) -> None:
     print(f"\nerrors in full: {write_text(runs / 'failures.md', chr(10).join(lines) + chr(10))}")
 
 
+def sweep(config: Path, options: list[str], publish: bool) -> int:
+    """Run a configuration and collect its tables; return what the exit code is to be."""
+    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+    specs = expand_config(settings)
+    for name in settings.get("measures", ()):
+        check_name(name, f"{config}: measures", MEASURES)
+    folder = RESULTS if publish else OWN_RESULTS
+    try:
+        _ = [spec.id for spec in specs]  # finds out whether all data are here
+    except (OSError, ValueError, ImportError) as error:
+        print(f"{config}: cannot run, as data are missing: {error}", flush=True)
+        return 1
+    try:
+        with only_sweep(runs_folder()) as lock:
+            code = run_sweep(specs, options, lock)
+            if not code and not DRY.intersection(options):
+                collect_tables(settings, specs, folder)
+                if publish:
+                    write_manifest()
+        if code:
+            report_failures(specs, runs_folder())
+    except (OSError, ValueError) as error:
+        print(f"{config}: stopped, older tables in {folder} are kept: {error}", flush=True)
+        return 1
+    return code
+
+
 def main() -> None:
     """Parse the command line and run; the exit code is not 0 if a run failed."""
     parser = argparse.ArgumentParser(
@@ -157,36 +192,12 @@ def main() -> None:
     parser.add_argument("configs", nargs="+", type=Path)
     parser.add_argument("--publish", action="store_true", help="write the tables to results, with a manifest")
     arguments, options = parser.parse_known_args()
-    options = [option for option in options if option != "--"]
     if arguments.publish and (changed := uncommitted()):
         sys.exit(
             f"--publish: expected a checkout with all changes committed, got changes in {', '.join(changed)}"
         )
-    worst = 0
-    for config in arguments.configs:
-        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
-        table, specs = settings["table"], expand_config(settings)
-        try:
-            _ = [spec.id for spec in specs]  # finds out whether all data are here
-        except (OSError, ValueError, ImportError) as error:
-            print(f"{config}: cannot run, as data are missing: {error}", flush=True)
-            worst = max(worst, 1)
-            continue
-        folder = RESULTS if arguments.publish else OWN_RESULTS
-        try:
-            with only_sweep(runs_folder()) as lock:
-                code = run_sweep(specs, options, lock)
-                if not code and not DRY.intersection(options):
-                    collect_tables(table, specs, folder)
-                    if arguments.publish:
-                        write_manifest()
-            if code:
-                report_failures(specs, runs_folder())
-        except (OSError, ValueError) as error:
-            print(f"{config}: stopped, older tables in {folder} are kept: {error}", flush=True)
-            code = 1
-        worst = max(worst, code)
-    sys.exit(worst)
+    options = [option for option in options if option != "--"]
+    sys.exit(max(sweep(config, options, arguments.publish) for config in arguments.configs))
 
 
 if __name__ == "__main__":

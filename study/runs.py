@@ -296,7 +296,7 @@ def expand_config(config: Mapping[str, Any]) -> list[RunSpec]:
         If a key is missing or unknown, or a run cannot be.
     """
     for name in _mapping(config, "config"):
-        check_name(name, "config", {"table", "data", "n_bits", "seeds", "runs"})
+        check_name(name, "config", {"table", "measures", "data", "n_bits", "seeds", "runs"})
     specs: list[RunSpec] = []
     for entry in _listed(config.get("runs") or []):
         for name in _mapping(entry, "config: runs"):

@@ -1,8 +1,6 @@
 import dataclasses
 import json
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -289,17 +287,6 @@ class TestTables:
         (tmp_path / "x.csv").write_text("a,b\n1,2\n")
         with pytest.raises(ValueError, match=r"x\.csv: expected the columns of a table of runs"):
             read_results(tmp_path / "x.csv")
-
-    def test_print_table(self, tiny_data, tmp_path):
-        spec = RunSpec("tiny", "itq", 8)
-        write_record(run_experiment(spec), tmp_path)
-        collect_records([spec], tmp_path).to_csv(tmp_path / "t.csv", index=False)
-        out = subprocess.run(
-            [sys.executable, "scripts/print_table.py", str(tmp_path / "t.csv")],
-            capture_output=True, text=True, check=True, cwd=provenance.PROJECT_ROOT,
-        ).stdout  # fmt: skip
-        assert "ITQ" in out
-        assert "mAP@100 (expected)" in out
 
 
 def test_provenance_is_plain_json():

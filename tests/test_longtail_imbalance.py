@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from scipy import stats
 
-from scripts import by_class_size
 from sdclib import load_features
 from sdclib.data.features import FeatureSet
 from sdclib.data.variants import class_sizes, leave_out_training, long_tail, longtail_sizes
@@ -37,7 +34,7 @@ from study.chapters.imbalance import (
 )
 from study.figures.imbalance import plot_by_ratio, plot_class_sizes, plot_contrasts
 from study.records import write_record
-from study.runs import RunSpec, expand_config, run_experiment
+from study.runs import RunSpec, run_experiment
 from study.statistics import contrast
 from study.tables import by_sign
 
@@ -122,23 +119,6 @@ class TestImbalance:
         assert table["map_unseen"].mean() == pytest.approx(metrics["map_expected"])
         with pytest.raises(ValueError, match="specs: expected runs on long-tailed sets"):
             collect_classes(specs[1:2], tmp_path)
-
-    def test_script_writes_the_table(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        config = {
-            "table": "t",
-            "data": ["nowhere/efficientnet-lite0", f"{EMBEDDED}+longtail-100"],
-            "n_bits": 8,
-            "seeds": 0,
-            "runs": [{"method": "sign"}, {"method": "sign", "data": "nowhere/efficientnet-lite0"}],
-        }
-        (tmp_path / "t.yaml").write_text(yaml.safe_dump(config))
-        (spec,) = expand_config({**config, "data": f"{EMBEDDED}+longtail-100", "runs": config["runs"][:1]})
-        write_record(run_experiment(spec), tmp_path / "records")
-        monkeypatch.setattr(by_class_size, "RESULTS", tmp_path)
-        command = ["by_class_size.py", str(tmp_path / "t.yaml"), "--runs", str(tmp_path / "records")]
-        monkeypatch.setattr(sys, "argv", command)
-        by_class_size.main()
-        assert len(pd.read_csv(tmp_path / "t_classes.csv", dtype={"id": str})) == 10
 
     def test_ratio_one_is_long_tail_and_control(self) -> None:
         data = [f"a+longtail-{suffix}" for suffix in ("1", "10", "10-control")]

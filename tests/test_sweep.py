@@ -17,7 +17,14 @@ from study.provenance import PROJECT_ROOT
 from study.runs import expand_config
 
 pytestmark = pytest.mark.slow
-GOOD = {"table": "t", "data": "cifar10-embedded", "n_bits": [8, 16], "seeds": 0, "runs": [{"method": "sign"}]}
+GOOD = {
+    "table": "t",
+    "measures": ["curves"],
+    "data": "cifar10-embedded",
+    "n_bits": [8, 16],
+    "seeds": 0,
+    "runs": [{"method": "sign"}],
+}
 FAILING = {**GOOD, "runs": [{"method": "sign"}, {"method": "itq", "n_bits": 300}]}
 
 
@@ -86,6 +93,7 @@ def test_killed_at_a_random_moment_and_taken_up_while_another_waits(results):
     assert first.stat().st_mtime_ns == written
     table = pd.read_csv(results / "t.csv", dtype={"id": str})
     assert table["id"].tolist() == ids(GOOD)
+    assert pd.read_csv(results / "t_curves.csv", dtype={"id": str})["id"].unique().tolist() == ids(GOOD)
     # what two commands made is what the committed table has
     committed = pd.read_csv(PROJECT_ROOT / "results" / "main.csv").query("method == 'sign' and n_bits == 16")
     for metric in METRICS:

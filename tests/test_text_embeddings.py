@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from scripts import make_text_embeddings as script
 from sdclib import load_features
-from sdclib.data.embeddings import load_embeddings
 from sdclib.data.vectors import read_vectors
 
 SMALL = {"n_classes": 3, "most": 12, "n_query": 2, "n_train": 5}
@@ -64,13 +63,10 @@ def make(source: tuple[Path, str], output: Path, **changes: Any) -> None:
 
 
 def test_texts_labels_and_ids_are_those_of_the_source(source: tuple[Path, str]) -> None:
-    texts = script.read_wordnet(source[0], sha256=source[1])
-    assert len(texts.texts) == sum(SIZES.values()) + 4
-    assert (texts.ids[0], texts.texts[0], texts.labels[0]) == ("n00005000", "thing 0 of 5", "animal")
-    assert Counter(texts.labels) == {"animal": 42, "artifact": 17, "food": 12, "person": 4}
-
-
-def test_categories_are_wordnets_26_of_nouns() -> None:
+    texts = script.read_wordnet(*source)
+    assert len(texts) == sum(SIZES.values()) + 4
+    assert texts.iloc[0].tolist() == ["n00005000", "thing 0 of 5", "animal"]
+    assert Counter(texts["label"]) == {"animal": 42, "artifact": 17, "food": 12, "person": 4}
     # lexnames(5WN): 03 noun.Tops, 04 noun.act, ..., 28 noun.time
     assert len(set(script.CATEGORIES.values())) == len(script.CATEGORIES) == 26
     known = {3: "tops", 5: "animal", 13: "food", 15: "location", 18: "person", 20: "plant", 28: "time"}
@@ -78,43 +74,23 @@ def test_categories_are_wordnets_26_of_nouns() -> None:
 
 
 def test_equal_texts_count_once_and_not_at_all_with_two_labels(source: tuple[Path, str]) -> None:
-    kept = script.deduplicate(script.read_wordnet(source[0], sha256=source[1]))
-    assert len({text.casefold() for text in kept.texts}) == len(kept.texts) == sum(SIZES.values())
-    assert "n00005000" in kept.ids
-    assert not {"n00000007", "n00000008", "n00000009", "n00000010"} & set(kept.ids)
+    kept = script.choose(script.read_wordnet(*source), 4, 100)
+    assert kept["text"].str.casefold().nunique() == len(kept) == sum(SIZES.values())
+    assert "n00005000" in set(kept["id"])
+    assert not {"n00000007", "n00000008", "n00000009", "n00000010"} & set(kept["id"])
 
 
 def test_largest_classes_of_at_most_so_many(source: tuple[Path, str]) -> None:
-    data = script.deduplicate(script.read_wordnet(source[0], sha256=source[1]))
-    chosen = script.choose(data, n_classes=3, most=13)
-    assert Counter(chosen.labels) == {"animal": 13, "artifact": 13, "food": 12}
-    # which ones does not depend on the order of the source
-    backwards = script.choose(data.take(range(len(data.ids))[::-1]), n_classes=3, most=13)
-    assert set(chosen.ids) == set(backwards.ids)
+    data = script.read_wordnet(*source)
+    chosen = script.choose(data, 3, 13)
+    assert Counter(chosen["label"]) == {"animal": 13, "artifact": 13, "food": 12}
+    # which ones does not depend on the order of the source, but for equal texts
+    backwards = script.choose(data.iloc[::-1], 3, 13)
+    assert set(chosen["text"].str.casefold()) == set(backwards["text"].str.casefold())
     lowest = sorted(hashlib.sha256(f"thing {i} of 5".encode()).hexdigest() for i in range(40))[:13]
-    assert {key for key, label in zip(chosen.sha256, chosen.labels, strict=True) if label == "animal"} == set(
-        lowest
-    )
+    assert set(chosen.loc[chosen["label"] == "animal", "sha256"]) == set(lowest)
     with pytest.raises(ValueError, match="labels: expected at least 5 classes, got 4"):
-        script.choose(data, n_classes=5, most=13)
-
-
-def test_split_is_seeded_disjoint_and_the_same_for_each_class(
-    source: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = script.deduplicate(script.read_wordnet(source[0], sha256=source[1]))
-
-    def queries(texts: script.Texts) -> set[str]:
-        return set(texts.take(script.split_texts(texts, n_query=2, n_train=2).query).ids)
-
-    split = script.split_texts(data, n_query=2, n_train=2)
-    assert sorted([*split.query, *split.database]) == list(range(len(data.ids)))
-    for rows in (split.query, split.database[split.train_index]):
-        assert set(Counter(data.take(rows).labels).values()) == {2}
-    first = queries(data)
-    assert first == queries(data.take(range(len(data.ids))[::-1]))
-    monkeypatch.setattr(script, "SEED", 7)
-    assert first != queries(data)
+        script.choose(data, 5, 13)
 
 
 def test_the_file_is_a_feature_set_with_this_split(
@@ -149,14 +125,6 @@ def test_the_file_is_a_feature_set_with_this_split(
     before = output.read_bytes()
     make(source, output)
     assert output.read_bytes() == before
-
-
-def test_another_split_can_be_asked_for(source: tuple[Path, str], tmp_path: Path) -> None:
-    output = tmp_path / "small.npz"
-    make(source, output)
-    assert len(load_embeddings(output, query_share=0.5).query) == 18
-    assert len(load_embeddings(output, n_train=7).train) == 7
-    assert len(load_embeddings(output, n_train=7, train_in_database=False).database) == 36 - 4 - 7
 
 
 def test_a_missing_or_wrong_source_is_named(source: tuple[Path, str], tmp_path: Path) -> None:

@@ -6,13 +6,70 @@ import itertools
 
 import numpy as np
 import torch
-from scipy import stats
+from scipy import special, stats
 
 
 def unit(x):
     """Rows of norm 1, in float64."""
     x = x.astype(np.float64)
     return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True))
+
+
+def cosine(x, y):
+    """Cosine similarity of two vectors."""
+    return float(np.dot(x, y) / np.linalg.norm(x) / np.linalg.norm(y))
+
+
+def half_cosines(rows):
+    """Cosine similarity of row i of the first half of a batch with row i of the second half."""
+    n_pairs = len(rows) // 2
+    return np.array([cosine(rows[i], rows[n_pairs + i]) for i in range(n_pairs)])
+
+
+def nt_xent(first, second, temperature):
+    """NT-Xent by loops over the codes of both views."""
+    codes, n = np.concatenate([first, second]), len(first)
+    losses = []
+    for i, code in enumerate(codes):
+        logits = [cosine(code, other) / temperature for other in codes]
+        others = sum(np.exp(logit) for j, logit in enumerate(logits) if j != i)
+        losses.append(-np.log(np.exp(logits[(i + n) % (2 * n)]) / others))
+    return np.mean(losses)
+
+
+def bernoulli_kl(first, second):
+    """Symmetric divergence, bit by bit from the probabilities."""
+    p, q = special.expit(first), special.expit(second)
+    both = sum(special.rel_entr(*pair) for pair in ((p, q), (1 - p, 1 - q), (q, p), (1 - q, 1 - p)))
+    return np.sum(both) / 2 / len(first)
+
+
+def code_alignment(first, second):
+    """Cross-entropy, bit by bit from the probabilities."""
+    total = 0.0
+    for z, other in ((first, second), (second, first)):
+        for i, k in np.ndindex(z.shape):
+            p = 1 / (1 + np.exp(-z[i, k]))
+            total -= np.log(p) if other[i, k] >= 0 else np.log(1 - p)
+    return total / 2 / first.size
+
+
+def coding_rate(codes, distortion):
+    """Coding rate by the singular values of the directions."""
+    n, n_bits = codes.shape
+    directions = np.array([row / np.sqrt((row**2).sum()) for row in codes])
+    singular = np.linalg.svd(directions, compute_uv=False)
+    return sum(np.log(1 + n_bits / (n * distortion) * value**2) / 2 for value in singular)
+
+
+def pair_label(codes, labels):
+    """Loss of labelled pairs, pair by pair and bit by bit."""
+    n, n_bits = codes.shape
+    total = 0.0
+    for i, j in np.ndindex(n, n):
+        inner = sum(codes[i, k] * codes[j, k] for k in range(n_bits))
+        total += abs(labels[i, j]) * (inner / n_bits - labels[i, j]) ** 2
+    return total / n**2
 
 
 def reference_calibration_loss(codes, features, alpha, beta):

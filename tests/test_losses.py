@@ -1,282 +1,783 @@
+"""Losses against their definitions, written once more as loops; calibration distributions against densities."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import integrate, special, stats
 
 from sdclib.losses import calibration_loss, half_pairs, nt_xent_loss, pair_similarities, quantization_loss
-from sdclib.losses.calibration import Beta, ranking_loss, target_quantiles
+from sdclib.losses.calibration import (
+    Beta,
+    Binomial,
+    Empirical,
+    TruncatedGaussian,
+    TruncatedLaplace,
+    matching_loss,
+    parse_calibration,
+    positive_pairs,
+    ranking_loss,
+    target_quantiles,
+)
 from sdclib.losses.contrastive import (
     bernoulli_kl_loss,
     code_alignment_loss,
     coding_rate,
     image_weights,
     mutual_attention,
+    soft_sort,
     sorted_nce_loss,
     weighted_contrastive_loss,
 )
 from sdclib.losses.pairs import count_pairs_of
 from sdclib.losses.pairwise import cosine_classification_loss, pair_label_loss, pair_similarity_loss
-from tests.reference import reference_calibration_loss
+from tests import reference
+from tests.reference import cosine, half_cosines, reference_calibration_loss
 
 BETAS = [(5, 5), (0.2, 0.2), (1, 1), (10, 10), (2, 7)]
 
 
-def cosine(rows, i, j):
-    return float(rows[i] @ rows[j] / np.linalg.norm(rows[i]) / np.linalg.norm(rows[j]))
+def softmax(values):
+    return np.exp(values) / np.exp(values).sum()
 
 
-@settings(max_examples=150, deadline=None)
-@given(
-    n=st.integers(3, 257),
-    n_bits=st.integers(1, 64),
-    shape=st.sampled_from(BETAS),
-    seed=st.integers(0, 2**32 - 1),
-    bias=st.sampled_from([0.0, 1.0, 5.0]),
-)
-def test_calibration_loss_equals_the_reference(n, n_bits, shape, seed, bias):
-    rng = np.random.default_rng(seed)
-    codes = rng.standard_normal((n, n_bits))
-    features = rng.standard_normal((n, 9)) + bias
-    targets = torch.as_tensor(target_quantiles(Beta(*shape), n // 2))
-    ours = calibration_loss(torch.as_tensor(codes), torch.as_tensor(features), targets)
-    assert float(ours) == pytest.approx(reference_calibration_loss(codes, features, *shape), abs=1e-6)
+# The losses once more.
 
 
-def test_calibration_loss_in_float32_equals_the_reference():
-    rng = np.random.default_rng(1)
-    codes, features = rng.standard_normal((257, 64)), rng.standard_normal((257, 32)) + 1
-    targets = torch.as_tensor(target_quantiles(Beta(), 128), dtype=torch.float32)
-    ours = calibration_loss(torch.tensor(codes).float(), torch.tensor(features).float(), targets)
-    assert float(ours) == pytest.approx(reference_calibration_loss(codes, features, 5, 5), abs=1e-6)
+def cosines(rows, pairs):
+    if pairs == "half":
+        return half_cosines(rows)
+    return np.array([cosine(x, y) for x, y in itertools.combinations(rows, 2)])
 
 
-@settings(max_examples=25, deadline=None)
-@given(n=st.integers(3, 12), seed=st.integers(0, 2**32 - 1))
-def test_gradients(n, seed):
-    generator = torch.Generator().manual_seed(seed)
-    codes = torch.randn(n, 5, dtype=torch.float64, generator=generator, requires_grad=True)
-    features = torch.randn(n, 4, dtype=torch.float64, generator=generator)
-    targets = torch.as_tensor(target_quantiles(Beta(), n // 2))
-    assert torch.autograd.gradcheck(lambda f: calibration_loss(f, features, targets), codes)
+def calibration(codes, features, targets, positive, pairs="half"):
+    s, t = cosines(codes, pairs), cosines(features, pairs)
+    order = sorted(range(len(s)), key=lambda i: (positive[i], t[i], i))
+    return np.mean([abs(s[i] - target) for i, target in zip(order, targets, strict=True)])
 
 
-def test_gradients_of_the_quantization_loss():
-    codes = torch.randn(
-        6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True
-    )
-    assert torch.autograd.gradcheck(quantization_loss, codes)
-
-
-def test_no_gradient_reaches_the_features():
-    features = torch.randn(8, 4, requires_grad=True)
-    codes = torch.randn(8, 4, requires_grad=True)
-    calibration_loss(codes, features, torch.zeros(4)).backward()
-    assert features.grad is None
-    assert codes.grad is not None
-
-
-def test_loss_is_zero_where_similarities_already_follow_the_target():
-    angles = torch.arccos(torch.as_tensor(target_quantiles(Beta(), 16)))
-    codes = torch.cat(
-        [torch.tensor([[1.0, 0.0]]).double().expand(16, 2), torch.stack([angles.cos(), angles.sin()], 1)]
-    )
-    assert float(calibration_loss(codes, codes, angles.cos())) == pytest.approx(0, abs=1e-12)
-
-
-def test_pairs_of_an_odd_batch_leave_the_last_row_out():
-    first, second = half_pairs(torch.arange(5)[:, None])
-    assert first.flatten().tolist() == [0, 1]
-    assert second.flatten().tolist() == [2, 3]
-
-
-def test_quantization_loss_by_hand():
-    assert float(quantization_loss(torch.tensor([[2.0, -2.0], [3.0, 3.0]]))) == pytest.approx(0, abs=1e-6)
-    assert float(quantization_loss(torch.tensor([[1.0, 0.0]]))) == pytest.approx(1 - 1 / np.sqrt(2), abs=1e-6)
-
-
-def test_shapes_that_do_not_fit():
-    with pytest.raises(ValueError, match="batch: expected at least two rows"):
-        half_pairs(torch.zeros(1, 3))
-    with pytest.raises(ValueError, match="features: expected as many rows"):
-        calibration_loss(torch.ones(4, 2), torch.ones(5, 2), torch.zeros(2))
-    with pytest.raises(ValueError, match="targets: expected shape"):
-        calibration_loss(torch.ones(4, 2), torch.ones(4, 2), torch.zeros(3))
-
-
-@pytest.mark.parametrize("n", [1, 2, 7, 64])
-@pytest.mark.parametrize("temperature", [0.05, 0.3, 1.0])
-def test_nt_xent_equals_an_independent_library(n, temperature):
-    losses = pytest.importorskip("pytorch_metric_learning.losses")
-    rng = np.random.default_rng(n)
-    first, second = (torch.tensor(rng.standard_normal((n, 16)), requires_grad=True) for _ in range(2))
-    theirs = losses.SelfSupervisedLoss(losses.NTXentLoss(temperature=temperature))(first, second)
-    ours = nt_xent_loss(first, second, temperature)
-    assert ours.item() == pytest.approx(theirs.item(), abs=1e-8)
-    for mine, other in zip(
-        torch.autograd.grad(ours, (first, second)), torch.autograd.grad(theirs, (first, second)), strict=True
-    ):
-        torch.testing.assert_close(mine, other, atol=1e-8, rtol=1e-6)
-
-
-def test_nt_xent_by_hand():
-    first, second = torch.eye(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64)
-    # each code has its other view at cosine 1 and two others at cosine 0
-    expected = -np.log(np.exp(1 / 0.5) / (np.exp(1 / 0.5) + 2))
-    assert nt_xent_loss(first, second, 0.5).item() == pytest.approx(expected)
-    with pytest.raises(ValueError, match=r"second: expected the shape of first, \(2, 2\), got \(1, 2\)"):
-        nt_xent_loss(first, second[:1])
-
-
-def test_all_pairs_by_a_loop():
-    rng = np.random.default_rng(0)
-    codes, features = rng.standard_normal((9, 8)), rng.standard_normal((9, 5)) + 1
-
-    pairs = [(i, j) for i in range(9) for j in range(i + 1, 9)]
-    assert count_pairs_of(9, "all") == len(pairs)
-    expected = [cosine(codes, i, j) for i, j in pairs]
-    torch.testing.assert_close(
-        pair_similarities(torch.tensor(codes), "all"), torch.tensor(expected, dtype=torch.float64)
-    )
-    targets = target_quantiles(Beta(5, 5), len(pairs))
-    ordered = [
-        s for _, s in sorted((cosine(features, *pair), s) for pair, s in zip(pairs, expected, strict=True))
+def ranking(codes, features, temperature, positive=None):
+    s, t = half_cosines(codes), half_cosines(features) + (0 if positive is None else 9 * positive)
+    costs = [
+        temperature * np.log(1 + np.exp(-(s[i] - s[j]) / temperature))
+        for i, j in np.ndindex(len(s), len(s))
+        if t[i] > t[j] + 1e-12
     ]
-    loss = calibration_loss(torch.tensor(codes), torch.tensor(features), torch.as_tensor(targets), "all")
-    assert loss.item() == pytest.approx(np.mean(np.abs(np.array(ordered) - targets)))
-    with pytest.raises(ValueError, match="pairs: expected one of all, half, got 'some'"):
-        pair_similarities(torch.tensor(codes), "some")
-    with pytest.raises(ValueError, match="batch: expected at least two rows"):
-        pair_similarities(torch.zeros(1, 3), "all")
+    return np.mean(costs) if costs else 0.0
 
 
-def pair_of_views(seed=0, n=6, size=5):
-    rng = np.random.default_rng(seed)
-    return tuple(torch.tensor(rng.standard_normal((n, size))) for _ in range(2))
+def classification(codes, y, targets, scale, margin):
+    total = 0.0
+    for code, row in zip(codes, y, strict=True):
+        logits = [scale * (cosine(code, t) - margin * of) for t, of in zip(targets, row, strict=True)]
+        shares = np.log(softmax(np.array(logits)))
+        total -= sum(of * share for of, share in zip(row, shares, strict=True)) / max(row.sum(), 1)
+    return total / len(codes)
 
 
-def tokens_of_views(seed=0):
-    rng = np.random.default_rng(seed)
-    return tuple(torch.tensor(rng.standard_normal((3, 4, 5))) for _ in range(2))
+def in_order(scores, temperature):
+    rows = [softmax(-np.abs(high - scores) / temperature) for high in sorted(scores, reverse=True)]
+    return np.array(rows)
 
 
-CLASS_TARGETS = torch.tensor([[1, -1, 1, 1, -1], [-1, 1, 1, -1, -1], [1, 1, -1, -1, 1]])
-LABELS = torch.tensor([0, 1, 0, 1, 1, 0])  # of three classes, the last does not occur
-DEFAULTS = [
-    (bernoulli_kl_loss, pair_of_views(), {}),
-    (calibration_loss, (*pair_of_views(), torch.tensor([-0.5, 0.0, 0.5]).double()), {"pairs": "half"}),
-    (code_alignment_loss, pair_of_views(), {}),
-    (coding_rate, pair_of_views()[:1], {"distortion": 0.05}),
-    (cosine_classification_loss, (pair_of_views()[0], LABELS, CLASS_TARGETS), {"scale": 8, "margin": 0.2}),
-    (image_weights, tokens_of_views(), {"temperature": 0.2}),
-    (nt_xent_loss, pair_of_views(), {"temperature": 0.3}),
-    (pair_label_loss, (pair_of_views()[0], torch.eye(6)), {}),
-    (pair_similarities, pair_of_views()[:1], {"pairs": "half"}),
-    (pair_similarity_loss, pair_of_views(), {}),
-    (quantization_loss, pair_of_views()[:1], {}),
-    (ranking_loss, pair_of_views(), {"temperature": 0.1}),
-    (
+def sorted_nce(similarity, first, second, n_positives, temperature, sort_temperature):
+    losses = []
+    for i in range(len(first)):
+        unit = first / np.linalg.norm(first, axis=1, keepdims=True)
+        ranked = in_order(similarity[i], sort_temperature) @ unit
+        exponentials = [np.exp(cosine(e, second[i]) / temperature) for e in ranked]
+        far = sum(exponentials[n_positives:])
+        losses += [-np.log(near / (near + far)) for near in exponentials[:n_positives]]
+    return np.mean(losses)
+
+
+def attention(first, second):
+    seen_first, seen_second = np.empty_like(first), np.empty_like(second)
+    for n, token in np.ndindex(first.shape[:2]):
+        weights = softmax(np.array([cosine(x, second[n, token]) for x in first[n]]))
+        seen_first[n, token] = weights @ first[n]
+        weights = softmax(np.array([cosine(first[n, token], y) for y in second[n]]))
+        seen_second[n, token] = weights @ second[n]
+    return seen_first, seen_second
+
+
+def weights_of_images(first, second, temperature):
+    n = len(first)
+    similarity = np.zeros((n, n))
+    for i, j in np.ndindex(n, n):
+        similarity[i, j] = np.mean([max(cosine(x, y) for y in second[j]) for x in first[i]])
+    rows = [softmax(row / temperature) for row in similarity]
+    return np.array([row / row[i] for i, row in enumerate(rows)])
+
+
+def weighted_contrastive(first, second, weights, temperature):
+    total, n_bits = 0.0, first.shape[1]
+    for code, row in zip(first, weights, strict=True):
+        predicted = softmax(np.array([code @ other / n_bits / temperature for other in second]))
+        total -= sum(row * np.log(predicted))
+    return total / len(first)
+
+
+# What they are compared on: arrays for n rows.
+
+
+def normal(*shapes):
+    """Make arrays of normal numbers; n in a shape stands for the rows, 0 for half of them."""
+    return lambda rng, n: tuple(
+        rng.standard_normal([{"n": n, "n/2": n // 2}.get(size, size) for size in shape]) for shape in shapes
+    )
+
+
+def with_last(make, last):
+    return lambda rng, n: (*make(rng, n), last(rng, n))
+
+
+def tokens(rng, n):
+    return tuple(rng.standard_normal((2, n, 4, 6)))
+
+
+def similarities_and_latents(rng, n):
+    codes = rng.choice([-1.0, 1.0], (2, n, 8))  # few different similarities: there are ties
+    return codes[0] @ codes[1].T / 16 + 0.5, *rng.standard_normal((2, n, 5))
+
+
+def with_classes(rng, n):
+    return (
+        rng.standard_normal((n, 5)),
+        (rng.random((n, 3)) < 0.4).astype(float),
+        rng.choice([-1.0, 1.0], (3, 5)),
+    )
+
+
+CODES_AND_FEATURES = normal(("n", 5), ("n", 9))
+VIEWS = normal(("n", 7), ("n", 7))
+
+# Loss, its definition, its arguments, how many of them have a gradient, settings; the first setting is the default.
+LOSSES = {
+    "matching": (
+        matching_loss,
+        lambda codes, targets: np.abs(half_cosines(codes) - targets).mean(),
+        normal(("n", 5), ("n/2",)),
+        1,
+        [{}],
+    ),
+    "ranking": (
+        ranking_loss,
+        ranking,
+        CODES_AND_FEATURES,
+        1,
+        [{"temperature": 0.1}, {"temperature": 0.5}],
+    ),
+    "quantization": (
+        quantization_loss,
+        lambda codes: np.mean([1 - cosine(f, np.where(f >= 0, 1, -1)) for f in codes]),
+        normal(("n", 6)),
+        1,
+        [{}],
+    ),
+    "pair similarity": (
+        pair_similarity_loss,
+        lambda codes, features: np.mean((half_cosines(codes) - half_cosines(features)) ** 2),
+        CODES_AND_FEATURES,
+        1,
+        [{}],
+    ),
+    "pair similarities": (
+        pair_similarities,
+        cosines,
+        normal(("n", 5)),
+        1,
+        [{"pairs": "half"}, {"pairs": "all"}],
+    ),
+    "pair label": (
+        pair_label_loss,
+        reference.pair_label,
+        with_last(normal(("n", 5)), lambda rng, n: rng.integers(-1, 2, (n, n)).astype(float)),
+        1,
+        [{}],
+    ),
+    "classification": (
+        cosine_classification_loss,
+        classification,
+        with_classes,
+        1,
+        [{"scale": 8, "margin": 0.2}, {"scale": 4, "margin": 0.3}],
+    ),
+    "nt-xent": (nt_xent_loss, reference.nt_xent, VIEWS, 2, [{"temperature": 0.3}, {"temperature": 1.0}]),
+    "soft sort": (
+        lambda scores, temperature: soft_sort(scores, temperature),
+        lambda scores, temperature: np.array([in_order(row, temperature) for row in scores]),
+        normal(("n", 7)),
+        1,
+        [{"temperature": 0.5}, {"temperature": 1 / 8}, {"temperature": 2.0}],
+    ),
+    "sorted nce": (
         sorted_nce_loss,
-        (torch.eye(6).double(), *pair_of_views()),
-        {"n_positives": 2, "temperature": 0.1, "sort_temperature": 1 / 64},
+        sorted_nce,
+        similarities_and_latents,
+        0,
+        [
+            {"n_positives": 2, "temperature": 0.1, "sort_temperature": 1 / 64},
+            {"n_positives": 1, "temperature": 0.5, "sort_temperature": 0.02},
+            {"n_positives": 5, "temperature": 1.0, "sort_temperature": 3.0},
+        ],
     ),
-    (
+    "mutual attention": (mutual_attention, attention, tokens, 2, [{}]),
+    "image weights": (
+        image_weights,
+        weights_of_images,
+        tokens,
+        2,
+        [{"temperature": 0.2}, {"temperature": 1.0}],
+    ),
+    "weighted contrastive": (
         weighted_contrastive_loss,
-        (*pair_of_views(), torch.rand(6, 6, generator=torch.Generator().manual_seed(0)).double()),
-        {"temperature": 0.3},
+        weighted_contrastive,
+        with_last(VIEWS, lambda rng, n: rng.random((n, n))),
+        2,
+        [{"temperature": 0.3}, {"temperature": 1.0}],
     ),
-]
+    # away from 0 the bits are constant, so differences see what the gradient is to be: that of the logits alone
+    "code alignment": (code_alignment_loss, reference.code_alignment, VIEWS, 2, [{}]),
+    "coding rate": (
+        coding_rate,
+        reference.coding_rate,
+        normal(("n", 6)),
+        1,
+        [{"distortion": 0.05}, {"distortion": 1.0}],
+    ),
+    "bernoulli kl": (bernoulli_kl_loss, reference.bernoulli_kl, VIEWS, 0, [{}]),
+}
+
+
+def tensors(arrays, dtype=torch.float64):
+    return [torch.tensor(array, dtype=dtype) for array in arrays]
+
+
+@pytest.mark.parametrize("n", [6, 9, 16])  # images are compared eight at a time: fewer, more, and two blocks
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_equal_their_definitions(name, n):
+    loss, definition, make, _, options = LOSSES[name]
+    arrays = make(np.random.default_rng(n), n)
+    for setting in options:
+        expected = definition(*arrays, **setting)
+        for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 2e-4)):
+            found = loss(*tensors(arrays, dtype), **setting)
+            for one, other in (
+                zip(found, expected, strict=True) if isinstance(found, tuple) else [(found, expected)]
+            ):
+                assert one.dtype == dtype
+                np.testing.assert_allclose(one.numpy(), other, rtol=tolerance, atol=tolerance * 0.01)
+    if name != "soft sort":
+        torch.testing.assert_close(
+            loss(*tensors(arrays)), loss(*tensors(arrays), **options[0]), rtol=0, atol=0
+        )
+
+
+@pytest.mark.parametrize("n", [4, 9])
+@pytest.mark.parametrize("name", [name for name in LOSSES if LOSSES[name][3]])
+def test_gradients(name, n):
+    loss, _, make, n_moving, options = LOSSES[name]
+    arguments = tensors(make(np.random.default_rng(n), n))
+    moving = [argument.requires_grad_() for argument in arguments[:n_moving]]
+    for setting in options:
+        assert torch.autograd.gradcheck(
+            lambda *moved, setting=setting: loss(*moved, *arguments[n_moving:], **setting), moving
+        )
+
+
+class TestCalibration:
+    @settings(max_examples=150, deadline=None)
+    @given(
+        n=st.integers(3, 257),
+        n_bits=st.integers(1, 64),
+        shape=st.sampled_from(BETAS),
+        seed=st.integers(0, 2**32 - 1),
+        bias=st.sampled_from([0.0, 1.0, 5.0]),
+    )
+    def test_equals_the_papers_algorithm(self, n, n_bits, shape, seed, bias):
+        rng = np.random.default_rng(seed)
+        codes = rng.standard_normal((n, n_bits))
+        features = rng.standard_normal((n, 9)) + bias
+        targets = target_quantiles(Beta(*shape), n // 2)
+        ours = calibration_loss(*tensors((codes, features, targets)))
+        assert float(ours) == pytest.approx(reference_calibration_loss(codes, features, *shape), abs=1e-6)
+
+    def test_in_float32(self):
+        rng = np.random.default_rng(1)
+        codes, features = rng.standard_normal((257, 64)), rng.standard_normal((257, 32)) + 1
+        ours = calibration_loss(*tensors((codes, features, target_quantiles(Beta(), 128)), torch.float32))
+        assert ours.dtype == torch.float32
+        assert float(ours) == pytest.approx(reference_calibration_loss(codes, features, 5, 5), abs=1e-6)
+
+    @pytest.mark.parametrize("pairs", ["half", "all"])
+    @pytest.mark.parametrize("labelled", [False, True])
+    def test_of_all_pairs_and_with_labels(self, pairs, labelled):
+        rng = np.random.default_rng(0)
+        codes, features = rng.standard_normal((9, 8)), rng.standard_normal((9, 5)) + 1
+        n_pairs = count_pairs_of(9, pairs)
+        targets = rng.uniform(-1, 1, n_pairs)
+        positive = rng.integers(0, 2, n_pairs) == 1
+        codes, features, targets = tensors((codes, features, targets))
+        options = {"pairs": pairs} | ({"positive": torch.tensor(positive)} if labelled else {})
+        ours = calibration_loss(codes, features, targets, **options)
+        expected = calibration(codes.numpy(), features.numpy(), targets.numpy(), positive * labelled, pairs)
+        assert ours.item() == pytest.approx(expected)
+        codes.requires_grad_()
+        assert torch.autograd.gradcheck(lambda f: calibration_loss(f, features, targets, **options), codes)
+
+    def test_pairs_of_equal_similarity_stay_in_the_order_of_the_batch(self):
+        rng = np.random.default_rng(0)
+        n_pairs = 300
+        codes = torch.tensor(rng.standard_normal((2 * n_pairs, 3)))
+        targets = torch.as_tensor(target_quantiles(Beta(), n_pairs))
+        features = (
+            torch.eye(4).double()[:2].repeat(n_pairs, 1)
+        )  # rows i and n_pairs + i are alike: a cosine of 1
+        similarities = half_cosines(codes.numpy())
+        expected = np.abs(similarities - targets.numpy()).mean()
+        assert calibration_loss(codes, features, targets).item() == pytest.approx(expected)
+        positive = torch.as_tensor(rng.integers(0, 2, n_pairs) == 1)
+        order = sorted(range(n_pairs), key=lambda i: bool(positive[i]))
+        expected = np.abs(similarities[order] - targets.numpy()).mean()
+        labelled = calibration_loss(codes, features, targets, positive=positive)
+        assert labelled.item() == pytest.approx(expected)
+
+    def test_is_zero_where_similarities_already_follow_the_target(self):
+        angles = torch.arccos(torch.as_tensor(target_quantiles(Beta(), 16)))
+        codes = torch.cat(
+            [torch.tensor([[1.0, 0.0]]).double().expand(16, 2), torch.stack([angles.cos(), angles.sin()], 1)]
+        )
+        assert float(calibration_loss(codes, codes, angles.cos())) == pytest.approx(0, abs=1e-12)
+
+    def test_positive_pairs(self):
+        assert positive_pairs(torch.tensor([3, 1, 2, 3, 3, 2])).tolist() == [True, False, True]
+        ids = torch.tensor([3, 1, 3, 1])
+        assert positive_pairs(ids, "all").tolist() == [False, True, False, False, True, False]
+        vectors = torch.tensor([[1, 0, 1], [0, 0, 0], [0, 1, 1], [0, 1, 0]], dtype=torch.uint8)
+        assert positive_pairs(vectors).tolist() == [True, False]
+        many = torch.ones((2, 256), dtype=torch.uint8)  # 256 labels in common are not 0
+        assert positive_pairs(many).tolist() == [True]
+
+
+class TestByHand:
+    def test_pairs_of_an_odd_batch_leave_the_last_row_out(self):
+        first, second = half_pairs(torch.arange(5)[:, None])
+        assert first.flatten().tolist() == [0, 1]
+        assert second.flatten().tolist() == [2, 3]
+        counts = [count_pairs_of(2), count_pairs_of(5), count_pairs_of(5, "all")]
+        assert counts == [1, 2, 10]
+        assert all(isinstance(count, int) for count in counts)
+        for pairs in ("half", "all"):
+            assert pair_similarities(torch.ones(2, 3), pairs).tolist() == pytest.approx([1])
+
+    def test_quantization(self):
+        assert float(quantization_loss(torch.tensor([[2.0, -2.0], [3.0, 3.0]]))) == pytest.approx(0, abs=1e-6)
+        for row in ([1.0, 0.0], [1e-7, 0.0]):  # short, yet not zero
+            expected = 1 - 1 / np.sqrt(2)
+            assert float(quantization_loss(torch.tensor([row]))) == pytest.approx(expected, abs=1e-6)
+        codes = torch.tensor([[0.0, 0.0], [3.0, 4.0]])  # a row of length zero does not spread NaN
+        expected = 1 - (0 + 7 / 5) / 2 / np.sqrt(2)
+        assert quantization_loss(codes).item() == pytest.approx(expected, abs=1e-6)
+
+    @pytest.mark.parametrize("n", [1, 2, 7, 64])
+    @pytest.mark.parametrize("temperature", [0.05, 0.3, 1.0])
+    def test_nt_xent_equals_an_independent_library(self, n, temperature):
+        losses = pytest.importorskip("pytorch_metric_learning.losses")
+        first, second = (views.requires_grad_() for views in tensors(VIEWS(np.random.default_rng(n), n)))
+        theirs = losses.SelfSupervisedLoss(losses.NTXentLoss(temperature=temperature))(first, second)
+        ours = nt_xent_loss(first, second, temperature)
+        assert ours.item() == pytest.approx(theirs.item(), abs=1e-8)
+        gradients = (torch.autograd.grad(loss, (first, second)) for loss in (ours, theirs))
+        for mine, other in zip(*gradients, strict=True):
+            torch.testing.assert_close(mine, other, atol=1e-8, rtol=1e-6)
+
+    def test_ranking_of_two_pairs_is_the_cost_of_their_order(self):
+        codes = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]).double()  # s = 0.6 and 0
+        features = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [1.0, 0.0]]).double()  # t = -1 and 1
+        assert ranking_loss(codes, features, 0.5).item() == pytest.approx(0.5 * np.log(1 + np.exp(0.6 / 0.5)))
+
+    def test_ranking_with_labels_puts_positive_pairs_above_negative_ones(self):
+        codes, features = CODES_AND_FEATURES(np.random.default_rng(0), 12)
+        positive = np.array([True, False, False, True, False, True])
+        found = ranking_loss(*tensors((codes, features)), 0.2, positive=torch.tensor(positive))
+        assert found.item() == pytest.approx(ranking(codes, features, 0.2, positive))
+
+    @pytest.mark.parametrize("loss", [ranking_loss, pair_similarity_loss, calibration_loss])
+    def test_no_gradient_reaches_features_that_want_one(self, loss):
+        arguments = tensors(CODES_AND_FEATURES(np.random.default_rng(0), 8))
+        codes, features = (rows.requires_grad_() for rows in arguments)
+        loss(codes, features, *([torch.zeros(4)] if loss is calibration_loss else [])).backward()
+        assert features.grad is None
+        assert codes.grad.abs().sum() > 0
+
+    @pytest.mark.parametrize("type_of_codes", [torch.float32, torch.float64])
+    @pytest.mark.parametrize("type_of_labels", [torch.uint8, torch.bool, torch.float64])
+    def test_classification_is_in_the_type_of_the_codes(self, type_of_codes, type_of_labels):
+        codes, _, targets = tensors(with_classes(np.random.default_rng(0), 6), type_of_codes)
+        ids = torch.tensor([0, 1, 0, 1, 1, 0])  # of three classes, the last does not occur
+        expected = cosine_classification_loss(codes, ids, targets)
+        vectors = torch.nn.functional.one_hot(ids, 3).to(type_of_labels)
+        for class_targets in (targets.double(), targets.long()):
+            loss = cosine_classification_loss(codes, vectors, class_targets)
+            assert loss.dtype == type_of_codes
+            torch.testing.assert_close(loss, expected)
+
+    def test_soft_sort_sorts_exactly_when_cold_and_not_at_all_when_hot(self):
+        scores = torch.randn(4, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        cold = soft_sort(scores, 1e-6)
+        ordered = (cold @ scores.unsqueeze(-1)).squeeze(-1)
+        torch.testing.assert_close(ordered, scores.sort(dim=1, descending=True).values)
+        torch.testing.assert_close(cold.sum(dim=1), torch.ones(4, 20).double())
+        torch.testing.assert_close(soft_sort(scores, 1e8), torch.full((4, 20, 20), 1 / 20).double())
+        expected = torch.tensor([[0.5, 0, 0.5], [0.5, 0, 0.5], [0, 1, 0]])  # equal scores share their ranks
+        torch.testing.assert_close(soft_sort(torch.tensor([1.0, 0.0, 1.0]), 0.01), expected)
+
+    def test_gradients_of_sorted_nce_reach_latent_vectors_and_similarities(self):
+        moving = [tensor.requires_grad_() for tensor in tensors(normal((6, 6), (6, 4), (6, 4))(RNG(0), 6))]
+        assert torch.autograd.gradcheck(
+            lambda s, x, y: sorted_nce_loss(s, x, y, sort_temperature=0.5), moving
+        )
+        sorted_nce_loss(*moving, sort_temperature=0.5).backward()
+        assert all(tensor.grad.abs().min() > 0 for tensor in moving)
+
+    def test_codes_that_rank_as_the_latent_vectors_have_the_least_sorted_nce(self):
+        rng = np.random.default_rng(0)
+        centres = np.repeat(rng.standard_normal((10, 16)), 2, axis=0)  # ten pairs of like images
+        first, second = tensors(centres + 0.1 * rng.standard_normal(centres.shape) for _ in range(2))
+        alike = torch.as_tensor(np.kron(np.eye(10), np.ones((2, 2))))
+        losses = [
+            float(sorted_nce_loss(similarity, first, second, sort_temperature=0.1))
+            for similarity in (alike, torch.full_like(alike, 0.5), alike.roll(2, dims=1))
+        ]
+        assert losses[0] < 0.1
+        assert losses[1] == pytest.approx(np.log(19))  # all ranks alike: one positive, 18 negatives
+        assert losses[2] > losses[1]
+
+    def test_images_with_a_common_patch_weigh_more(self):
+        images = torch.as_tensor(np.random.default_rng(0).standard_normal((3, 4, 32)))
+        shared = images.clone()
+        shared[1, 2] = images[0, 0]  # at another place
+        weights = image_weights(images, shared)
+        assert weights[0, 1] > 2 * weights[0, 2]
+        torch.testing.assert_close(weights.diagonal(), torch.ones(3).double())
+
+    @pytest.mark.parametrize(("n", "n_bits"), [(8, 4), (3, 8), (1, 5)])
+    def test_coding_rate_reaches_its_bounds(self, n, n_bits):
+        line = torch.outer(torch.tensor([1.0, -2, 3, 0.5, -1, 2, 7, 1])[:n], torch.ones(n_bits)).double()
+        assert float(coding_rate(line, 0.1)) == pytest.approx(np.log(1 + n_bits / 0.1) / 2)
+        m = min(n, n_bits)
+        spread = torch.eye(n_bits).double()[torch.arange(n) % n_bits]
+        assert float(coding_rate(spread, 0.1)) == pytest.approx(m / 2 * np.log(1 + n_bits / m / 0.1))
+        assert float(coding_rate(7 * spread, 0.1)) == pytest.approx(float(coding_rate(spread, 0.1)))
+
+    def test_kl_draws_each_view_to_where_the_other_is(self):
+        a = torch.tensor([[0.3, -2.0, 1.0]], dtype=torch.float64, requires_grad=True)
+        b = torch.tensor([[1.3, -1.0, -4.0]], dtype=torch.float64, requires_grad=True)
+        bernoulli_kl_loss(a, b).backward()
+        for moving, fixed in ((a, b), (b, a)):
+            own, other = moving.detach().numpy()[0], fixed.detach().numpy()[0]
+
+            def one_way(logits, other=other):
+                p, q = special.expit(logits), special.expit(other)
+                return (special.rel_entr(p, q) + special.rel_entr(1 - p, 1 - q)).sum() / 2
+
+            differences = [(one_way(own + e) - one_way(own - e)) / 2e-6 for e in 1e-6 * np.eye(3)]
+            np.testing.assert_allclose(moving.grad.numpy()[0], differences, atol=1e-7)
+        assert float(bernoulli_kl_loss(a, a).detach()) == pytest.approx(0, abs=1e-12)
+
+    def test_kl_of_bits_that_are_all_but_certain(self):
+        a, b = torch.full((2, 3), 300.0, requires_grad=True), torch.full((2, 3), -300.0)
+        loss = bernoulli_kl_loss(a, b)
+        # p is 1, and log(1 / q) = log(1 + exp(300)), for three bits
+        assert float(loss.detach()) == pytest.approx(3 * 300, rel=1e-6)
+        loss.backward()
+        assert torch.isfinite(a.grad).all()
+
+    def test_a_logit_of_0_is_a_bit_of_1(self):
+        loss = code_alignment_loss(torch.tensor([[2.0]]), torch.tensor([[0.0]]))
+        assert loss.item() == pytest.approx((np.log(1 + np.exp(-2)) + np.log(2)) / 2)
+
+
+RNG = np.random.default_rng
+FOUR, FIVE = torch.ones(4, 2), torch.ones(5, 2)
+UNLIKE = "second: expected the shape of first, (4, 2), got (5, 2)"
+ROWS = "features: expected as many rows as codes (4), got 5"
+CODES, Y, TARGETS = tensors(with_classes(RNG(0), 5))
 
 
 @pytest.mark.parametrize(
-    ("loss", "arguments", "defaults"), DEFAULTS, ids=lambda case: getattr(case, "__name__", "")
+    ("call", "message"),
+    [
+        (lambda: calibration_loss(FOUR, FIVE, torch.zeros(2)), ROWS),
+        (lambda: ranking_loss(FOUR, FIVE), ROWS),
+        (lambda: pair_similarity_loss(FOUR, FIVE), ROWS),
+        (
+            lambda: calibration_loss(FOUR, FOUR, torch.zeros(3)),
+            "targets: expected shape (2,), got (3,)",
+        ),
+        (
+            lambda: calibration_loss(FOUR, FOUR, torch.zeros(2), positive=torch.ones(3)),
+            "positive: expected shape (2,), got (3,)",
+        ),
+        (lambda: matching_loss(FOUR, torch.zeros(3)), "targets: expected shape (2,), got (3,)"),
+        *(
+            (
+                lambda pairs=pairs: pair_similarities(torch.ones(1, 3), pairs),
+                "batch: expected at least two rows to make a pair, got 1",
+            )
+            for pairs in ("half", "all")
+        ),
+        (lambda: half_pairs(torch.ones(1, 3)), "batch: expected at least two rows to make a pair, got 1"),
+        (lambda: pair_similarities(FOUR, "some"), "pairs: expected one of all, half, got 'some'"),
+        (lambda: count_pairs_of(4, "none"), "pairs: expected one of all, half, got 'none'"),
+        (lambda: bernoulli_kl_loss(FOUR, FIVE), UNLIKE),
+        (lambda: code_alignment_loss(FOUR, FIVE), UNLIKE),
+        (lambda: nt_xent_loss(FOUR, FIVE), UNLIKE),
+        (lambda: mutual_attention(FOUR, FIVE), UNLIKE),
+        (lambda: weighted_contrastive_loss(FOUR, FIVE, torch.eye(4)), UNLIKE),
+        (
+            lambda: weighted_contrastive_loss(FOUR, FOUR, torch.eye(4)[:2]),
+            "weights: expected shape (4, 4), got (2, 4)",
+        ),
+        (lambda: sorted_nce_loss(torch.eye(4), FOUR, FIVE), UNLIKE),
+        (
+            lambda: sorted_nce_loss(torch.eye(4)[:, :3], FOUR, FOUR),
+            "code_similarity: expected shape (4, 4), got (4, 3)",
+        ),
+        *(
+            (
+                lambda n=n: sorted_nce_loss(torch.eye(4), FOUR, FOUR, n_positives=n),
+                f"n_positives: expected 1 to 3 of 4 images, got {n}",
+            )
+            for n in (0, 4)
+        ),
+        *(
+            (lambda d=d: coding_rate(FOUR, d), f"distortion: expected a number > 0, got {d}")
+            for d in (0, -1.0, float("nan"))
+        ),
+        (lambda: pair_label_loss(FOUR, torch.ones(4, 3)), "labels: expected shape (4, 4), got (4, 3)"),
+        (
+            lambda: cosine_classification_loss(CODES, Y, torch.ones(3, 6)),
+            "class_targets: expected 5 bits a class, got 6",
+        ),
+        (
+            lambda: cosine_classification_loss(CODES, Y[:4], TARGETS),
+            "labels: expected shape (5,) or (5, 3), got (4, 3)",
+        ),
+    ],
 )
-def test_defaults_and_types(loss, arguments, defaults):
-    value = loss(*arguments)
-    torch.testing.assert_close(value, loss(*arguments, **defaults), rtol=0, atol=0)
-    assert value.dtype == torch.float64
-    single = [a.float() if a.is_floating_point() else a for a in arguments]
-    assert loss(*single).dtype == torch.float32
-    torch.testing.assert_close(loss(*single), value.float(), rtol=1e-4, atol=1e-6)
+def test_messages_of_losses(call, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        call()
 
 
-@pytest.mark.parametrize("type_of_codes", [torch.float32, torch.float64])
-@pytest.mark.parametrize("type_of_labels", [torch.uint8, torch.bool, torch.float64])
-def test_classification_is_in_the_type_of_the_codes(type_of_codes, type_of_labels):
-    codes = pair_of_views()[0].to(type_of_codes)
-    vectors = torch.nn.functional.one_hot(LABELS, 3)
-    expected = cosine_classification_loss(codes, LABELS, CLASS_TARGETS.to(type_of_codes))
-    loss = cosine_classification_loss(codes, vectors.to(type_of_labels), CLASS_TARGETS.double())
-    assert loss.dtype == type_of_codes
-    torch.testing.assert_close(loss, expected)
+DISTRIBUTIONS = [
+    Beta(5, 5),
+    Beta(0.2, 0.2),
+    Beta(5, 2),
+    TruncatedGaussian(0, 0.3),
+    TruncatedGaussian(0.4, 2.0),
+    TruncatedGaussian(-1.5, 0.8),
+    TruncatedLaplace(0, 0.2),
+    TruncatedLaplace(0.1, 0.4),
+    TruncatedLaplace(-0.3, 3.0),
+    Binomial(16),
+    Binomial(1),
+]
+DENSITIES = {
+    "beta": lambda d: lambda v: stats.beta.pdf((v + 1) / 2, d.alpha, d.beta),
+    "truncated_gaussian": lambda d: stats.norm(d.mean, d.std).pdf,
+    "truncated_laplace": lambda d: lambda v: np.exp(-abs(v - d.mean) / d.scale),
+}
 
 
-def test_pairs_of_equal_similarity_stay_in_the_order_of_the_batch():
-    rng = np.random.default_rng(0)
-    n_pairs = 300
-    codes = torch.tensor(rng.standard_normal((2 * n_pairs, 3)))
-    targets = torch.as_tensor(target_quantiles(Beta(), n_pairs))
-    features = torch.eye(4).double()[:2].repeat(n_pairs, 1)  # rows i and n_pairs + i are alike: a cosine of 1
-    in_order = np.abs([cosine(codes, i, n_pairs + i) for i in range(n_pairs)] - targets.numpy()).mean()
-    assert calibration_loss(codes, features, targets).item() == pytest.approx(in_order)
+class TestDistributions:
+    @pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
+    def test_quantiles_are_ascending_and_stay_in_range(self, distribution):
+        q = distribution.quantile(np.linspace(0, 1, 1001))
+        assert (q[0], q[-1]) == pytest.approx((-1, 1))
+        assert (np.diff(q) >= 0).all()
 
-    positive = torch.as_tensor(rng.integers(0, 2, n_pairs) == 1)
-    order = sorted(range(n_pairs), key=lambda i: bool(positive[i]))
-    similarities = np.array([cosine(codes, i, n_pairs + i) for i in order])
-    labelled = calibration_loss(codes, features, targets, positive=positive)
-    assert labelled.item() == pytest.approx(np.abs(similarities - targets.numpy()).mean())
+    @pytest.mark.parametrize("distribution", [d for d in DISTRIBUTIONS if d.name in DENSITIES], ids=str)
+    def test_quantiles_have_the_mass_of_the_density_below_them(self, distribution):
+        density = DENSITIES[distribution.name](distribution)
+        mean = getattr(distribution, "mean", 0)
+
+        def mass(high):
+            bend = [mean] if -1 < mean < high else None
+            return integrate.quad(density, -1, high, points=bend, limit=200)[0]
+
+        for u in (0.05, 0.3, 0.5, 0.9):
+            assert mass(float(distribution.quantile(u))) / mass(1) == pytest.approx(u, abs=1e-7)
+
+    @pytest.mark.parametrize(
+        "distribution",
+        [*DISTRIBUTIONS, Empirical(np.float32([0.25, -0.5, 1])), Empirical([1, 0, -1])],
+        ids=str,
+    )
+    def test_quantiles_have_the_shape_of_the_probabilities(self, distribution):
+        u = np.array([[0, 0.1, 0.4], [0.6, 0.9, 1]], dtype=np.float32)
+        q = distribution.quantile(u)
+        assert q.shape == (2, 3)
+        assert q.dtype == np.float64
+        np.testing.assert_array_equal(q.ravel(), distribution.quantile(u.astype(np.float64).ravel().tolist()))
+
+    @pytest.mark.parametrize("kind", [TruncatedGaussian, TruncatedLaplace])
+    def test_no_rounding_leaves_the_range(self, kind):
+        # SciPy's quantiles at the ends are beyond -1 and 1 by an ulp or two for many of these.
+        for mean in np.linspace(-2, 2, 33):
+            for spread in (0.5, 1.0, 3.0):
+                ends = kind(mean, spread).quantile([0, 1e-300, 1 - 1e-16, 1])
+                np.testing.assert_allclose(ends, [-1, -1, 1, 1], atol=1e-9)
+                assert np.abs(ends).max() <= 1
+
+    @pytest.mark.parametrize("sign", [-1, 1])
+    def test_truncated_laplace_however_far_away_its_mean(self, sign):
+        found = TruncatedLaplace(sign * 3, 0.05).quantile(0.5)  # an exponential tail that starts at 1
+        assert found == pytest.approx(sign * (1 - 0.05 * np.log(2)), abs=1e-6)
+
+    def test_binomial_is_the_similarity_of_fair_bits(self):
+        rng = np.random.default_rng(0)
+        codes = rng.integers(0, 2, (2, 40_000, 16))
+        similarity = 1 - 2 * (codes[0] != codes[1]).mean(axis=1)
+        u = np.linspace(0.02, 0.98, 25)
+        quantiles = Binomial(16).quantile(u)
+        assert set(np.round((quantiles + 1) * 8, 9) % 1) == {0}  # steps of 1/8
+        for value, probability in zip(quantiles, u, strict=True):
+            assert np.mean(similarity <= value) > probability - 0.01
+            assert np.mean(similarity < value) < probability + 0.01
+        assert Binomial(64).quantile((np.arange(10_000) + 0.5) / 10_000).std() == pytest.approx(
+            1 / 8, abs=1e-3
+        )
+        assert Binomial(16).quantile([0, 1]).tolist() == [-1, 1]
+        assert Binomial(1).quantile([0, 0.4, 0.6, 1]).tolist() == [-1, -1, 1, 1]
+
+    def test_target_quantiles_are_the_middles(self):
+        np.testing.assert_allclose(target_quantiles(Beta(1, 1), 4), [-0.75, -0.25, 0.25, 0.75])
+        for n in (1, 2, 7):
+            u = np.array([(2 * i - 1) / (2 * n) for i in range(1, n + 1)])
+            expected = 2 * stats.beta.ppf(u, 2, 5) - 1
+            np.testing.assert_allclose(target_quantiles(Beta(2, 5), n), expected, rtol=1e-12)
+        assert target_quantiles(Beta(5, 5), 100_000).std() == pytest.approx(0.3015, abs=1e-4)  # as documented
+
+    def test_defaults_are_those_of_the_paper_and_its_ablation(self):
+        assert [str(kind()) for kind in (Beta, TruncatedGaussian, TruncatedLaplace, Binomial)] == [
+            "beta(5, 5)",
+            "truncated_gaussian(0, 0.3)",
+            "truncated_laplace(0, 0.2)",
+            "binomial(64)",
+        ]
+
+    @given(st.floats(0.1, 20), st.floats(0.1, 20))
+    def test_what_prints_is_read_back(self, alpha, beta):
+        distribution = parse_calibration(f"beta({alpha:.10g}, {beta:.10g})")
+        assert parse_calibration(str(distribution)) == distribution
+
+    def test_blanks_and_ten_digits(self):
+        assert parse_calibration("  truncated_gaussian \t( -0.25 ,0.5)\n") == TruncatedGaussian(-0.25, 0.5)
+        assert str(Beta(1 / 3, 12345.678912)) == "beta(0.3333333333, 12345.67891)"
+
+    def test_what_is_a_distribution_already_is_returned_as_it_is(self):
+        class Own:
+            def quantile(self, u):
+                return u
+
+        class WithoutMethod:
+            quantile = 3
+
+        for distribution in (Beta(2, 3), Empirical([0.5]), Own()):
+            assert parse_calibration(distribution) is distribution
+        with pytest.raises(
+            ValueError, match=r"^calibration: expected a name or an object with quantile\(u\)"
+        ):
+            parse_calibration(WithoutMethod())
 
 
-def test_rows_of_length_zero_do_not_spread_nan():
-    codes = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
-    assert quantization_loss(codes).item() == pytest.approx(1 - (0 + 7 / 5) / 2 / np.sqrt(2), abs=1e-6)
-    tiny = torch.tensor([[1e-7, 0.0]])  # short, yet not zero
-    assert quantization_loss(tiny).item() == pytest.approx(1 - 1 / np.sqrt(2), abs=1e-6)
+class TestEmpirical:
+    def test_gives_back_what_it_was_given(self):
+        similarities = np.random.default_rng(0).uniform(-0.3, 0.8, 501).astype(np.float32)
+        distribution = Empirical(similarities)
+        np.testing.assert_allclose(target_quantiles(distribution, 501), np.sort(similarities), atol=0.01)
+        assert distribution.similarities.dtype == np.float64
+        np.testing.assert_array_equal(distribution.similarities, sorted(similarities.astype(float)))
+        assert distribution.quantile(0.25) == np.quantile(similarities.astype(float), 0.25)
+        assert str(distribution) == "empirical"
+        assert Empirical([0]).quantile([0.2, 0.7]).tolist() == [0, 0]
+
+    def test_rounding_beyond_the_range_is_cut_off(self):
+        distribution = Empirical(np.array([1 + 1e-6, 0.5, -1 - 1e-6]))
+        assert distribution.similarities.tolist() == [-1, 0.5, 1]
+        for beyond in (1 + 2e-6, -1 - 2e-6, np.nan):
+            with pytest.raises(ValueError, match=r"^similarities: expected numbers in \[-1, 1\]"):
+                Empirical([0.5, beyond])
+
+    @pytest.mark.parametrize("shape", [(), (0,), (2, 3), (0, 3)])
+    def test_other_shapes_are_named(self, shape):
+        message = f"similarities: expected numbers in [-1, 1] of shape (n,), n >= 1, got shape {shape}"
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            Empirical(np.zeros(shape))
 
 
-def test_ranking_of_two_pairs_is_the_cost_of_their_order():
-    codes = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]).double()  # s = 0.6 and 0
-    features = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [1.0, 0.0]]).double()  # t = -1 and 1
-    assert ranking_loss(codes, features, 0.5).item() == pytest.approx(0.5 * np.log(1 + np.exp(0.6 / 0.5)))
+KNOWN = (
+    "a distribution such as beta(5, 5), truncated_gaussian(0, 0.3), truncated_laplace(0, 0.2), binomial(64)"
+)
 
 
-@pytest.mark.parametrize("loss", [ranking_loss, pair_similarity_loss])
-def test_no_gradient_reaches_features_that_want_one(loss):
-    codes, features = (rows.requires_grad_() for rows in pair_of_views())
-    loss(codes, features).backward()
-    assert features.grad is None
-    assert codes.grad.abs().sum() > 0
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Beta(0, 1), "Beta: expected alpha to be finite and > 0, got 0"),
+        (lambda: Beta(1, np.inf), "Beta: expected beta to be finite and > 0, got inf"),
+        (lambda: TruncatedGaussian(0, 0), "TruncatedGaussian: expected std to be finite and > 0, got 0"),
+        (lambda: TruncatedGaussian(-np.inf), "TruncatedGaussian: expected mean to be finite, got -inf"),
+        (lambda: TruncatedLaplace(0, -1), "TruncatedLaplace: expected scale to be finite and > 0, got -1"),
+        (lambda: TruncatedLaplace(np.nan), "TruncatedLaplace: expected mean to be finite, got nan"),
+        (lambda: Binomial(2.5), "Binomial: expected n_bits to be a whole number >= 1, got 2.5"),
+        (lambda: Binomial(0), "Binomial: expected n_bits to be a whole number >= 1, got 0"),
+        (lambda: Binomial(np.inf), "Binomial: expected n_bits to be a whole number >= 1, got inf"),
+        *(
+            (lambda u=u: Beta().quantile(u), "u: expected probabilities in [0, 1], got values outside or NaN")
+            for u in (-0.1, [0, 2], np.nan)
+        ),
+        (
+            lambda: Empirical([0]).quantile(2),
+            "u: expected probabilities in [0, 1], got values outside or NaN",
+        ),
+        *(
+            (lambda name=name: parse_calibration(name), f"calibration: expected {KNOWN}, got {name!r}")
+            for name in ("gamma(1, 2)", "beta(5", "beta", "beta(5)(5)")
+        ),
+        (
+            lambda: parse_calibration("gamma(1)", name="positive"),
+            f"positive: expected {KNOWN}, got 'gamma(1)'",
+        ),
+        (lambda: parse_calibration(5), "calibration: expected a name or an object with quantile(u), got 5"),
+        (
+            lambda: parse_calibration("beta(a, b)"),
+            "calibration: expected values like beta(5, 5), got 'beta(a, b)' (could not convert string to float: 'a')",
+        ),
+        (
+            lambda: parse_calibration("binomial(2.5)"),
+            "calibration: expected values like binomial(64), got 'binomial(2.5)' "
+            "(Binomial: expected n_bits to be a whole number >= 1, got 2.5)",
+        ),
+    ],
+)
+def test_messages_of_distributions(make, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        make()
 
 
-def test_messages_say_what_came():
-    four, five = torch.ones(4, 2), torch.ones(5, 2)
-    rows = r"^features: expected as many rows as {} \(4\), got 5$"
-    with pytest.raises(ValueError, match=rows.format("continuous_codes")):
-        calibration_loss(four, five, torch.zeros(2))
-    with pytest.raises(ValueError, match=rows.format("continuous_codes")):
-        calibration_loss(four, five, torch.zeros(2), positive=torch.ones(2))
-    with pytest.raises(ValueError, match=rows.format("continuous_codes")):
-        ranking_loss(four, five)
-    with pytest.raises(ValueError, match=rows.format("codes")):
-        pair_similarity_loss(four, five)
-    with pytest.raises(ValueError, match=r"^targets: expected shape \(2,\), got \(3,\)$"):
-        calibration_loss(four, four, torch.zeros(3))
-    for pairs in ("half", "all"):
-        with pytest.raises(ValueError, match=r"^batch: expected at least two rows to make a pair, got 1$"):
-            pair_similarities(torch.ones(1, 3), pairs)
-        assert pair_similarities(torch.ones(2, 3), pairs).tolist() == pytest.approx([1])
-    with pytest.raises(ValueError, match=r"^pairs: expected one of all, half, got 'none'$"):
-        count_pairs_of(4, "none")
-    counts = [count_pairs_of(2), count_pairs_of(5), count_pairs_of(5, "all")]
-    assert counts == [1, 2, 10]
-    assert all(isinstance(count, int) for count in counts)
-    message = r"^second: expected the shape of first, \(4, 2\), got \(5, 2\)$"
-    for loss in (bernoulli_kl_loss, code_alignment_loss, nt_xent_loss, mutual_attention):
-        with pytest.raises(ValueError, match=message):
-            loss(four, five)
-    with pytest.raises(ValueError, match=message):
-        weighted_contrastive_loss(four, five, torch.eye(4))
-    with pytest.raises(ValueError, match=message):
-        sorted_nce_loss(torch.eye(4), four, five)
-    with pytest.raises(ValueError, match=r"^distortion: expected a number > 0, got 0$"):
-        coding_rate(four, 0)
+@pytest.mark.parametrize(
+    "text", ["beta(5, 5, 5)", "beta(0, 1)", "beta(nan, 1)", "binomial(0)", "truncated_laplace(0, -1)"]
+)
+def test_impossible_values_are_named(text):
+    with pytest.raises(ValueError, match=r"^calibration: expected values like"):
+        parse_calibration(text)

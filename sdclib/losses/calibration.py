@@ -1,9 +1,14 @@
-"""Calibration distributions, and the losses that move code similarities towards them: SDC and its kin."""
+"""Calibration distributions, and the losses that move code similarities towards them: SDC and its kin.
+
+All losses are means over the pairs of a batch, as tensors of shape () with a gradient. Arguments whose shapes do not
+fit each other are a ValueError that names them.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import astuple, dataclass
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -12,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from sdclib.losses.pairs import pair_similarities, pairs_of
+from sdclib.losses.pairs import check_rows, pair_similarities, pairs_of
 
 __all__ = [
     "Beta",
@@ -38,12 +43,6 @@ class CalibrationDistribution(Protocol):
         ...
 
 
-def _check_positive(owner: object, **values: float) -> None:
-    for name, value in values.items():
-        if not (np.isfinite(value) and value > 0):
-            raise ValueError(f"{type(owner).__name__}: expected {name} to be finite and > 0, got {value!r}")
-
-
 def _check_probabilities(u: ArrayLike) -> NDArray[np.float64]:
     array = np.asarray(u, dtype=np.float64)
     if not ((array >= 0) & (array <= 1)).all():
@@ -51,12 +50,36 @@ def _check_probabilities(u: ArrayLike) -> NDArray[np.float64]:
     return array
 
 
-def _spelled(name: str, values: tuple[float, ...]) -> str:
-    return f"{name}({', '.join(f'{value:.10g}' for value in values)})"
+class _Named(ABC):
+    """A distribution given by numbers, which prints as `parse_calibration` reads it."""
+
+    name: ClassVar[str]
+
+    def quantile(self, u: ArrayLike) -> NDArray[np.float64]:
+        """See `CalibrationDistribution.quantile`."""
+        return np.clip(self._quantile(_check_probabilities(u)), -1, 1)
+
+    @abstractmethod
+    def _quantile(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Quantiles of probabilities that were checked."""
+
+    def _check(self, is_right: bool, name: str, expected: str) -> None:
+        if not is_right:
+            kind = type(self).__name__
+            raise ValueError(f"{kind}: expected {name} to be {expected}, got {getattr(self, name)!r}")
+
+    def _check_positive(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            self._check(np.isfinite(value) and value > 0, name, "finite and > 0")
+
+    def __str__(self) -> str:
+        values = (f"{getattr(self, field.name):.10g}" for field in fields(self))  # type: ignore[arg-type]
+        return f"{self.name}({', '.join(values)})"
 
 
 @dataclass(frozen=True)
-class Beta:
+class Beta(_Named):
     r"""Beta distribution, moved from [0, 1] to [-1, 1].
 
     .. math:: F^{-1}(u) = 2 I^{-1}_u(\alpha, \beta) - 1
@@ -79,20 +102,16 @@ class Beta:
     name: ClassVar[str] = "beta"
 
     def __post_init__(self) -> None:
-        _check_positive(self, alpha=self.alpha, beta=self.beta)
+        self._check_positive("alpha", "beta")
 
-    def quantile(self, u: ArrayLike) -> NDArray[np.float64]:
-        """See `CalibrationDistribution.quantile`."""
+    def _quantile(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
         from scipy import special
 
-        return 2 * special.betaincinv(self.alpha, self.beta, _check_probabilities(u)) - 1
-
-    def __str__(self) -> str:
-        return _spelled(self.name, astuple(self))
+        return np.asarray(2 * special.betaincinv(self.alpha, self.beta, u) - 1)
 
 
 @dataclass(frozen=True)
-class TruncatedGaussian:
+class TruncatedGaussian(_Named):
     """Gaussian cut to [-1, 1] and normalised again.
 
     Parameters
@@ -108,24 +127,18 @@ class TruncatedGaussian:
     name: ClassVar[str] = "truncated_gaussian"
 
     def __post_init__(self) -> None:
-        _check_positive(self, std=self.std)
-        if not np.isfinite(self.mean):
-            raise ValueError(f"TruncatedGaussian: expected mean to be finite, got {self.mean!r}")
+        self._check_positive("std")
+        self._check(np.isfinite(self.mean), "mean", "finite")
 
-    def quantile(self, u: ArrayLike) -> NDArray[np.float64]:
-        """See `CalibrationDistribution.quantile`."""
+    def _quantile(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
         from scipy import stats
 
         low, high = (-1 - self.mean) / self.std, (1 - self.mean) / self.std
-        values = stats.truncnorm.ppf(_check_probabilities(u), low, high, loc=self.mean, scale=self.std)
-        return np.clip(values, -1, 1)
-
-    def __str__(self) -> str:
-        return _spelled(self.name, astuple(self))
+        return np.asarray(stats.truncnorm.ppf(u, low, high, loc=self.mean, scale=self.std))
 
 
 @dataclass(frozen=True)
-class TruncatedLaplace:
+class TruncatedLaplace(_Named):
     """Laplace distribution cut to [-1, 1] and normalised again.
 
     Parameters
@@ -141,24 +154,21 @@ class TruncatedLaplace:
     name: ClassVar[str] = "truncated_laplace"
 
     def __post_init__(self) -> None:
-        _check_positive(self, scale=self.scale)
-        if not np.isfinite(self.mean):
-            raise ValueError(f"TruncatedLaplace: expected mean to be finite, got {self.mean!r}")
+        self._check_positive("scale")
+        self._check(np.isfinite(self.mean), "mean", "finite")
 
-    def quantile(self, u: ArrayLike) -> NDArray[np.float64]:
-        """See `CalibrationDistribution.quantile`."""
+    def _quantile(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
         from scipy import stats
 
+        if self.mean < 0:  # else F(-1) and F(1) would both round to 1 where the mean is far below -1
+            return -TruncatedLaplace(-self.mean, self.scale)._quantile(1 - u)
         whole = stats.laplace(self.mean, self.scale)
         low, high = whole.cdf(-1), whole.cdf(1)
-        return np.clip(whole.ppf(low + _check_probabilities(u) * (high - low)), -1, 1)
-
-    def __str__(self) -> str:
-        return _spelled(self.name, astuple(self))
+        return np.asarray(whole.ppf(low + u * (high - low)))
 
 
 @dataclass(frozen=True)
-class Binomial:
+class Binomial(_Named):
     """Similarity of two codes of `n_bits` independent fair bits: 2 B / n_bits - 1 with B ~ B(n_bits, 1/2).
 
     Its standard deviation is 1 / sqrt(n_bits).
@@ -173,18 +183,15 @@ class Binomial:
     name: ClassVar[str] = "binomial"
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.n_bits) and self.n_bits >= 1 and self.n_bits == int(self.n_bits)):
-            raise ValueError(f"Binomial: expected n_bits to be a whole number >= 1, got {self.n_bits!r}")
+        whole = np.isfinite(self.n_bits) and self.n_bits >= 1 and self.n_bits == int(self.n_bits)
+        self._check(whole, "n_bits", "a whole number >= 1")
 
-    def quantile(self, u: ArrayLike) -> NDArray[np.float64]:
-        """See `CalibrationDistribution.quantile`."""
+    def _quantile(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
         from scipy import stats
 
-        agreeing = stats.binom.ppf(_check_probabilities(u), self.n_bits, 0.5)
-        return 2 * np.maximum(agreeing, 0) / self.n_bits - 1  # SciPy's quantile of 0 is -1
-
-    def __str__(self) -> str:
-        return _spelled(self.name, astuple(self))
+        return np.asarray(
+            2 * stats.binom.ppf(u, self.n_bits, 0.5) / self.n_bits - 1
+        )  # SciPy's of 0 is below -1
 
 
 class Empirical:
@@ -305,20 +312,11 @@ def calibration_loss(
         Where labels are known, see `positive_pairs`: every negative pair then comes before every positive pair, and
         :math:`t` orders the pairs of each kind.
 
-    Returns
-    -------
-    Tensor, shape ()
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit each other.
-
     References
     ----------
     Ng et al., "Unsupervised Hashing with Similarity Distribution Calibration", BMVC 2023; supplement, algorithm 1.
     """
-    _check_rows(continuous_codes, features)
+    check_rows(continuous_codes, features)
     similarities = pair_similarities(continuous_codes, pairs)
     _check_pairs(similarities, targets=targets, positive=positive)
     with torch.no_grad():
@@ -326,13 +324,6 @@ def calibration_loss(
         if positive is not None:
             order = order[positive[order].to(torch.uint8).argsort(stable=True)]
     return (similarities[order] - targets).abs().mean()
-
-
-def _check_rows(continuous_codes: Tensor, features: Tensor) -> None:
-    if len(continuous_codes) != len(features):
-        raise ValueError(
-            f"features: expected as many rows as continuous_codes ({len(continuous_codes)}), got {len(features)}"
-        )
 
 
 def _check_pairs(similarities: Tensor, **values: Tensor | None) -> None:
@@ -374,15 +365,6 @@ def matching_loss(continuous_codes: Tensor, targets: Tensor, pairs: str = "half"
         In the order of the pairs; no gradient flows into them.
     pairs : {"half", "all"}
         See `sdclib.losses.pairs`.
-
-    Returns
-    -------
-    Tensor, shape ()
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two rows, or not one target a pair.
     """
     similarities = pair_similarities(continuous_codes, pairs)
     _check_pairs(similarities, targets=targets)
@@ -423,16 +405,11 @@ def ranking_loss(
     Tensor, shape ()
         0 where no two pairs differ in t, as with a single pair.
 
-    Raises
-    ------
-    ValueError
-        If the numbers of rows differ or there are fewer than two.
-
     References
     ----------
     C. Burges et al., "Learning to rank using gradient descent", ICML 2005.
     """
-    _check_rows(continuous_codes, features)
+    check_rows(continuous_codes, features)
     s, t = pair_similarities(continuous_codes, pairs), pair_similarities(features.detach(), pairs)
     _check_pairs(s, positive=positive)
     above = t[:, None] > t

@@ -1,4 +1,8 @@
-"""Losses on two augmented views: contrastive terms, agreement of views, use of bits."""
+"""Losses on two augmented views: contrastive terms, agreement of views, use of bits.
+
+All are means over the batch, as tensors of shape () with a gradient. Arguments whose shapes do not fit each other are
+a ValueError that names them.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,13 @@ __all__ = [
 ]
 
 
+def _check_alike(first: Tensor, second: Tensor) -> None:
+    if first.shape != second.shape:
+        raise ValueError(
+            f"second: expected the shape of first, {tuple(first.shape)}, got {tuple(second.shape)}"
+        )
+
+
 def nt_xent_loss(first: Tensor, second: Tensor, temperature: float = 0.3) -> Tensor:
     r"""NT-Xent: each code is to find the code of its image's other view among those of all images.
 
@@ -37,23 +48,11 @@ def nt_xent_loss(first: Tensor, second: Tensor, temperature: float = 0.3) -> Ten
     temperature : float
         :math:`\tau` > 0.
 
-    Returns
-    -------
-    Tensor, shape ()
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ.
-
     References
     ----------
     Chen et al., "A simple framework for contrastive learning of visual representations", ICML 2020.
     """
-    if first.shape != second.shape:
-        raise ValueError(
-            f"second: expected the shape of first, {tuple(first.shape)}, got {tuple(second.shape)}"
-        )
+    _check_alike(first, second)
     codes = normalize(torch.cat([first, second]), dim=1)
     similarity = (codes @ codes.T / temperature).fill_diagonal_(-torch.inf)
     other_view = torch.arange(len(codes), device=codes.device).roll(len(first))
@@ -126,24 +125,13 @@ def sorted_nce_loss(
     sort_temperature : float
         Of `soft_sort`, > 0.
 
-    Returns
-    -------
-    Tensor, shape ()
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit each other, or there are no negatives.
 
     References
     ----------
     J. Yu et al., "Learning to hash naturally sorts", IJCAI 2022.
     """
     n = len(first)
-    if first.shape != second.shape:
-        raise ValueError(
-            f"second: expected the shape of first, {tuple(first.shape)}, got {tuple(second.shape)}"
-        )
+    _check_alike(first, second)
     if code_similarity.shape != (n, n):
         raise ValueError(f"code_similarity: expected shape {(n, n)}, got {tuple(code_similarity.shape)}")
     if not 1 <= n_positives < n:
@@ -161,7 +149,7 @@ IMAGES = 8  # compared at a time with all others: bounds memory at IMAGES * n * 
 
 
 def mutual_attention(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Let the tokens of two views of an image attend to each other.
+    r"""Let the tokens of two views of an image attend to each other; a part of WCH, see `weighted_contrastive_loss`.
 
     With tokens :math:`x_i, y_j` of the views of one image and :math:`s_{ij} = \cos(x_i, y_j)`, each token is replaced
     by what the other view has where they look alike:
@@ -180,20 +168,8 @@ def mutual_attention(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     -------
     first, second : Tensor, shapes (n, n_tokens, token_size)
         The first view's tokens seen from the second view, and the reverse.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ.
-
-    References
-    ----------
-    J. Yu et al., "Weighted contrastive hashing", ACCV 2022.
     """
-    if first.shape != second.shape:
-        raise ValueError(
-            f"second: expected the shape of first, {tuple(first.shape)}, got {tuple(second.shape)}"
-        )
+    _check_alike(first, second)
     similarity = normalize(first, dim=-1) @ normalize(second, dim=-1).transpose(1, 2)
     return (
         torch.softmax(similarity.transpose(1, 2), dim=-1) @ first,
@@ -202,7 +178,7 @@ def mutual_attention(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def image_weights(first: Tensor, second: Tensor, temperature: float = 0.2) -> Tensor:
-    r"""How similar images are by their tokens, in proportion to how similar an image is to itself.
+    r"""How similar images are by their tokens, in proportion to how similar an image is to itself; a part of WCH.
 
     Each token of image :math:`n` looks for its best match in image :math:`m`; the mean over the :math:`T` tokens is
     the images' similarity, and
@@ -225,10 +201,6 @@ def image_weights(first: Tensor, second: Tensor, temperature: float = 0.2) -> Te
     -------
     Tensor, shape (n, n)
         Positive, 1 on the diagonal.
-
-    References
-    ----------
-    J. Yu et al., "Weighted contrastive hashing", ACCV 2022.
     """
     n, n_tokens, size = second.shape
     candidates = normalize(second, dim=-1).reshape(n * n_tokens, size).T
@@ -264,24 +236,12 @@ def weighted_contrastive_loss(
     temperature : float
         :math:`\tau` > 0.
 
-    Returns
-    -------
-    Tensor, shape ()
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit each other.
-
     References
     ----------
     J. Yu et al., "Weighted contrastive hashing", ACCV 2022.
     """
     n, n_bits = first.shape
-    if first.shape != second.shape:
-        raise ValueError(
-            f"second: expected the shape of first, {tuple(first.shape)}, got {tuple(second.shape)}"
-        )
+    _check_alike(first, second)
     if weights.shape != (n, n):
         raise ValueError(f"weights: expected shape {(n, n)}, got {tuple(weights.shape)}")
     return cross_entropy(first @ second.T / (n_bits * temperature), weights)
@@ -302,24 +262,12 @@ def code_alignment_loss(first: Tensor, second: Tensor) -> Tensor:
     first, second : Tensor, shapes (n, n_bits), n >= 1
         Logits of the two views, row by row of the same images.
 
-    Returns
-    -------
-    Tensor, shape ()
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ.
-
     References
     ----------
     Moummad et al., "Image hashing via cross-view code alignment in the age of foundation models", arXiv 2510.27584,
     2025.
     """
-    if first.shape != second.shape:
-        raise ValueError(
-            f"second: expected the shape of first, {tuple(first.shape)}, got {tuple(second.shape)}"
-        )
+    _check_alike(first, second)
     return (_cross_entropy(first, second) + _cross_entropy(second, first)) / 2
 
 
@@ -351,11 +299,6 @@ def coding_rate(continuous_codes: Tensor, distortion: float = 0.05) -> Tensor:
         Between :math:`\frac{1}{2} \log(1 + K / \epsilon^2)`, all codes on one line, and
         :math:`\frac{m}{2} \log(1 + \frac{K}{m \epsilon^2})` with :math:`m = \min(n, K)`, all singular values of
         :math:`Z` equal.
-
-    Raises
-    ------
-    ValueError
-        If `distortion` is not greater than 0.
 
     References
     ----------
@@ -395,19 +338,11 @@ def bernoulli_kl_loss(first: Tensor, second: Tensor) -> Tensor:
     Tensor, shape ()
         At least 0 but for rounding; 0 where both views agree in every probability.
 
-    Raises
-    ------
-    ValueError
-        If the shapes differ.
-
     References
     ----------
     Qiu et al., "Unsupervised hashing with contrastive information bottleneck", IJCAI 2021.
     """
-    if first.shape != second.shape:
-        raise ValueError(
-            f"second: expected the shape of first, {tuple(first.shape)}, got {tuple(second.shape)}"
-        )
+    _check_alike(first, second)
     return (_divergence(first, second.detach()) + _divergence(second, first.detach())) / 2
 
 

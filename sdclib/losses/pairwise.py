@@ -1,11 +1,15 @@
-"""Losses by pairs or classes: similarities of features, labels of pairs, class codes."""
+"""Losses by pairs or classes: similarities of features, labels of pairs, class codes.
+
+All are means over the batch, as tensors of shape () with a gradient. Arguments whose shapes do not fit each other are
+a ValueError that names them.
+"""
 
 from __future__ import annotations
 
 from torch import Tensor
 from torch.nn.functional import mse_loss, normalize, one_hot
 
-from sdclib.losses.pairs import pair_similarities
+from sdclib.losses.pairs import check_rows, pair_similarities
 
 __all__ = ["cosine_classification_loss", "pair_label_loss", "pair_similarity_loss"]
 
@@ -26,24 +30,12 @@ def pair_similarity_loss(codes: Tensor, features: Tensor) -> Tensor:
     features : Tensor, shape (n, d)
         The same rows' features; no gradient flows into them.
 
-    Returns
-    -------
-    Tensor, shape ()
-
-    Raises
-    ------
-    ValueError
-        If the numbers of rows differ or there are fewer than two.
-
     References
     ----------
     S. Su, C. Zhang, K. Han and Y. Tian, "Greedy hash: towards fast optimization for accurate hash coding in CNN",
     NeurIPS 2018.
     """
-    if codes.shape[0] != features.shape[0]:
-        raise ValueError(
-            f"features: expected as many rows as codes ({codes.shape[0]}), got {features.shape[0]}"
-        )
+    check_rows(codes, features)
     return mse_loss(pair_similarities(codes), pair_similarities(features.detach()))
 
 
@@ -62,15 +54,6 @@ def pair_label_loss(continuous_codes: Tensor, labels: Tensor) -> Tensor:
     continuous_codes : Tensor, shape (n, n_bits), n >= 1
         With gradient.
     labels : Tensor, shape (n, n), values -1, 0 and 1
-
-    Returns
-    -------
-    Tensor, shape ()
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit each other.
 
     References
     ----------
@@ -110,15 +93,6 @@ def cosine_classification_loss(
         :math:`\sigma`, the inverse of a temperature.
     margin : float
         :math:`m`.
-
-    Returns
-    -------
-    Tensor, shape ()
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit each other.
 
     References
     ----------

@@ -1,7 +1,6 @@
 """Methods that learn from labels: losses stated once more in NumPy, labels that are refused, and that they learn."""
 
 import dataclasses
-import math
 
 import numpy as np
 import pytest
@@ -13,8 +12,6 @@ from sklearn.preprocessing import StandardScaler
 from sdclib import load_features
 from sdclib.data.variants import leave_out_training
 from sdclib.evaluation import evaluate_codes
-from sdclib.losses.calibration import calibration_loss, positive_pairs
-from sdclib.losses.pairwise import cosine_classification_loss
 from sdclib.methods import (
     METHODS,
     BaseHasher,
@@ -49,67 +46,6 @@ def vectors(ids):
     """Each row's class, and a further label for half of the rows; a last column that no row has."""
     more = np.random.default_rng(2).integers(0, 2, 240)
     return np.column_stack([ids[:, None] == np.arange(4), more, np.zeros(240)]).astype(np.uint8)
-
-
-def cosine(x, y):
-    return float(np.dot(x, y) / np.linalg.norm(x) / np.linalg.norm(y))
-
-
-class TestLosses:
-    def test_positive_pairs(self):
-        assert positive_pairs(torch.tensor([3, 1, 2, 3, 3, 2])).tolist() == [True, False, True]
-        vectors = torch.tensor([[1, 0, 1], [0, 0, 0], [0, 1, 1], [0, 1, 0]], dtype=torch.uint8)
-        assert positive_pairs(vectors).tolist() == [True, False]
-        many = torch.ones((2, 256), dtype=torch.uint8)  # 256 labels in common are not 0
-        assert positive_pairs(many).tolist() == [True]
-
-    def test_labelled_calibration_pair_by_pair(self):
-        rng = np.random.default_rng(3)
-        codes, features, targets = rng.normal(size=(12, 5)), rng.normal(size=(12, 7)), rng.uniform(-1, 1, 6)
-        positive = np.array([True, False, False, True, False, True])
-        pairs = [
-            (positive[i], cosine(features[i], features[6 + i]), cosine(codes[i], codes[6 + i]))
-            for i in range(6)
-        ]
-        pairs.sort()
-        expected = np.mean([abs(s - c) for (_, _, s), c in zip(pairs, targets, strict=True)])
-        arguments = [torch.tensor(a) for a in (codes, features, positive, targets)]
-
-        def loss(codes, features, positive, targets):
-            return calibration_loss(codes, features, targets, positive=positive)
-
-        assert loss(*arguments).item() == pytest.approx(expected)
-        with pytest.raises(ValueError, match=r"positive: expected shape \(6,\), got \(5,\)"):
-            loss(arguments[0], arguments[1], arguments[2][:5], arguments[3])
-        with pytest.raises(ValueError, match=r"targets: expected shape \(6,\), got \(7,\)"):
-            loss(*arguments[:3], torch.zeros(7))
-        with pytest.raises(ValueError, match=r"features: expected as many rows as continuous_codes \(12\)"):
-            loss(arguments[0], arguments[1][:11], *arguments[2:])
-
-    def test_cosine_classification_row_by_row(self):
-        rng = np.random.default_rng(4)
-        codes, targets = rng.normal(size=(5, 6)), rng.choice([-1.0, 1.0], size=(3, 6))
-        y = np.array([[1, 0, 0], [0, 1, 1], [0, 0, 0], [1, 1, 1], [0, 0, 1]])
-        total = 0.0
-        for i in range(5):
-            z = [4 * (cosine(codes[i], targets[c]) - 0.3 * y[i, c]) for c in range(3)]
-            for c in range(3):
-                if y[i, c]:
-                    total -= math.log(math.exp(z[c]) / sum(map(math.exp, z))) / y[i].sum()
-        loss = cosine_classification_loss(
-            torch.tensor(codes), torch.tensor(y), torch.tensor(targets), scale=4, margin=0.3
-        )
-        assert loss.item() == pytest.approx(total / 5)
-        one = torch.tensor([0, 2, 1, 1, 0])
-        both = [
-            cosine_classification_loss(torch.tensor(codes), labels, torch.tensor(targets)).item()
-            for labels in (one, torch.eye(3)[one])
-        ]
-        assert both[0] == pytest.approx(both[1])
-        with pytest.raises(ValueError, match="class_targets: expected 6 bits a class, got 5"):
-            cosine_classification_loss(torch.tensor(codes), one, torch.ones(3, 5))
-        with pytest.raises(ValueError, match=r"labels: expected shape \(5,\) or \(5, 3\), got \(4,\)"):
-            cosine_classification_loss(torch.tensor(codes), one[:4], torch.ones(3, 6))
 
 
 class TestLabels:

@@ -1,0 +1,398 @@
+"""SDC's sockets: losses and targets stated once more pair by pair, the graph row by row, and what they do for codes."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from sdclib.losses.calibration import (
+    Beta,
+    calibration_loss,
+    matching_loss,
+    positive_pairs,
+    ranking_loss,
+    target_quantiles,
+)
+from sdclib.methods import MatchingHasher, NeighbourSDCHasher, SDCHasher, SupervisedSDCHasher, trained
+from sdclib.methods.neighbours import neighbour_graph, smooth_over_neighbours
+from sdclib.methods.sdc import FEATURES, MATCHES, linear_map, quantile_map, similarity_moments, whitening
+from tests.packaged import packaged_map
+
+QUICK = {"n_bits": 12, "epochs": 3, "batch_size": 60}
+SAME = {"preset": "release", "learning_rate": 4e-4, **QUICK}
+
+
+@pytest.fixture(scope="module")
+def ids():
+    return np.random.default_rng(4).integers(0, 4, 240)
+
+
+@pytest.fixture(scope="module")
+def X():
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((4, 10))
+    return (centres[rng.integers(0, 4, 240)] + 0.6 * rng.standard_normal((240, 10)) + 0.5).astype(np.float32)
+
+
+def cosine(x, y):
+    return float(np.dot(x, y) / np.linalg.norm(x) / np.linalg.norm(y))
+
+
+def all_cosines(X):
+    return np.array([cosine(x, y) for x, y in itertools.combinations(X.astype(np.float64), 2)])
+
+
+class TestLosses:
+    def test_matching_is_the_mean_absolute_difference_pair_by_pair(self):
+        rng = np.random.default_rng(1)
+        codes, targets = rng.standard_normal((8, 5)), rng.uniform(-1, 1, 4)
+        expected = np.mean([abs(cosine(codes[i], codes[4 + i]) - targets[i]) for i in range(4)])
+        assert matching_loss(torch.tensor(codes), torch.tensor(targets)).item() == pytest.approx(expected)
+        with pytest.raises(ValueError, match=r"targets: expected shape \(4,\), got \(3,\)"):
+            matching_loss(torch.tensor(codes), torch.zeros(3))
+
+    def test_ranking_is_a_logistic_cost_of_each_two_pairs(self):
+        rng = np.random.default_rng(2)
+        codes, features = rng.standard_normal((12, 5)), rng.standard_normal((12, 7))
+        features[1], features[7] = features[0], features[6]  # two pairs with equal t: of no order
+        s = [cosine(codes[i], codes[6 + i]) for i in range(6)]
+        t = [cosine(features[i], features[6 + i]) for i in range(6)]
+        t[1] = t[0]
+        costs = [
+            0.2 * math.log(1 + math.exp(-(s[i] - s[j]) / 0.2))
+            for i in range(6)
+            for j in range(6)
+            if t[i] > t[j]
+        ]
+        assert len(costs) == 14
+        loss = ranking_loss(torch.tensor(codes), torch.tensor(features), temperature=0.2)
+        assert loss.item() == pytest.approx(np.mean(costs))
+
+    def test_ranking_knows_the_order_alone_and_its_slope_is_bounded(self):
+        rng = np.random.default_rng(3)
+        features = torch.tensor(rng.standard_normal((20, 6)))
+        right = ranking_loss(features, features, 0.01)
+        assert right < ranking_loss(torch.tensor(rng.standard_normal((20, 6))), features, 0.01) / 5
+        with pytest.raises(ValueError, match=r"features: expected as many rows as continuous_codes \(20\)"):
+            ranking_loss(features, features[:19])
+        codes = features[:2].clone().requires_grad_()  # a single pair has no order
+        loss = ranking_loss(codes, features[:2])
+        loss.backward()
+        assert loss.item() == 0
+        assert (codes.grad == 0).all()
+
+
+class TestTargets:
+    def test_moments_are_those_of_all_pairs(self, X):
+        cosines = all_cosines(X[:50])
+        assert similarity_moments(torch.from_numpy(X[:50])) == pytest.approx((cosines.mean(), cosines.std()))
+        with pytest.raises(ValueError, match="X: expected at least two rows to make a pair, got 1"):
+            similarity_moments(torch.from_numpy(X[:1]))
+
+    def test_standardised_is_linear_with_the_moments_of_the_calibration(self, X):
+        cosines = all_cosines(X)
+        targets = linear_map(torch.from_numpy(X), Beta(2, 1))(torch.tensor(cosines)).numpy()
+        wanted = stats.beta(2, 1, loc=-1, scale=2)
+        expected = (cosines - cosines.mean()) / cosines.std() * wanted.std() + wanted.mean()
+        np.testing.assert_allclose(targets, expected.clip(-1, 1), atol=1e-4)
+        assert (np.abs(expected) > 1).any(), "the cut is to be seen"
+
+    def test_mapped_gives_training_pairs_the_calibration_distribution(self, X):
+        cosines = all_cosines(X)
+        targets = quantile_map(torch.from_numpy(X), Beta(5, 5))(torch.tensor(cosines)).numpy()
+        distance = stats.kstest(targets, stats.beta(5, 5, loc=-1, scale=2).cdf).statistic
+        assert distance < 0.005
+        order = np.argsort(cosines)
+        assert (np.diff(targets[order]) >= 0).all()
+        ends = quantile_map(torch.from_numpy(X), Beta(5, 5))(torch.tensor([-1.0, 1.0])).numpy()
+        expected = stats.beta(5, 5, loc=-1, scale=2).ppf([0.0005, 0.9995])
+        np.testing.assert_allclose(ends, expected, atol=1e-5)
+
+    def test_calibrated_is_sdc(self, X):
+        settings = {"batch_size": 60, "epochs": 3, "learning_rate": 4e-4, "random_state": 5}
+        sdc = SDCHasher(n_bits=12, preset="release", **settings).fit(X)
+        same = MatchingHasher(n_bits=12, target="calibrated", **settings).fit(X)
+        np.testing.assert_array_equal(same.decision_function(X), sdc.decision_function(X))
+        centred = SDCHasher(n_bits=12, preset="release", center=True, **settings).fit(X)
+        same = MatchingHasher(n_bits=12, target="calibrated", features="centred", **settings).fit(X)
+        np.testing.assert_allclose(same.decision_function(X), centred.decision_function(X), atol=1e-5)
+
+    def test_targets_are_of_different_codes(self, X):
+        codes = [MatchingHasher(target=target, **QUICK).fit(X).decision_function(X) for target in MATCHES]
+        assert all(np.abs(a - b).max() > 1e-3 for a, b in itertools.combinations(codes, 2))
+
+
+class TestFeatures:
+    def test_whitening_has_equal_variances_but_for_shrinkage(self, X):
+        centred = (X - X.mean(axis=0)).astype(np.float64)
+        size = np.square(centred).sum(axis=1).mean()
+        for shrinkage in (1e-6, 0.3, 1.0):
+            M = whitening(torch.from_numpy(X).double(), shrinkage).numpy()
+            variances = np.sort(np.linalg.eigvalsh(np.cov(centred @ M.T, rowvar=False, bias=True)))
+            assert variances.sum() == pytest.approx(size)
+            before = np.linalg.eigvalsh(np.cov(centred, rowvar=False, bias=True))
+            shrunk = before / ((1 - shrinkage) * before + shrinkage * before.mean())
+            np.testing.assert_allclose(variances, np.sort(shrunk) * size / shrunk.sum(), rtol=1e-4)
+        np.testing.assert_allclose(M @ M.T, np.eye(10), atol=1e-6)  # at 1 a rotation
+
+    @pytest.mark.parametrize("features", ["centred", "whitened"])
+    def test_transformed_features_are_absorbed(self, X, features, monkeypatch):
+        monkeypatch.setattr(trained, "training_scale", lambda X: 1.0)  # centred features are shorter
+        settings = {**QUICK, "target": "standardised", "random_state": 2}
+        hasher = MatchingHasher(features=features, **settings).fit(X)
+        Z = X - X.mean(axis=0)
+        if features == "whitened":
+            Z = Z @ whitening(torch.from_numpy(X), 0.5).numpy().T
+        by_hand = MatchingHasher(**settings).fit(Z)
+        # float32 inputs differ by 1e-7, which Adam's steps along the signs of small gradients amplify to 1e-3
+        np.testing.assert_allclose(hasher.decision_function(X), by_hand.decision_function(Z), atol=1e-2)
+
+    def test_rows_that_do_not_differ(self):
+        with pytest.raises(ValueError, match="X: expected rows that differ"):
+            MatchingHasher(features="whitened", **QUICK).fit(np.ones((80, 4)))
+        with pytest.raises(ValueError, match="X: expected pairs of different cosines"):
+            MatchingHasher(target="standardised", **QUICK).fit(np.ones((80, 4)))
+
+
+class TestSockets:
+    """What has a name of its own is one class with other settings, to the last bit."""
+
+    @pytest.mark.parametrize(
+        ("named", "settings"),
+        [
+            (MatchingHasher(target="cosine"), {"target": "similarities", "match_by": "regression"}),
+            (MatchingHasher(target="standardised"), {"target": "linear", "match_by": "regression"}),
+            (MatchingHasher(target="mapped"), {"match_by": "regression"}),
+            (MatchingHasher(target="rank"), {"match_by": "rank"}),
+            (
+                MatchingHasher(features="whitened"),
+                {"whiten": True, "target": "similarities", "match_by": "regression"},
+            ),
+            (
+                NeighbourSDCHasher(step_epoch=80, learning_rate=4e-4),
+                {"order_by": "neighbours", "center": True},
+            ),
+            (SupervisedSDCHasher(), {"order_by": "labels"}),
+            (
+                SupervisedSDCHasher(labels="target"),
+                {"order_by": "labels", "positive": "beta(18, 2)", "negative": "beta(20, 20)"},
+            ),
+        ],
+        ids=str,
+    )
+    def test_names_are_settings(self, X, ids, named, settings):
+        named = named.set_params(**QUICK).fit(X, ids).decision_function(X)
+        np.testing.assert_array_equal(SDCHasher(**SAME, **settings).fit(X, ids).decision_function(X), named)
+
+    def test_the_distribution_of_the_features_own_similarities_has_two_names(self, X):
+        codes = [
+            SDCHasher(**SAME, **settings).fit(X).decision_function(X)
+            for settings in ({"calibration": "empirical"}, {"target": "similarities"})
+        ]
+        np.testing.assert_array_equal(*codes)
+
+    @pytest.mark.parametrize("pairs", ["half", "all"])
+    def test_labels_come_before_features_in_every_loss(self, pairs):
+        rng = np.random.default_rng(5)
+        codes, features = rng.standard_normal((6, 4)), rng.standard_normal((6, 3))
+        labels = np.array([0, 1, 0, 1, 1, 0])
+        which = (
+            [(i, 3 + i) for i in range(3)] if pairs == "half" else list(itertools.combinations(range(6), 2))
+        )
+        rank = [(labels[i] == labels[j], cosine(features[i], features[j])) for i, j in which]
+        s = [cosine(codes[i], codes[j]) for i, j in which]
+        positive = positive_pairs(torch.tensor(labels), pairs)
+        assert positive.tolist() == [bool(same) for same, _ in rank]
+        given = torch.tensor(codes), torch.tensor(features)
+        costs = [
+            0.1 * math.log1p(math.exp(-(s[i] - s[j]) / 0.1))
+            for i, j in itertools.permutations(range(len(s)), 2)
+            if rank[i] > rank[j]
+        ]
+        assert ranking_loss(*given, 0.1, pairs, positive).item() == pytest.approx(np.mean(costs))
+        targets = target_quantiles(Beta(), len(s))
+        in_order = [s[i] for i in sorted(range(len(s)), key=rank.__getitem__)]
+        expected = np.abs(np.array(in_order) - targets).mean()
+        loss = calibration_loss(*given, torch.tensor(targets), pairs, positive)
+        assert loss.item() == pytest.approx(expected)
+
+    def test_every_combination_trains(self, X, ids):
+        for order_by, target, match_by in itertools.product(
+            ("features", "neighbours", "labels"),
+            ("distribution", "similarities", "linear"),
+            ("quantiles", "regression", "rank"),
+        ):
+            hasher = SDCHasher(**{**SAME, "epochs": 1}, order_by=order_by, target=target, match_by=match_by)
+            if order_by == "labels" and match_by == "regression":
+                with pytest.raises(ValueError, match="match_by: expected 'quantiles' or 'rank' where labels"):
+                    hasher.fit(X, ids)
+            else:
+                assert np.isfinite(hasher.fit(X, ids).history_["loss"]).all()
+
+
+def unit(X):
+    return X / np.linalg.norm(X, axis=1, keepdims=True)
+
+
+def weights_by_hand(X, n_neighbors):
+    cosines = unit(X.astype(np.float64)) @ unit(X.astype(np.float64)).T
+    weights = np.eye(len(X))
+    for i in range(len(X)):
+        others = [j for j in np.argsort(-cosines[i]) if j != i]
+        for j in others[:n_neighbors]:
+            weights[i, j] += 0.5
+            weights[j, i] += 0.5
+    return weights
+
+
+class TestGraph:
+    @pytest.mark.parametrize("n_neighbors", [1, 7])
+    def test_weights_row_by_row(self, X, n_neighbors):
+        weights = neighbour_graph(X, n_neighbors).toarray()
+        np.testing.assert_array_equal(weights, weights_by_hand(X, n_neighbors))
+        assert set(np.unique(weights)) == {0, 0.5, 1}
+
+    def test_averages_row_by_row(self, X):
+        weights = weights_by_hand(X, 5)
+        degrees = weights.sum(axis=1)
+        smooth = unit(X.astype(np.float64))
+        for _ in range(3):
+            smooth = np.array(
+                [
+                    sum(
+                        weights[i, j] / np.sqrt(degrees[i] * degrees[j]) * smooth[j]
+                        for j in np.flatnonzero(weights[i])
+                    )
+                    for i in range(len(X))
+                ]
+            )
+        # three products in float32, each a sum of about ten terms below 1
+        np.testing.assert_allclose(smooth_over_neighbours(X, 5, 3), smooth - smooth.mean(axis=0), atol=1e-5)
+
+    def test_no_step_leaves_unit_features(self, X):
+        np.testing.assert_allclose(smooth_over_neighbours(X, 5, 0), unit(X), atol=1e-6)
+
+    def test_equal_rows_are_each_others_neighbours(self):
+        X = np.repeat(np.eye(3, dtype=np.float32), 20, axis=0)
+        weights = neighbour_graph(X, 4).toarray()
+        group = np.arange(60) // 20
+        assert not weights[group[:, None] != group].any()
+        np.testing.assert_array_equal(np.diag(weights), 1)
+        assert weights.sum() == 60 + 60 * 4
+
+    def test_what_cannot_be_a_graph(self, X):
+        with pytest.raises(ValueError, match=r"X: expected more than n_neighbors = 10 rows, got 10 sample"):
+            neighbour_graph(X[:10], 10)
+        with pytest.raises(ValueError, match="n_neighbors: expected"):
+            neighbour_graph(X, 0)
+        with pytest.raises(ValueError, match="n_steps: expected"):
+            smooth_over_neighbours(X, 5, -1)
+        with pytest.raises(ValueError, match="X: expected finite values"):
+            neighbour_graph(np.full((20, 3), np.nan), 2)
+
+
+class TestNeighbours:
+    def test_without_steps_it_is_centred_sdc(self, X):
+        same = {"learning_rate": 4e-4, "random_state": 5, "step_epoch": 2, **QUICK}
+        sdc = SDCHasher(preset="release", center=True, **same).fit(X)
+        without = NeighbourSDCHasher(n_steps=0, **same).fit(X)
+        np.testing.assert_allclose(without.decision_function(X), sdc.decision_function(X), atol=1e-4)
+
+    def test_the_teacher_orders_pairs_that_features_do_not(self):
+        """Two rings of rows: neighbours along a ring are alike, its far side is not, by the features alone."""
+        rng = np.random.default_rng(3)
+        angle = rng.uniform(0, 2 * np.pi, 400)
+        ring = np.arange(400) % 2
+        X = np.zeros((400, 4), dtype=np.float32)
+        for which in (0, 1):
+            rows = ring == which
+            X[rows, 2 * which] = np.cos(angle[rows])
+            X[rows, 2 * which + 1] = np.sin(angle[rows])
+        X += 0.05 * rng.standard_normal(X.shape).astype(np.float32)
+        settings = {
+            "n_bits": 16,
+            "epochs": 30,
+            "batch_size": 100,
+            "n_neighbors": 5,
+            "calibration": "beta(2, 2)",
+        }
+
+        def crossing(n_steps):
+            codes = NeighbourSDCHasher(n_steps=n_steps, **settings).fit(X).transform(X)
+            distances = (codes[:, None] != codes).sum(axis=2) + 100 * np.eye(400)
+            nearest = np.argsort(distances, axis=1, kind="stable")[:, :20]
+            return (ring[nearest] != ring[:, None]).mean()
+
+        assert crossing(8) < 0.5
+
+    def test_ranks_the_packaged_data_better_than_sdc(self):
+        settings = {"n_bits": 64, "epochs": 20, "step_epoch": 16, "learning_rate": 4e-4, "batch_size": 256}
+        plain = packaged_map(SDCHasher(preset="release", center=True, **settings))
+        assert packaged_map(NeighbourSDCHasher(**settings)) > plain + 0.03  # by 0.07
+
+    def test_trains_for_500_batches_or_as_long_as_it_is_told(self, X):
+        few = NeighbourSDCHasher(n_bits=12, batch_size=60).fit(X).history_  # 4 batches an epoch
+        assert len(few) == 125
+        rates = few["learning_rate"]
+        assert (rates[:100] == rates[0]).all()
+        np.testing.assert_allclose(rates[100:], rates[0] / 10)
+        assert (
+            len(NeighbourSDCHasher(n_bits=12, batch_size=70).fit(X).history_) == 167
+        )  # the last batch is dropped
+        told = NeighbourSDCHasher(n_bits=12, batch_size=60, epochs=5, step_epoch=3).fit(X).history_
+        np.testing.assert_allclose(told["learning_rate"], [8e-4] * 3 + [8e-5] * 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters", "message"),
+    [
+        (MatchingHasher, {"target": "magic"}, f"target: expected one of {', '.join(sorted(MATCHES))}, got"),
+        (
+            MatchingHasher,
+            {"features": "magic"},
+            f"features: expected one of {', '.join(sorted(FEATURES))}, got",
+        ),
+        (
+            MatchingHasher,
+            {"features": "whitened", "shrinkage": 1.5},
+            "shrinkage: expected a number above 0 and at",
+        ),
+        (MatchingHasher, {"temperature": 0.0}, "temperature: expected a number above 0"),
+        (NeighbourSDCHasher, {"n_neighbors": 0}, "n_neighbors: expected a whole number >= 1"),
+        (NeighbourSDCHasher, {"n_neighbors": 300}, "n_neighbors = 300"),
+        (NeighbourSDCHasher, {"n_steps": -1}, "n_steps: expected a whole number >= 0"),
+        (
+            SDCHasher,
+            {"positive": "beta(2, 1)", "order_by": "labels"},
+            "positive, negative: expected distributions",
+        ),
+        (SDCHasher, {"positive": "beta(2, 1)", "negative": "beta(1, 2)"}, "expected order_by='labels'"),
+        (SDCHasher, {"order_by": "magic"}, "order_by: expected one of"),
+        *(
+            (kind, {name: value}, f"{name}: expected a")
+            for kind in (MatchingHasher, NeighbourSDCHasher, SDCHasher)
+            for name, value in {
+                "calibration": "magic",
+                "quantization_weight": -1,
+                "learning_rate": -1,
+                "weight_decay": "x",
+                "batch_size": 1,
+                "epochs": 0,
+                "step_epoch": 0,
+            }.items()
+        ),
+    ],
+)
+def test_bad_parameters_are_named(X, ids, kind, parameters, message):
+    with pytest.raises(ValueError, match=message):
+        kind(**{**QUICK, **parameters}).fit(X, ids)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", MATCHES)
+def test_it_learns(target):
+    untrained = packaged_map(MatchingHasher(n_bits=32, target=target, epochs=1, learning_rate=0.0))
+    assert packaged_map(MatchingHasher(n_bits=32, target=target, epochs=15)) > untrained + 0.1

@@ -76,7 +76,7 @@ class TestLosses:
         features = torch.tensor(rng.standard_normal((20, 6)))
         right = ranking_loss(features, features, 0.01)
         assert right < ranking_loss(torch.tensor(rng.standard_normal((20, 6))), features, 0.01) / 5
-        with pytest.raises(ValueError, match=r"features: expected as many rows as continuous_codes \(20\)"):
+        with pytest.raises(ValueError, match=r"features: expected as many rows as codes \(20\)"):
             ranking_loss(features, features[:19])
         codes = features[:2].clone().requires_grad_()  # a single pair has no order
         loss = ranking_loss(codes, features[:2])

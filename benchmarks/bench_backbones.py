@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
-import statistics
-import time
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +20,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.bench_metrics import machine
+from benchmarks.harness import arguments_of, in_turn, medians, publish, seconds_of
 from sdclib.extract.backbones import RUNTIMES, Backbone, load_backbone
-from sdclib.files import write_json
-from study.provenance import git_commit
+
+SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".webp"}
 
 
 def read_images(folder: Path | None, count: int, size: int) -> list[Image.Image]:
@@ -34,87 +31,53 @@ def read_images(folder: Path | None, count: int, size: int) -> list[Image.Image]
     if folder is None:
         rng = np.random.default_rng(0)
         return [Image.fromarray(rng.integers(0, 256, (size, size, 3), dtype=np.uint8)) for _ in range(count)]
-    suffixes = {".bmp", ".jpeg", ".jpg", ".png", ".webp"}
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not files:
         raise SystemExit(f"{folder}: expected a folder with images, found none")
     chosen = np.unique(np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int))
     return [Image.open(files[i]).convert("RGB") for i in chosen]
 
 
-def prepare(backbone: Backbone, images: list[Image.Image]) -> tuple[NDArray[np.float32], float]:
-    """Prepared images, and images/s of preparing them in one thread."""
-    start = time.perf_counter()
-    prepared = np.stack([backbone.preprocess(image) for image in images])
-    return prepared, len(images) / (time.perf_counter() - start)
-
-
-def interleaved(
-    backbones: dict[str, Backbone], prepared: NDArray[np.float32], batch_size: int, repeats: int
-) -> tuple[dict[str, list[float]], dict[str, NDArray[np.float32]]]:
-    """Images/s of each path in each round, after a first round that does not count; and the features."""
-    rates: dict[str, list[float]] = {name: [] for name in backbones}
-    features = {}
-    for turn in range(repeats + 1):
-        for name, backbone in backbones.items():
-            start = time.perf_counter()
-            features[name] = np.concatenate(
-                [backbone.extract(prepared[i : i + batch_size]) for i in range(0, len(prepared), batch_size)]
-            )
-            if turn:
-                rates[name].append(len(prepared) / (time.perf_counter() - start))
-    return rates, features
-
-
-def bench(arguments: argparse.Namespace) -> dict[str, Any]:
-    torch.set_num_threads(arguments.threads)
-    backbones = {
-        runtime: load_backbone(
-            arguments.backbone, runtime=runtime, n_threads=arguments.threads, weights=arguments.weights
-        )
-        for runtime in RUNTIMES
-    }
+def bench(given: argparse.Namespace) -> dict[str, Any]:
+    torch.set_num_threads(given.threads)
+    options = {"n_threads": given.threads, "weights": given.weights}
+    backbones = {runtime: load_backbone(given.backbone, runtime=runtime, **options) for runtime in RUNTIMES}
     size = backbones["onnx"].image_size
-    prepared, preparing = prepare(backbones["onnx"], read_images(arguments.images, arguments.count, size))
-    rates, features = interleaved(backbones, prepared, arguments.batch_size, arguments.repeats)
-    medians = {name: statistics.median(values) for name, values in rates.items()}
+    images = read_images(given.images, given.count, size)
+    rows: list[NDArray[np.float32]] = []
+    preparing = seconds_of(lambda: rows.extend(backbones["onnx"].preprocess(image) for image in images))
+    prepared = np.stack(rows)
+    features: dict[str, NDArray[np.float32]] = {}
+
+    def extract(name: str, backbone: Backbone) -> None:
+        starts = range(0, len(prepared), given.batch_size)
+        features[name] = np.concatenate(
+            [backbone.extract(prepared[i : i + given.batch_size]) for i in starts]
+        )
+
+    calls = {name: partial(extract, name, backbone) for name, backbone in backbones.items()}
+    seconds = in_turn(calls, given.repeats)
+    rates = {name: [len(prepared) / value for value in values] for name, values in seconds.items()}
+    speed = medians(rates)
     return {
-        "backbone": arguments.backbone,
+        "backbone": given.backbone,
         "image_size": size,
-        "images": "random" if arguments.images is None else arguments.images.name,
+        "images": "random" if given.images is None else given.images.name,
         "n_images": len(prepared),
-        "batch_size": arguments.batch_size,
-        "threads": arguments.threads,
+        "batch_size": given.batch_size,
+        "threads": given.threads,
         "malloc": {name: value for name, value in sorted(os.environ.items()) if name.startswith("MALLOC_")},
-        "images_per_second": medians,
+        "images_per_second": speed,
         "images_per_second_by_round": rates,
-        "onnx_over_torch": medians["onnx"] / medians["torch"],
-        "preparing_images_per_second": preparing,
+        "onnx_over_torch": speed["onnx"] / speed["torch"],
+        "preparing_images_per_second": len(images) / preparing,
         "largest_difference": float(np.abs(features["onnx"] - features["torch"]).max()),
         "mean_feature": float(features["torch"].mean()),
     }
 
 
-def report(result: dict[str, Any]) -> str:
-    """The result as a table."""
-    rows = [
-        f"{result['backbone']}, {result['image_size']} px, {result['n_images']} {result['images']} images, "
-        f"batches of {result['batch_size']}, {result['threads']} threads",
-        f"  {'':<16}{'ONNX Runtime':>14}{'PyTorch eager':>16}{'ratio':>8}",
-        f"  {'images/s':<16}{result['images_per_second']['onnx']:>14.1f}"
-        f"{result['images_per_second']['torch']:>16.1f}{result['onnx_over_torch']:>8.2f}",
-        f"  preparing, one thread: {result['preparing_images_per_second']:.0f} images/s",
-        f"  largest difference of a feature: {result['largest_difference']:.1e} "
-        f"(mean feature {result['mean_feature']:.3f})",
-    ]
-    return "\n".join(rows)
-
-
 def main() -> None:
-    root = Path(__file__).resolve().parent.parent
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__, "bench_backbones.json")
     parser.add_argument("--backbone", default="efficientnet-lite0", help="default: %(default)s")
     parser.add_argument("--weights", help="weight file, or 'random'")
     parser.add_argument("--images", type=Path, help="folder of real images")
@@ -122,20 +85,15 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32, help="default: %(default)s")
     parser.add_argument("--repeats", type=int, default=5, help="rounds (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default: %(default)s")
-    parser.add_argument("--out", type=Path, default=root / "results" / "bench_backbones.json")
-    arguments = parser.parse_args()
-    result = bench(arguments)
-    versions = {name: version(name) for name in ("numpy", "onnxruntime", "pillow", "torch")}
-    write_json(
-        arguments.out,
-        result
-        | {
-            "commit": git_commit(),
-            "machine": machine(),
-            "versions": {"python": platform.python_version()} | versions,
-        },
+    given = parser.parse_args()
+    result = bench(given)
+    speed = result["images_per_second"]
+    print(
+        f"{result['backbone']}, {result['image_size']} px: {speed['onnx']:.1f} images/s by ONNX Runtime, "
+        f"{speed['torch']:.1f} by PyTorch, {result['onnx_over_torch']:.2f} times; prepared by one thread: "
+        f"{result['preparing_images_per_second']:.0f}; features differ by {result['largest_difference']:.1e} at most"
     )
-    print(report(result))
+    publish(given.out, result, "onnxruntime", "pillow")
 
 
 if __name__ == "__main__":

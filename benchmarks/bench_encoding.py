@@ -17,10 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -30,14 +27,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
-from benchmarks.bench_metrics import machine
+from benchmarks.harness import arguments_of, in_fresh_process, load_average, publish, seconds_of, threads
 from sdclib.data.vectors import load_npy
-from sdclib.files import write_json
 from sdclib.methods import BaseHasher, make_hasher
 from sdclib.search.encoding import encode, load_hasher
-from study.provenance import RESULTS, git_commit, peak_memory_mb, versions
+from study.provenance import peak_memory_mb
 
 WANTED_RATIO = 0.5
 PRODUCT_ROWS = 4096  # of a bare product of the wide head; what is between both stays in the cache
@@ -94,12 +89,6 @@ def bare_products(layers: list[int]) -> Callable[[NDArray[np.float32]], None]:
     return multiply
 
 
-def seconds_of(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
 def bench_memory_resident(plan: Plan, heads: dict[str, BaseHasher], file: Path) -> dict[str, dict[str, Any]]:
     """Time products and encoding in turn, part by part, and write the vectors to a file on the way."""
     bare = {name: bare_products(layers) for name, layers in widths(plan).items()}
@@ -127,103 +116,65 @@ def bench_memory_resident(plan: Plan, heads: dict[str, BaseHasher], file: Path) 
     }
 
 
-def bench_file(plan: Plan, model: Path, file: Path) -> dict[str, float]:
-    """Seconds and peak memory of a process of its own that encodes the file."""
-    command = [sys.executable, "-m", "benchmarks.bench_encoding", "--threads", str(plan.threads)]
-    root = Path(__file__).resolve().parent.parent
-    output = subprocess.run(
-        [*command, "--child", str(model), str(file)], cwd=root, check=True, stdout=subprocess.PIPE, text=True
-    ).stdout
-    return json.loads(output.splitlines()[-1])
-
-
 def child(model: Path, file: Path) -> None:
-    """Encode a file, and print what it took."""
+    """Encode a file, and print seconds and peak memory."""
     hasher = load_hasher(model)
     imports_mb = peak_memory_mb()
-    start = time.perf_counter()
-    codes = encode(hasher, load_npy(file))
-    seconds = time.perf_counter() - start
-    print(
-        json.dumps(
-            {
-                "seconds": seconds,
-                "peak_mb": peak_memory_mb(),
-                "peak_mb_of_imports": imports_mb,
-                "codes_mb": codes.nbytes / 1e6,
-                "file_mb": file.stat().st_size / 1e6,
-            }
-        )
-    )
+    codes = []
+    found = {
+        "seconds": seconds_of(lambda: codes.append(encode(hasher, load_npy(file)))),
+        "peak_mb": peak_memory_mb(),
+        "peak_mb_of_imports": imports_mb,
+        "codes_mb": codes[0].nbytes / 1e6,
+        "file_mb": file.stat().st_size / 1e6,
+    }
+    print(json.dumps(found))
 
 
 def measure(plan: Plan) -> dict[str, Any]:
-    """Measure all of it."""
-    load = [machine()["load_average"]]
+    load = [load_average()]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "vectors.npy"
         heads = hashers(plan)
         rows = bench_memory_resident(plan, heads, file)
-        load.append(machine()["load_average"])
+        load.append(load_average())
         for name, hasher in heads.items():
-            model = hasher.save(Path(folder) / name)
+            options = ["--threads", plan.threads, "--child", hasher.save(Path(folder) / name), file]
             rows[name] |= {
                 "method": hasher.method,
                 "widths": widths(plan)[name],
-                "file": bench_file(plan, model, file),
+                "file": in_fresh_process("benchmarks.bench_encoding", *options),
             }
-    load.append(machine()["load_average"])
     return {
-        "machine": machine(),
-        "commit": git_commit(),
-        "versions": versions(),
         "threads": plan.threads,
-        "load_average": load,  # at the start, after the timing, at the end; above 1: other work was running
+        "load_average": [
+            *load,
+            load_average(),
+        ],  # start, after the timing, end; above 1: other work was running
         "plan": asdict(plan),
         "wanted_ratio": WANTED_RATIO,
         "heads": rows,
     }
 
 
-def report(results: dict[str, Any]) -> str:
-    """The results as a table."""
-    plan = results["plan"]
-    lines = [
-        f"{plan['n_rows']:,} vectors of {plan['n_features']:,} values to {plan['n_bits']} bits, "
-        f"{results['threads']} thread(s), load average {results['load_average']}"
-    ]
-    for name, row in results["heads"].items():
-        file = row["file"]
-        lines.append(
-            f"  {name:<8} products {row['products_seconds']:8.2f} s, encoding {row['encode_seconds']:8.2f} s: ratio "
-            f"{row['ratio']:.2f} (>= {results['wanted_ratio']}), median of parts {row['median_ratio']:.2f}; "
-            f"{file['file_mb']:,.0f} MB from the disk {file['seconds']:.2f} s, peak {file['peak_mb']:.0f} MB, "
-            f"imports alone {file['peak_mb_of_imports']:.0f} MB"
-        )
-    return "\n".join(lines)
-
-
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__, "bench_encoding.json")
     parser.add_argument("--rows", type=int, default=Plan.n_rows)
     parser.add_argument("--threads", type=int, default=Plan.threads)
-    parser.add_argument("--out", type=Path, default=RESULTS / "bench_encoding.json")
     parser.add_argument("--child", type=Path, nargs=2, metavar=("MODEL", "FILE"), help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(given.threads)
-        with threadpool_limits(given.threads):
-            if given.child:
-                child(*given.child)
-                return
-            results = measure(Plan(n_rows=given.rows, threads=given.threads))
-    finally:
-        torch.set_num_threads(before)
-    write_json(given.out, results)
-    print(report(results))
+    with threads(given.threads):
+        if given.child:
+            child(*given.child)
+            return
+        results = measure(Plan(n_rows=given.rows, threads=given.threads))
+    for name, row in results["heads"].items():
+        print(
+            f"{name}: products {row['products_seconds']:.2f} s, encoding {row['encode_seconds']:.2f} s, ratio "
+            f"{row['ratio']:.2f} (>= {WANTED_RATIO}), median of parts {row['median_ratio']:.2f}; from the disk "
+            f"{row['file']['seconds']:.2f} s, peak {row['file']['peak_mb']:.0f} MB"
+        )
+    publish(given.out, results)
 
 
 if __name__ == "__main__":

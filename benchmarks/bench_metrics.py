@@ -8,32 +8,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.harness import arguments_of, in_fresh_process, in_turn, medians, publish, seconds_of
 from sdclib.codes import pack_codes
-from sdclib.files import write_json
 from sdclib.metrics import count_pairs, intersection, mean_average_precision, overlap_auc, pair_histograms
-from study.provenance import git_commit, peak_memory_mb
+from study.provenance import peak_memory_mb
 
 TOP_K = 1000
 N_CLASSES = 10
+N_BITS = 64
 
 
-def make_case(n_query: int, n_database: int, n_bits: int = 64, seed: int = 0) -> tuple[Any, Any, Any]:
+def make_case(n_query: int, n_database: int, seed: int = 0) -> tuple[Any, Any, Any]:
     """Packed codes around one prototype a class (30 % of the bits flipped), and ids."""
     rng = np.random.default_rng(seed)
-    prototypes = rng.integers(0, 2, (N_CLASSES, n_bits), dtype=np.uint8)
+    prototypes = rng.integers(0, 2, (N_CLASSES, N_BITS), dtype=np.uint8)
     parts = []
     ids = rng.integers(0, N_CLASSES, n_query + n_database)
     for start in range(0, len(ids), 100_000):
@@ -43,9 +36,9 @@ def make_case(n_query: int, n_database: int, n_bits: int = 64, seed: int = 0) ->
     return packed[:n_query], packed[n_query:], (ids[:n_query], ids[n_query:])
 
 
-def by_counting(query: Any, database: Any, relevant: Any, n_bits: int = 64) -> dict[str, float]:
+def by_counting(query: Any, database: Any, relevant: Any) -> dict[str, float]:
     """Expected mAP@1000, both bounds, and the histograms of all pairs."""
-    counts = count_pairs(query, database, relevant, n_bits=n_bits)
+    counts = count_pairs(query, database, relevant, n_bits=N_BITS)
     result = {
         ties: float(mean_average_precision(counts, top_k=TOP_K, ties=ties, denominator="retrieved"))
         for ties in ("expected", "optimistic", "pessimistic")
@@ -65,46 +58,29 @@ def usual_way(query: Any, database: Any, query_ids: Any, database_ids: Any) -> f
     return float(((precision * hits).sum(dim=1) / hits.sum(dim=1).clamp(min=1)).mean())
 
 
-def interleaved(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median seconds of each function; one call of each in turn, after a first round that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for turn in range(repeats + 1):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            if turn:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
-
-
 def bench_main() -> dict[str, Any]:
     """The counting way against the usual way, 1,000 x 59,000 at 64 bits."""
     import torch
 
     case = make_case(1000, 59_000)
-    signs = [
-        torch.from_numpy(np.unpackbits(x, axis=1, bitorder="little") * np.float32(2) - 1) for x in case[:2]
-    ]
-    ids = [torch.from_numpy(x) for x in case[2]]
+    bits = [np.unpackbits(x, axis=1, bitorder="little") for x in case[:2]]
+    tensors = [torch.from_numpy(x) for x in (*(x * np.float32(2) - 1 for x in bits), *case[2])]
     figures = by_counting(*case)
-    usual = usual_way(*signs, *ids)
+    usual = usual_way(*tensors)
     if not figures["pessimistic"] <= usual <= figures["optimistic"] + 1e-6:
         raise AssertionError(f"the usual way's {usual} is outside the bounds {figures}")
-    seconds = interleaved(
-        {
-            "counting": lambda: by_counting(*case),
-            "count_pairs_alone": lambda: count_pairs(*case, n_bits=64),
-            "index_order": lambda: mean_average_precision(
-                *case, n_bits=64, top_k=TOP_K, ties="index", denominator="retrieved"
-            ),
-            "usual": lambda: usual_way(*signs, *ids),
-        },
-        repeats=3,
-    )
+    options: dict[str, Any] = {"n_bits": N_BITS, "top_k": TOP_K, "ties": "index", "denominator": "retrieved"}
+    calls = {
+        "counting": lambda: by_counting(*case),
+        "count_pairs_alone": lambda: count_pairs(*case, n_bits=N_BITS),
+        "index_order": lambda: mean_average_precision(*case, **options),
+        "usual": lambda: usual_way(*tensors),
+    }
+    seconds = medians(in_turn(calls, repeats=3))
     return {
         "n_query": 1000,
         "n_database": 59_000,
-        "n_bits": 64,
+        "n_bits": N_BITS,
         "seconds": seconds,
         "usual_over_counting": seconds["usual"] / seconds["counting"],
         "map_at_1000": figures | {"usual": usual},
@@ -119,9 +95,9 @@ def bench_growth() -> dict[str, Any]:
     def run(n: int) -> Callable[[], Any]:
         return lambda: by_counting(query, database[:n], (query_ids, database_ids[:n]))
 
-    seconds = interleaved({str(n): run(n) for n in sizes}, repeats=3)
+    seconds = medians(in_turn({str(n): run(n) for n in sizes}, repeats=3))
     exponent = np.polyfit(np.log(sizes), np.log([seconds[str(n)] for n in sizes]), 1)[0]
-    return {"n_query": 500, "n_bits": 64, "seconds": seconds, "exponent": float(exponent)}
+    return {"n_query": 500, "n_bits": N_BITS, "seconds": seconds, "exponent": float(exponent)}
 
 
 def bench_multi_label() -> dict[str, Any]:
@@ -129,108 +105,67 @@ def bench_multi_label() -> dict[str, Any]:
     query, database, ids = make_case(1000, 59_000)
     rng = np.random.default_rng(1)
     labels = tuple((rng.random((len(x), 80)) < 3 / 80).astype(np.uint8) for x in ids)
-    seconds = interleaved(
-        {
-            "single_label": lambda: by_counting(query, database, ids),
-            "multi_label_80": lambda: by_counting(query, database, labels),
-        },
-        repeats=5,
-    )
+    calls = {
+        "single_label": lambda: by_counting(query, database, ids),
+        "multi_label_80": lambda: by_counting(query, database, labels),
+    }
+    seconds = medians(in_turn(calls, repeats=5))
     return {"seconds": seconds, "multi_over_single": seconds["multi_label_80"] / seconds["single_label"]}
 
 
-def in_fresh_process(n_query: int, n_database: int) -> dict[str, Any]:
-    """Time and peak memory of `by_counting`, codes and labels included, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.bench_metrics", "--child", str(n_query), str(n_database)]
-    root = Path(__file__).resolve().parent.parent
-    output = subprocess.run(command, cwd=root, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return json.loads(output.splitlines()[-1])
-
-
 def child(n_query: int, n_database: int) -> None:
+    """Print time and peak memory of `by_counting`, codes and labels included."""
     imports_mb = peak_memory_mb()
     case = make_case(n_query, n_database)
-    start = time.perf_counter()
-    figures = by_counting(*case)
-    seconds = time.perf_counter() - start
-    print(
-        json.dumps(
-            {
-                "n_query": n_query,
-                "n_database": n_database,
-                "n_bits": 64,
-                "seconds": seconds,
-                "nanoseconds_a_pair": seconds / n_query / n_database * 1e9,
-                "peak_mb": peak_memory_mb(),
-                "peak_mb_of_imports": imports_mb,
-                "expected_map_at_1000": figures["expected"],
-            }
-        )
-    )
-
-
-def machine() -> dict[str, Any]:
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line
-        ]
-        cpu = names[0] if names else cpu
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-        "system": platform.system(),
-        "load_average": round(os.getloadavg()[0], 2),
+    figures: dict[str, float] = {}
+    seconds = seconds_of(lambda: figures.update(by_counting(*case)))
+    found = {
+        "n_query": n_query,
+        "n_database": n_database,
+        "n_bits": N_BITS,
+        "seconds": seconds,
+        "nanoseconds_a_pair": seconds / n_query / n_database * 1e9,
+        "peak_mb": peak_memory_mb(),
+        "peak_mb_of_imports": imports_mb,
+        "expected_map_at_1000": figures["expected"],
     }
+    print(json.dumps(found))
 
 
 def report(results: dict[str, Any]) -> str:
     """The results as a table."""
-    main, growth, multi = results["main"], results["growth"], results["multi_label"]
-    lines = ["1,000 x 59,000 at 64 bits                             median seconds"]
+    main, growth = results["main"], results["growth"]
+    lines = ["1,000 x 59,000 at 64 bits, median seconds"]
     lines += [f"  {name:<50} {value:8.3f}" for name, value in main["seconds"].items()]
-    lines.append(
-        f"  usual / counting                                   {main['usual_over_counting']:8.1f}  (>= 10)"
-    )
+    lines.append(f"  usual / counting {main['usual_over_counting']:.1f} (>= 10)")
     for name, limit in (("memory_main", 1000), ("large", 3000)):
         run = results[name]
         lines.append(
             f"{run['n_query']:,} x {run['n_database']:,}: {run['seconds']:.2f} s, {run['nanoseconds_a_pair']:.2f} ns a "
             f"pair, peak {run['peak_mb']:.0f} MB (< {limit}), imports alone {run['peak_mb_of_imports']:.0f} MB"
         )
-    lines.append("growth with the database, 500 queries")
-    lines += [f"  {int(size):>9,} items {seconds:8.3f} s" for size, seconds in growth["seconds"].items()]
-    lines.append(f"  exponent {growth['exponent']:.3f} (1: linear)")
-    lines.append(f"80 labels / ids: {multi['multi_over_single']:.2f} times (<= 3)")
+    lines += [f"  500 x {int(size):>9,}: {seconds:8.3f} s" for size, seconds in growth["seconds"].items()]
+    lines.append(f"exponent of growth {growth['exponent']:.3f} (1: linear)")
+    lines.append(f"80 labels / ids: {results['multi_label']['multi_over_single']:.2f} times (<= 3)")
     return "\n".join(lines)
 
 
 def main() -> None:
-    root = Path(__file__).resolve().parent.parent
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=root / "results" / "bench_metrics.json")
+    parser = arguments_of(__doc__, "bench_metrics.json")
     parser.add_argument("--child", type=int, nargs=2, metavar=("QUERIES", "ITEMS"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.child:
-        child(*arguments.child)
+    given = parser.parse_args()
+    if given.child:
+        child(*given.child)
         return
     results = {
-        "commit": git_commit(),
-        "machine": machine(),
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("faiss-cpu", "numpy", "torch")},
-        "memory_main": in_fresh_process(1000, 59_000),
-        "large": in_fresh_process(10_000, 1_000_000),
+        "memory_main": in_fresh_process("benchmarks.bench_metrics", "--child", 1000, 59_000),
+        "large": in_fresh_process("benchmarks.bench_metrics", "--child", 10_000, 1_000_000),
         "main": bench_main(),
         "growth": bench_growth(),
         "multi_label": bench_multi_label(),
     }
-    write_json(arguments.out, results)
     print(report(results))
+    publish(given.out, results)
 
 
 if __name__ == "__main__":

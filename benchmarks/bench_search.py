@@ -7,33 +7,27 @@ is that of one query alone, the median of repeats, mean over queries. Writes res
 
 from __future__ import annotations
 
-import argparse
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
-import torch
+import pandas as pd
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
-from benchmarks.bench_metrics import machine
+from benchmarks.harness import arguments_of, load_average, publish, seconds_of, threads
 from sdclib import load_features, make_hasher
 from sdclib.data.features import FeatureSet
-from sdclib.files import write_json
 from sdclib.methods import METHOD_LABELS, BaseHasher
 from sdclib.metrics import cosine_mean_average_precision, mean_average_precision
 from sdclib.search.encoding import encode
 from sdclib.search.index import HammingIndex
 from sdclib.search.recall import hamming_recall, neighbour_recall
 from sdclib.search.report import SDC_PARAMETERS
-from study.provenance import git_commit
 
 REPEATS = 3
 RANKS = (10, 100)  # the k of recall@k
@@ -86,9 +80,7 @@ def fit_hashers(plan: Plan, train: NDArray[np.float32]) -> tuple[list[BaseHasher
     for method, parameters in settings.items():
         for n_bits in plan.n_bits:
             hasher = make_hasher(method, n_bits, seed=plan.seed, **parameters)
-            start = time.perf_counter()
-            hasher.fit(train)
-            seconds = time.perf_counter() - start
+            seconds = seconds_of(lambda h=hasher: h.fit(train))
             hashers.append(hasher)
             rows.append({**described(hasher), "parameters": parameters, "fit_seconds": seconds})
     return hashers, rows
@@ -130,13 +122,8 @@ def float_index(blocks: Iterator[NDArray[np.float32]], n: int, d: int) -> tuple[
 
 def ms_a_query(call: Callable[[slice], Any], n: int) -> float:
     """Milliseconds of a query: one at a time, median of repeats, mean over n queries."""
-    seconds = np.empty((REPEATS, n))
     call(slice(0, 1))
-    for turn in range(REPEATS):
-        for i in range(n):
-            start = time.perf_counter()
-            call(slice(i, i + 1))
-            seconds[turn, i] = time.perf_counter() - start
+    seconds = [[seconds_of(lambda i=i: call(slice(i, i + 1))) for i in range(n)] for _ in range(REPEATS)]
     return float(1e3 * np.median(seconds, axis=0).mean())
 
 
@@ -300,55 +287,22 @@ def bench_set(plan: Plan, data: FeatureSet, hashers: list[BaseHasher], n: int | 
     return result
 
 
-def report(results: dict[str, Any]) -> str:
-    """The re-scored searches as a table."""
-    lines = []
-    for name, part in results["sets"].items():
-        lines.append(
-            f"{name}: {part['n_database']:,} items, float search {part['float']['search_ms']:.2f} ms a query"
-        )
-        lines += [
-            f"  {row['label']:<14} {row['n_bits']:>4} bits {row['index']:<5} {row['setting'] or '':>5} "
-            f"{row['candidates']:>4} candidates  recall@10 {row['recall_10']:.3f}  re-scored {row['rescored_10']:.3f}  "
-            f"{row['search_ms']:7.3f} + {row['rescore_ms']:.3f} ms  {row['index_bytes'] / 1e6:8.1f} MB"
-            for row in part["rows"]
-        ]
-    lines.append(f"{results['seconds']:.0f} s in all, load average {results['load_average']}")
-    return "\n".join(lines)
-
-
 def main(arguments: list[str] | None = None) -> None:
-    root = Path(__file__).resolve().parent.parent
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=root / "results" / "bench_search.json")
+    parser = arguments_of(__doc__, "bench_search.json")
     parser.add_argument(
         "--quick", action="store_true", help="the packaged data, some seconds, figures of no use"
     )
     given = parser.parse_args(arguments)
     plan = QUICK if given.quick else Plan()
-    threads = torch.get_num_threads(), faiss.omp_get_max_threads()
-    start = time.perf_counter()
-    load = [machine()["load_average"]]
-    try:
-        torch.set_num_threads(1)
-        faiss.omp_set_num_threads(1)
-        with threadpool_limits(1):
-            data = load_features(plan.data)
-            hashers, fits = fit_hashers(plan, data.train)
-            sets = {"real": bench_set(plan, data, hashers, None)}
-            load.append(machine()["load_average"])
-            sets["enlarged"] = bench_set(plan, data, hashers, plan.enlarged)
-    finally:
-        torch.set_num_threads(threads[0])
-        faiss.omp_set_num_threads(threads[1])
-    load.append(machine()["load_average"])
+    start, load = time.perf_counter(), [load_average()]
+    with threads(1):
+        data = load_features(plan.data)
+        hashers, fits = fit_hashers(plan, data.train)
+        sets = {"real": bench_set(plan, data, hashers, None)}
+        load.append(load_average())
+        sets["enlarged"] = bench_set(plan, data, hashers, plan.enlarged)
+    load.append(load_average())
     results = {
-        "machine": machine(),
-        "commit": git_commit(),
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("faiss-cpu", "numpy", "torch")},
         "threads": 1,
         "load_average": load,  # at the start, between the sets, at the end; above 1: other work was running
         "repeats": REPEATS,
@@ -359,8 +313,23 @@ def main(arguments: list[str] | None = None) -> None:
         "sets": sets,
         "seconds": time.perf_counter() - start,
     }
-    write_json(given.out, results)
-    print(report(results))
+    for name, part in sets.items():
+        print(
+            f"{name}: {part['n_database']:,} items, float search {part['float']['search_ms']:.2f} ms a query"
+        )
+        columns = [
+            "label",
+            "n_bits",
+            "index",
+            "setting",
+            "candidates",
+            "recall_10",
+            "rescored_10",
+            "search_ms",
+            "rescore_ms",
+        ]
+        print(pd.DataFrame(part["rows"])[columns].to_string(index=False, float_format="%.3f"))
+    publish(given.out, results)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,6 @@ results/bench_training.json.
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -28,26 +25,19 @@ from scipy import stats
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks.bench_metrics import machine
-from sdclib.files import write_json
+from benchmarks.harness import arguments_of, in_turn, medians, publish, random_features, seconds_of
 from sdclib.methods import SDCHasher
 from sdclib.methods.presets import PRESETS
 from sdclib.methods.trained import HashHead, adam
-from study.provenance import RESULTS, git_commit, versions
 
-N_ROWS, N_FEATURES, N_BITS = 5000, 1280, 64
+N_BITS = 64
 WIDTHS = {"paper": 4096, "release": None}  # None: the features' width
 
 
 def peak_rate(size: int = 2048, repeats: int = 8) -> float:
     """Highest rate of float32 matrix products, in operations (two a multiply-add) a second."""
     a, b = torch.randn(size, size), torch.randn(size, size)
-    best = float("inf")
-    for _ in range(repeats):
-        start = time.perf_counter()
-        a @ b
-        best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best
+    return 2 * size**3 / min(seconds_of(lambda: a @ b) for _ in range(repeats))
 
 
 def operations_of_a_step(n_features: int, width: int, batch_size: int) -> int:
@@ -70,13 +60,7 @@ def parts_of_a_step(n_features: int, width: int, batch_size: int, repeats: int =
     def products() -> None:
         x @ first.T, hidden @ second.T, gradient.T @ hidden, hidden.T @ x, gradient @ second
 
-    seconds: dict[str, list[float]] = {"products": [], "optimizer": []}
-    for _ in range(repeats):
-        for name, part in (("products", products), ("optimizer", optimizer.step)):
-            start = time.perf_counter()
-            part()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    return medians(in_turn({"products": products, "optimizer": optimizer.step}, repeats))
 
 
 def library_epochs(features: Tensor, preset: str, epochs: int) -> list[float]:
@@ -94,9 +78,8 @@ def plain_epochs(features: Tensor, preset: str, epochs: int) -> list[float]:
         head.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
     loader = DataLoader(TensorDataset(features), batch_size=settings.batch_size, shuffle=True, drop_last=True)
-    seconds = []
-    for _ in range(epochs + 1):
-        start = time.perf_counter()
+
+    def epoch() -> None:
         for (batch,) in loader:
             codes = head(batch)
             n = len(batch) // 2
@@ -111,63 +94,51 @@ def plain_epochs(features: Tensor, preset: str, epochs: int) -> list[float]:
             loss.backward()
             optimizer.step()
             float(loss.detach())  # the authors' code logs every step
-        seconds.append(time.perf_counter() - start)
-    return seconds[1:]
+
+    return [seconds_of(epoch) for _ in range(epochs + 1)][1:]
 
 
 def main() -> None:
-    """Parse the command line, measure, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__, "bench_training.json")
     parser.add_argument("--epochs", type=int, default=5, help="epochs of each loop that count")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
     torch.manual_seed(0)
-    features = torch.rand(N_ROWS, N_FEATURES)
+    features = torch.from_numpy(random_features())
+    n_rows, n_features = features.shape
     loops: dict[str, Callable[[Tensor, str, int], list[float]]] = {
         "library": library_epochs,
         "plain": plain_epochs,
     }
-    report: dict[str, object] = {"rows": N_ROWS, "features": N_FEATURES, "n_bits": N_BITS}
-    report["threads"] = arguments.threads
-    peaks = [peak_rate()]
+    peaks, rows = [peak_rate()], {}
     for preset, width in WIDTHS.items():
         batch_size = PRESETS[preset].batch_size
         seconds: dict[str, list[float]] = {name: [] for name in loops}
         for _ in range(2):
             for name, loop in loops.items():
-                seconds[name] += loop(features, preset, arguments.epochs)
+                seconds[name] += loop(features, preset, given.epochs)
             peaks.append(peak_rate())
-        median = {name: statistics.median(values) for name, values in seconds.items()}
-        steps = N_ROWS // batch_size
-        operations = operations_of_a_step(N_FEATURES, width or N_FEATURES, batch_size)
-        parts = parts_of_a_step(N_FEATURES, width or N_FEATURES, batch_size)
-        report[preset] = {
+        epoch, steps = medians(seconds), n_rows // batch_size
+        operations = operations_of_a_step(n_features, width or n_features, batch_size)
+        parts = parts_of_a_step(n_features, width or n_features, batch_size)
+        rows[preset] = {
             "seconds_an_epoch": seconds,
-            "seconds_a_step": {
-                **parts,
-                "library": median["library"] / steps,
-                "plain": median["plain"] / steps,
-            },
-            "achieved": operations * steps / median["library"],
+            "seconds_a_step": parts | {name: value / steps for name, value in epoch.items()},
+            "achieved": operations * steps / epoch["library"],
             "bound": operations / sum(parts.values()),
-            "plain_over_library": median["plain"] / median["library"],
+            "plain_over_library": epoch["plain"] / epoch["library"],
         }
     peak = max(peaks)
-    report["peak"] = peak
-    for preset in WIDTHS:
-        row = report[preset]
-        assert isinstance(row, dict)
-        row["achieved_over_peak"], row["bound_over_peak"] = row["achieved"] / peak, row["bound"] / peak
+    for preset, row in rows.items():
+        row |= {f"{name}_over_peak": row[name] / peak for name in ("achieved", "bound")}
         print(
             f"{preset}: {row['achieved'] / 1e9:.0f} of {peak / 1e9:.0f} Gflop/s ({row['achieved_over_peak']:.2f}; "
             f"products and optimizer alone {row['bound_over_peak']:.2f}), "
             f"{row['plain_over_library']:.2f} times as fast as the plain loop"
         )
-    report |= {"commit": git_commit(), "machine": machine(), "versions": versions()}
-    print(write_json(RESULTS / "bench_training.json", report))
+    shape = {"rows": n_rows, "features": n_features, "n_bits": N_BITS, "threads": given.threads}
+    publish(given.out, shape | {"peak": peak, **rows})
 
 
 if __name__ == "__main__":

@@ -21,13 +21,11 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from benchmarks.bench_metrics import machine
+from benchmarks.harness import arguments_of, publish
 from sdclib.catalogue import load_features
 from sdclib.evaluation import evaluate_codes
 from sdclib.extract.views import load_views
-from sdclib.files import write_json
 from sdclib.methods import METHODS, BaseHasher, make_hasher
-from study.provenance import RESULTS, git_commit, versions
 
 DATA, N_BITS, SEED = "cifar10-embedded", 64, 3
 RUNS = {"one thread": 1, "one thread again": 1, "two threads": 2}
@@ -68,10 +66,7 @@ def compare(codes: dict[str, dict[str, np.ndarray]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Parse the command line, fit, compare, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__, "check_determinism.json")
     parser.add_argument("--epochs", type=int, default=20, help="of methods that train; 0: their own")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS, metavar="METHOD")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
@@ -107,11 +102,8 @@ def main() -> None:
         "epochs": arguments.epochs,
         "tolerance_points": MOST_POINTS,
         "methods": found,
-        "commit": git_commit(),
-        "machine": machine(),
-        "versions": versions(),
     }
-    print(write_json(RESULTS / "check_determinism.json", report))
+    publish(arguments.out, report)
     bad = [
         name
         for name, row in found.items()

@@ -11,7 +11,6 @@ at the end everything must be there, and no temporary file left. Prints a summar
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -21,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +29,10 @@ import psutil
 import yaml
 from PIL import Image
 
-from benchmarks.check_resume import finished, measured, start, working_folder
+from benchmarks.harness import arguments_of
 from sdclib.extract.feature_cache.layout import check_shard
 from sdclib.files import file_sha256, read_json, write_json
-from study.provenance import PROJECT_ROOT, RESULTS, git_commit, machine
+from study.provenance import PROJECT_ROOT, git_commit, machine
 from study.records import read_record
 
 # Python reads a module of this name when it starts: every process waits where it writes.
@@ -70,8 +68,37 @@ OLD = "table of an earlier time\n"
 PROBLEM = "PROBLEM"  # name of a piece that is damaged
 
 
+MEASURED = ["id", "data", "method", "n_bits", "seed", "parameters", "top_k", "results_version", "data_sha256"]
+METRICS = ("map_", "intersection", "overlap", "bit_", "unique")
+
+
+def started(command: list[str], folder: Path = PROJECT_ROOT, **more: Any) -> subprocess.Popen:
+    """Start Python in a process group of its own, silent but for what is piped."""
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | more
+    return subprocess.Popen([sys.executable, *command], cwd=folder, start_new_session=True, **streams)
+
+
+def start_sweep(config: Path, results: Path, *options: str, folder: Path) -> subprocess.Popen:
+    """Start a sweep from a folder that takes Snakemake's records."""
+    for name in ("notebooks", "workflow"):
+        if not (folder / name).exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).symlink_to(PROJECT_ROOT / name)
+    command = [str(PROJECT_ROOT / "scripts/sweep.py"), str(config), *options]
+    return started(command, folder, env=os.environ | {"SDC_RESULTS": str(results)})
+
+
+def finished(results: Path) -> dict[str, int]:
+    """Time of writing of every whole record, in nanoseconds."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in results.glob("runs/*/record.json")}
+
+
 class Work:
-    """Some work that can be killed and taken up again in a folder."""
+    """Some work that can be killed and taken up again in a folder: `start`, and what there is after it.
+
+    `pieces` gives what reads as whole, with a damaged piece by the name `PROBLEM`; `kept` gives when the pieces were
+    written that are not to be made again.
+    """
 
     share: float  # of all kills
     moments: tuple[float, float]  # when it is killed, as a share of the time that it takes undisturbed
@@ -83,16 +110,13 @@ class Work:
         place.mkdir(parents=True)
 
     def start(self, place: Path) -> subprocess.Popen:
-        """Begin the work, or go on with it."""
         raise NotImplementedError
 
     def pieces(self, place: Path) -> dict[str, Any]:
-        """What reads as whole; a damaged piece goes by the name `PROBLEM`."""
         raise NotImplementedError
 
     def kept(self, place: Path) -> dict[str, int]:
-        """When the pieces were written that are not to be made again."""
-        raise NotImplementedError
+        return {}
 
 
 class Extraction(Work):
@@ -109,13 +133,7 @@ class Extraction(Work):
             Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path)
 
     def start(self, place: Path) -> subprocess.Popen:
-        process = subprocess.Popen(
-            [sys.executable, "-c", EXTRACTION, str(self.images), str(place)],
-            cwd=PROJECT_ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        process = started(["-c", EXTRACTION, str(self.images), str(place)], stdout=subprocess.PIPE)
         assert process.stdout is not None
         process.stdout.readline()
         process.stdout.close()
@@ -150,19 +168,10 @@ class Training(Work):
     def start(self, place: Path) -> subprocess.Popen:
         parameters = {**TRAINED, "data": RUN["data"], "n_bits": RUN["n_bits"], "runs": str(place / "runs")}
         notebook = ["notebooks/train.ipynb", str(place / "out.ipynb"), "--cwd", "notebooks"]
-        return subprocess.Popen(
-            [sys.executable, "-m", "papermill", *notebook, "-y", json.dumps(parameters)],
-            cwd=PROJECT_ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        return started(["-m", "papermill", *notebook, "-y", json.dumps(parameters)])
 
     def pieces(self, place: Path) -> dict[str, Any]:
         return records(place)
-
-    def kept(self, place: Path) -> dict[str, int]:
-        return {}
 
 
 class Sweep(Work):
@@ -170,15 +179,15 @@ class Sweep(Work):
 
     share, moments, orphaned = 0.2, (0.15, 0.8), 0.25
 
+    options: tuple[str, ...] = ("--cores", "2")
+    plan: dict[str, Any] = SWEEP
+
     def __init__(self, folder: Path):
         self.config = folder / f"{type(self).__name__}.yaml"
-        self.config.write_text(yaml.safe_dump(SWEEP))
-
-    def prepare(self, place: Path) -> None:
-        working_folder(place / "work")
+        self.config.write_text(yaml.safe_dump(self.plan))
 
     def start(self, place: Path) -> subprocess.Popen:
-        return start(self.config, place / "results", "--cores", "2", folder=place / "work")
+        return start_sweep(self.config, place / "results", *self.options, folder=place / "work")
 
     def pieces(self, place: Path) -> dict[str, Any]:
         return records(place / "results") | tables(place / "results")
@@ -191,19 +200,20 @@ class Collection(Sweep):
     """The tables of a sweep whose runs are done, and whose tables are old."""
 
     share, moments = 0.25, (0.5, 1.05)
-    done: Path
+
+    def __init__(self, folder: Path, done: Path):
+        super().__init__(folder)
+        self.done = done / "results"
 
     def prepare(self, place: Path) -> None:
         super().prepare(place)
-        shutil.copytree(self.done / "results", place / "results")
+        shutil.copytree(self.done, place / "results")
         for path in (place / "results").glob("*.csv"):
             path.write_text(OLD)
 
     def pieces(self, place: Path) -> dict[str, Any]:
         found = super().pieces(place)
-        lost = [
-            f"{path.name} is gone" for path in (self.done / "results").glob("*.csv") if path.name not in found
-        ]
+        lost = [f"{path.name} is gone" for path in self.done.glob("*.csv") if path.name not in found]
         return found | ({PROBLEM: lost} if lost else {})
 
 
@@ -230,7 +240,8 @@ def tables(results: Path) -> dict[str, Any]:
     for path in results.glob("*.csv"):
         text = path.read_text()
         if text != OLD and not path.stem.endswith("_histograms"):
-            text = measured(pd.read_csv(path, dtype={"id": str})).to_csv()
+            table = pd.read_csv(path, dtype={"id": str})
+            text = table[MEASURED + [name for name in table if name.startswith(METRICS)]].to_csv()
         found[path.name] = text
     return found
 
@@ -338,16 +349,13 @@ class Trial:
 def check(folder: Path, kills: int, rng: random.Random) -> dict[str, Trial]:
     """Try all kinds of work."""
     trials: dict[str, Trial] = {}
-    kinds: list[Callable[[Path], Work]] = [Extraction, lambda _: Training(), Sweep, Collection]
-    left = kills
-    for kind in kinds:
-        work = kind(folder)
-        if isinstance(work, Collection):
-            work.done = trials["sweep"].undisturbed
-        trial = Trial(work, folder, rng)
+    for kind in (Extraction, Training, Sweep, Collection):
+        more = (trials["sweep"].undisturbed,) if kind is Collection else ()
+        trial = Trial(kind(folder, *more) if kind is not Training else Training(), folder, rng)
+        part = (
+            kills - sum(t.kills for t in trials.values()) if kind is Collection else round(kills * kind.share)
+        )
         trials[trial.name] = trial
-        part = left if kind is kinds[-1] else round(kills * work.share)
-        left -= part
         begun = time.perf_counter()
         trial.run(part)
         trial.seconds = round(time.perf_counter() - begun + trial.seconds, 1)
@@ -355,14 +363,10 @@ def check(folder: Path, kills: int, rng: random.Random) -> dict[str, Trial]:
 
 
 def main() -> None:
-    """Kill, compare, write the summary."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__, "check_faults.json")
     parser.add_argument("--kills", type=int, default=60, help="in all")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--out", type=Path, default=RESULTS / "check_faults.json")
-    arguments = parser.parse_args()
+    given = parser.parse_args()
     begun = time.perf_counter()
     folder = Path(tempfile.mkdtemp(prefix="check-faults-"))
     (folder / "sitecustomize.py").write_text(SLOW_DISK)
@@ -371,27 +375,25 @@ def main() -> None:
     os.environ |= {"PYTHONPATH": path, "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     try:
-        trials = check(folder, arguments.kills, random.Random(arguments.seed))
+        trials = check(folder, given.kills, random.Random(given.seed))
     finally:
         for process in psutil.Process().children(recursive=True):
             process.kill()
         shutil.rmtree(folder, ignore_errors=True)
-
-    def of_each(name: str) -> dict[str, Any]:
-        return {trial.name: getattr(trial, name) for trial in trials.values()}
-
+    fields = ("kills", "orphaned", "in_a_write", "rounds", "seconds")
+    of_each = {field: {name: getattr(trial, field) for name, trial in trials.items()} for field in fields}
     problems = [problem for trial in trials.values() for problem in trial.problems]
     summary = {
-        "seed": arguments.seed,
-        "total_kills": sum(of_each("kills").values()),
-        **{name: of_each(name) for name in ("kills", "orphaned", "in_a_write", "rounds", "seconds")},
+        "seed": given.seed,
+        "total_kills": sum(of_each["kills"].values()),
+        **of_each,
         "problems": problems,
         "total_seconds": round(time.perf_counter() - begun, 1),
         "commit": git_commit(),
         "machine": machine(),
     }
     print(json.dumps(summary, indent=1))
-    write_json(arguments.out, summary)
+    write_json(given.out, summary)
     sys.exit(1 if problems else 0)
 
 

@@ -10,7 +10,6 @@ in temporary folders.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.harness import arguments_of
 from sdclib.files import read_json, write_json
 from sdclib.kernels import NATIVE, PORTABLE
 from study.provenance import OWN_RESULTS, PROJECT_ROOT, RESULTS, git_commit, machine
@@ -91,10 +91,7 @@ def differences(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def main() -> None:
-    """Run all combinations, print and write what was found."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--only", nargs="+", choices=COMMANDS, default=list(COMMANDS))
     parser.add_argument("--kernels", nargs="+", choices=COMBINATIONS, default=list(COMBINATIONS))
     arguments = parser.parse_args()

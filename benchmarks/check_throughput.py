@@ -9,8 +9,6 @@ touches no results; anything else that works on the machine makes its figures me
 
 from __future__ import annotations
 
-import argparse
-import shutil
 import sys
 import tempfile
 import time
@@ -18,7 +16,8 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.check_resume import finished, start
+from benchmarks.check_faults import finished, start_sweep
+from benchmarks.harness import arguments_of
 from study.runs import expand_config
 
 CONFIG = """\
@@ -35,23 +34,19 @@ runs:
 
 
 def main() -> None:
-    """Run both and compare."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--least", type=float, default=1.6)
-    arguments = parser.parse_args()
+    given = parser.parse_args()
     specs = expand_config(yaml.safe_load(CONFIG))
     (bad,) = [spec for spec in specs if spec.n_bits == 300]
-    folder = Path(tempfile.mkdtemp(prefix="check-throughput-"))
-    config = folder / "throughput.yaml"
-    config.write_text(CONFIG)
     seconds, right = {}, True
-    try:
+    with tempfile.TemporaryDirectory(prefix="check-throughput-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        (folder / "throughput.yaml").write_text(CONFIG)
         for jobs in (1, 2):
-            results = folder / f"jobs-{jobs}"
-            begun = time.perf_counter()
-            code = start(config, results, "--cores", str(jobs)).wait()
+            results, work, begun = folder / f"jobs-{jobs}", folder / f"work-{jobs}", time.perf_counter()
+            options = ("--cores", str(jobs))
+            code = start_sweep(folder / "throughput.yaml", results, *options, folder=work).wait()
             seconds[jobs] = time.perf_counter() - begun
             done = len(finished(results))
             named = bad.id in (results / "runs" / "failures.md").read_text()
@@ -62,11 +57,9 @@ def main() -> None:
                 f"failing run named: {named}, its error kept: {kept}",
                 flush=True,
             )
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     ratio = seconds[1] / seconds[2]
     print(f"two at a time are {ratio:.2f} times as fast as one")
-    sys.exit(0 if right and ratio >= arguments.least else 1)
+    sys.exit(0 if right and ratio >= given.least else 1)
 
 
 if __name__ == "__main__":

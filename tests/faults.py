@@ -1,9 +1,10 @@
-"""Child processes to end and to wait for, and disks that are full or read-only."""
+"""Child processes to end and to wait for, and the faults under which writes fail."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -48,6 +49,28 @@ def mount(*arguments: object) -> None:
 
 
 @contextlib.contextmanager
+def full_disk(folder: Path) -> Iterator[None]:
+    """Leave no room on the disk of a folder, which is one of its own, see `small_disk`."""
+    filler = folder.parent / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    yield
+    filler.unlink()
+
+
+@contextlib.contextmanager
+def no_growth(folder: Path) -> Iterator[None]:
+    """As a quota or a full disk without root: a write ends after some bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@contextlib.contextmanager
 def read_only(folder: Path) -> Iterator[None]:
     """Make a folder read-only: by its mode, or for root, whom modes do not bind, by a mount."""
     if os.geteuid():
@@ -68,10 +91,20 @@ def read_only(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", folder], check=True)
 
 
-def fill(disk: Path) -> Path:
-    """Leave no room on a disk; deleting the file makes it again."""
-    path = disk / "filler"
-    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(4096))
-    return path
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A disk of 2 MiB."""
+    folder.mkdir()
+    mount("-t", "tmpfs", "-o", "size=2m", "tmpfs", folder)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+FAULTS = {
+    full_disk: "No space left on device",
+    no_growth: "File too large",
+    read_only: "Read-only file system|Permission denied",
+}
+"""Faults under which writes fail, and what the system says of them."""

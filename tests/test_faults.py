@@ -1,6 +1,6 @@
 """Full disk, read-only folder, two writers, kill -9: nothing is lost, nothing is silently wrong, errors say what to do.
 
-`benchmarks.check_faults` kills whole commands, many times.
+`benchmarks.check_faults` kills whole commands, many times; that it finds faults is tested here too.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import functools
 import io
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,20 +28,18 @@ import yaml
 
 import scripts.sweep
 import sdclib.methods.base
-from sdclib import files
-from sdclib.cli import main
+from benchmarks import check_faults
 from sdclib.extract.feature_cache import extract_features, extraction, find_cached
+from sdclib.files import read_json, write_bytes, write_json
 from sdclib.methods import ITQHasher
-from sdclib.search.encoding import encode, load_hasher
-from sdclib.search.index import HammingIndex
+from sdclib.search.encoding import load_hasher
 from study.records import read_codes, read_record, write_record
 from study.runs import RunSpec, run_experiment
 from tests.conftest import make_features
-from tests.faults import ended, fill, forked, mount, read_only
+from tests.faults import FAULTS, ended, forked, full_disk, small_disk, wait_for
 from tests.toy_backbone import Network, image_set
 
 VERSIONS = (0, 1)
-KINDS = ("cache", "record", "tables", "index", "model", "codes")
 SPEC = RunSpec("tiny", "itq", 8)
 # So long that no file of a version fits into what is left on a full disk.
 VECTORS = make_features(n_query=1, n_database=3000, d=16).database
@@ -58,10 +57,6 @@ class Kept:
     read: Callable[[Path], int | None]
 
 
-def hasher(version: int) -> ITQHasher:
-    return ITQHasher(n_bits=8, random_state=version).fit(VECTORS[:300])
-
-
 def codes(version: int) -> np.ndarray:
     return np.random.default_rng(version).integers(0, 2, (len(VECTORS), 8), dtype=np.uint8)
 
@@ -71,131 +66,122 @@ def which(content: Any, of: Callable[[int], Any]) -> int:
     return next(version for version in VERSIONS if np.array_equal(content, of(version)))
 
 
-def sdc(*arguments: object) -> None:
-    """Run the command line; an error is what it says."""
-    said = io.StringIO()
-    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-        status = main([*map(str, arguments)])
-    if status:
-        raise OSError(said.getvalue())
+# One file: codes, indexes, ONNX models, reports are all written by `write_bytes`.
 
 
-@pytest.fixture(scope="session")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("inputs")
-    np.save(folder / "vectors.npy", VECTORS)
-    for version in VERSIONS:
-        hasher(version).save(folder / f"model{version}")
-    config = {"table": "t", "data": "cifar10-embedded", "n_bits": 8, "seeds": 0, "runs": [{"method": "sign"}]}
-    (folder / "t.yaml").write_text(yaml.safe_dump(config))
-    return folder
+def write_file(folder: Path, version: int) -> None:
+    write_bytes(folder / "codes", codes(version).tobytes())
 
 
-@pytest.fixture(scope="session")
-def run() -> Any:
+def read_file(folder: Path) -> int | None:
+    path = folder / "codes"
+    return which(path.read_bytes(), lambda version: codes(version).tobytes()) if path.exists() else None
+
+
+# A fitted method: a description and the weights that it names.
+
+
+def hasher(version: int) -> ITQHasher:
+    return ITQHasher(n_bits=8, random_state=version).fit(VECTORS[:300])
+
+
+def write_model(folder: Path, version: int) -> None:
+    hasher(version).save(folder)
+
+
+def read_model(folder: Path) -> int | None:
+    if not (folder / "hasher.json").exists():
+        return None
+    return int(load_hasher(folder).get_params()["random_state"])
+
+
+# Features in parts: what was there of other images stays beside them.
+
+
+def write_cache(folder: Path, version: int) -> None:
+    extract_features(image_set(200, seed=version), Network(), cache=folder, batch_size=4, progress=False)
+
+
+def read_cache(folder: Path) -> int | None:
+    found = [find_cached(image_set(200, seed=version), Network(), cache=folder) for version in VERSIONS]
+    for features in found:
+        if features is not None:
+            features.verify()
+    return max((version for version in VERSIONS if found[version] is not None), default=None)
+
+
+# The record of a run.
+
+
+@functools.cache
+def a_run() -> Any:
     return run_experiment(SPEC, make_features(n_database=3000), progress=False)
 
 
-@pytest.fixture
-def kinds(inputs: Path, run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Kept]:
+def write_run(folder: Path, version: int) -> None:
+    history = pd.DataFrame({"seconds": np.random.default_rng(version).random(500)})
+    metrics = {"version": float(version)}
+    write_record(replace(a_run(), metrics=metrics, history=history, database_codes=codes(version)), folder)
+
+
+def read_run(folder: Path) -> int | None:
+    try:
+        version = read_record(folder / a_run().id)["metrics"]["version"]
+    except FileNotFoundError:
+        return None
+    assert which(read_codes(folder / a_run().id)[1], codes) == version
+    return int(version)
+
+
+# Tables, by the command that collects them, without the runs.
+
+
+def table(version: int) -> pd.DataFrame:
+    return pd.DataFrame({"map": np.random.default_rng(version).integers(0, 10**9, 3000)})
+
+
+def write_tables(folder: Path, version: int) -> None:
+    config = {"table": "t", "data": "cifar10-embedded", "n_bits": 8, "seeds": 0, "runs": [{"method": "sign"}]}
+    path = folder.parent.with_name(f"{folder.parent.name}.yaml")
+    path.write_text(yaml.safe_dump(config))
+    shown = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(shown):
+        patch.setattr(scripts.sweep, "OWN_RESULTS", folder)
+        patch.setattr(scripts.sweep, "runs_folder", lambda: path.with_suffix(".runs"))
+        patch.setattr(scripts.sweep, "run_sweep", lambda *_: 0)
+        patch.setattr(scripts.sweep, "report_failures", lambda *_: None)
+        for name in ("collect_records", "collect_histograms"):
+            patch.setattr(scripts.sweep, name, lambda _: table(version))
+        patch.setattr(sys, "argv", ["sweep.py", str(path)])
+        with pytest.raises(SystemExit) as stopped:
+            scripts.sweep.main()
+    if stopped.value.code:
+        raise OSError(shown.getvalue())
+
+
+def read_tables(folder: Path) -> int | None:
+    paths = [path for path in (folder / "t.csv", folder / "t_histograms.csv") if path.exists()]
+    return min((which(pd.read_csv(path), table) for path in paths), default=None)
+
+
+KINDS = {
+    "file": Kept(write_file, read_file),
+    "model": Kept(write_model, read_model),
+    "cache": Kept(write_cache, read_cache),
+    "record": Kept(write_run, read_run),
+    "tables": Kept(write_tables, read_tables),
+}
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extraction, "SHARD_SIZE", 16)
 
-    # Features: what was there of other images stays beside them.
-    def write_cache(folder: Path, version: int) -> None:
-        extract_features(image_set(200, seed=version), Network(), cache=folder, batch_size=4, progress=False)
 
-    def read_cache(folder: Path) -> int | None:
-        found = [find_cached(image_set(200, seed=version), Network(), cache=folder) for version in VERSIONS]
-        for features in found:
-            if features is not None:
-                features.verify()
-        return max((version for version in VERSIONS if found[version] is not None), default=None)
-
-    identity = run.id
-
-    def write_run(folder: Path, version: int) -> None:
-        history = pd.DataFrame({"seconds": np.random.default_rng(version).random(500)})
-        metrics = {"version": float(version)}
-        write_record(replace(run, metrics=metrics, history=history, database_codes=codes(version)), folder)
-
-    def read_run(folder: Path) -> int | None:
-        try:
-            version = read_record(folder / identity)["metrics"]["version"]
-        except FileNotFoundError:
-            return None
-        assert which(read_codes(folder / identity)[1], codes) == version
-        return int(version)
-
-    # Tables, by the command that collects them, without the runs.
-    def table(version: int) -> pd.DataFrame:
-        return pd.DataFrame({"map": np.random.default_rng(version).integers(0, 10**9, 3000)})
-
-    def write_tables(folder: Path, version: int) -> None:
-        with monkeypatch.context() as patch:
-            patch.setattr(scripts.sweep, "OWN_RESULTS", folder)
-            patch.setattr(scripts.sweep, "runs_folder", lambda: tmp_path / "runs")
-            patch.setattr(scripts.sweep, "run_sweep", lambda *_: 0)
-            patch.setattr(scripts.sweep, "report_failures", lambda *_: None)
-            for name in ("collect_records", "collect_histograms"):
-                patch.setattr(scripts.sweep, name, lambda _: table(version))
-            patch.setattr(sys, "argv", ["sweep.py", str(inputs / "t.yaml")])
-            said = io.StringIO()
-            with contextlib.redirect_stdout(said), pytest.raises(SystemExit) as stopped:
-                scripts.sweep.main()
-        if stopped.value.code:
-            raise OSError(said.getvalue())
-
-    def read_tables(folder: Path) -> int | None:
-        found = [
-            which(pd.read_csv(path), table)
-            for path in (folder / "t.csv", folder / "t_histograms.csv")
-            if path.exists()
-        ]
-        return min(found, default=None)
-
-    def write_index(folder: Path, version: int) -> None:
-        HammingIndex(codes(version)).save(folder / "codes.index")
-
-    def read_index(folder: Path) -> int | None:
-        if not (folder / "codes.index").exists():
-            return None
-        whole = np.arange(len(VECTORS))
-        return which(HammingIndex.load(folder / "codes.index")._signs(whole) > 0, codes)
-
-    def write_model(folder: Path, version: int) -> None:
-        more = ("--method", "itq", "--n-bits", 8, "--seed", version, "--train-rows", 300, "--quiet")
-        sdc("fit", inputs / "vectors.npy", "--out", folder / "model", *more)
-
-    def read_model(folder: Path) -> int | None:
-        if not (folder / "model" / "hasher.json").exists():
-            return None
-        return int(load_hasher(folder / "model").get_params()["random_state"])
-
-    def write_codes(folder: Path, version: int) -> None:
-        model = inputs / f"model{version}"
-        sdc("encode", model, inputs / "vectors.npy", "--out", folder / "codes.npy", "--quiet")
-
-    def read_codes_file(folder: Path) -> int | None:
-        if not (folder / "codes.npy").exists():
-            return None
-        return which(
-            np.load(folder / "codes.npy"),
-            lambda version: encode(load_hasher(inputs / f"model{version}"), VECTORS),
-        )
-
-    return {
-        "cache": Kept(write_cache, read_cache),
-        "record": Kept(write_run, read_run),
-        "tables": Kept(write_tables, read_tables),
-        "index": Kept(write_index, read_index),
-        "model": Kept(write_model, read_model),
-        "codes": Kept(write_codes, read_codes_file),
-    }
-
-
-@pytest.fixture(params=KINDS)
-def kept(request: pytest.FixtureRequest, kinds: dict[str, Kept]) -> Kept:
-    return kinds[request.param]
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "disk" / "folder").mkdir(parents=True)
+    return tmp_path / "disk" / "folder"
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -207,72 +193,33 @@ def content(folder: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 2 MiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount("-t", "tmpfs", "-o", "size=2m", "tmpfs", disk)
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", disk], check=True)
-
-
-def refused(kept: Kept, folder: Path, reason: str) -> None:
-    """The new version is refused by a message that names folder, reason and remedy; the old one is as it was."""
-    before = content(folder)
-    with pytest.raises(OSError, match=reason) as error:
+@pytest.mark.parametrize("kept", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_a_write_that_fails_is_named_and_loses_nothing(kept: Kept, fault: Any, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        disk = tmp_path / "disk"
+        stack.enter_context(small_disk(disk)) if fault is full_disk else disk.mkdir()
+        folder = disk / "folder"
+        folder.mkdir()
+        kept.write(folder, 0)
+        before = content(folder)
+        with fault(folder):
+            with pytest.raises(OSError, match=FAULTS[fault]) as error:
+                kept.write(folder, 1)
+            assert str(folder) in str(error.value)
+            assert any(words in str(error.value) for words in ("make room", "are kept")), str(error.value)
+            # A cache has a folder for the new features, and a model may have new weights that nothing names.
+            after = content(folder)
+            assert {name: after[name] for name in before} == before
+            assert not [name for name in after if name.endswith(".tmp")]
+            assert kept.read(folder) == 0
         kept.write(folder, 1)
-    assert str(folder) in str(error.value)
-    assert any(words in str(error.value) for words in ("make room", "are kept")), str(error.value)
-    # A cache has a folder for the new features, and a model may have new weights that nothing names.
-    after = content(folder)
-    assert {name: after[name] for name in before} == before
-    assert not [name for name in after if name.endswith(".tmp")]
-    assert kept.read(folder) == 0
+        assert kept.read(folder) == 1
 
 
-def test_full_disk(kept: Kept, small_disk: Path) -> None:
-    folder = small_disk / "folder"
-    folder.mkdir()
-    kept.write(folder, 0)
-    filler = fill(small_disk)
-    refused(kept, folder, "No space left on device")
-    filler.unlink()
-    kept.write(folder, 1)
-    assert kept.read(folder) == 1
-
-
-def test_a_file_that_cannot_grow(kept: Kept, tmp_path: Path) -> None:
-    """As a quota or a full disk without root: a write ends after some bytes."""
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    kept.write(folder, 0)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    try:
-        refused(kept, folder, "File too large")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    kept.write(folder, 1)
-    assert kept.read(folder) == 1
-
-
-def test_read_only_folder(kept: Kept, tmp_path: Path) -> None:
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    kept.write(folder, 0)
-    with read_only(folder):
-        refused(kept, folder, "Read-only file system|Permission denied")
-    kept.write(folder, 1)
-    assert kept.read(folder) == 1
-
-
-def test_killed_at_random_moments(kept: Kept, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", KINDS.values(), ids=KINDS)
+def test_killed_at_random_moments(kept: Kept, folder: Path) -> None:
     """Five kills of a process that writes both versions in turn: what is there is one of them, whole."""
-    folder = tmp_path / "folder"
-    folder.mkdir()
     kept.write(folder, 0)
     rng = random.Random(0)
 
@@ -291,27 +238,25 @@ def test_killed_at_random_moments(kept: Kept, tmp_path: Path) -> None:
     assert kept.read(folder) == 1
 
 
-@pytest.mark.parametrize("name", ["cache", "record", "index", "codes"])
-def test_two_writers_at_once(name: str, kinds: dict[str, Kept], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["cache", "record", "file"])
+def test_two_writers_at_once(name: str, folder: Path) -> None:
     """Two processes that write one version each, over and over: one wins, nothing is mixed."""
-    kept = kinds[name]
 
     def write_often(version: int) -> None:
         for _ in range(5):
-            kept.write(tmp_path, version)
+            KINDS[name].write(folder, version)
 
+    a_run()  # in this process, once
     for _ in range(2):
         children = [forked(functools.partial(write_often, version)) for version in VERSIONS]
         assert [ended(child) for child in children] == [0, 0]
-        assert kept.read(tmp_path) in VERSIONS
-    assert not [path for path in content(tmp_path) if ".tmp" in path]
+        assert KINDS[name].read(folder) in VERSIONS
+    assert not [path for path in content(folder) if ".tmp" in path]
 
 
-def test_a_writer_killed_in_a_record_costs_nothing(
-    kinds: dict[str, Kept], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_writer_killed_in_a_record_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a killed writer had written is cleared away, and an earlier record stays until a new one is whole."""
-    kept = kinds["record"]
+    kept = KINDS["record"]
     kept.write(tmp_path, 0)
 
     def write_and_die() -> None:
@@ -326,23 +271,14 @@ def test_a_writer_killed_in_a_record_costs_nothing(
     assert not [path for path in content(tmp_path) if ".tmp" in path]
 
 
-def test_a_damaged_record_is_named_with_what_to_do(kinds: dict[str, Kept], tmp_path: Path) -> None:
-    kinds["record"].write(tmp_path, 0)
+def test_a_damaged_record_is_named_with_what_to_do(tmp_path: Path) -> None:
+    KINDS["record"].write(tmp_path, 0)
     (path,) = tmp_path.glob("*/codes.npz")
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"codes\.npz: damaged, .*; delete the folder and run again"):
-        kinds["record"].read(tmp_path)
-
-
-def test_write_bytes_names_the_file_that_does_not_fit(small_disk: Path) -> None:
-    path = files.write_bytes(small_disk / "data", b"old")
-    fill(small_disk)
-    with pytest.raises(OSError, match="No space left on device") as error:
-        files.write_bytes(path, bytes(100_000))
-    assert path.read_bytes() == b"old"
-    assert str(path) in str(error.value)
+        KINDS["record"].read(tmp_path)
 
 
 def test_two_writers_of_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,8 +301,95 @@ def test_a_model_replaces_its_own_weights_alone(tmp_path: Path) -> None:
     for version in (*VERSIONS, 1):
         hasher(version).save(tmp_path)
         (own,) = (name for name in content(tmp_path) if name not in (*others, "hasher.json"))
-        assert files.read_json(tmp_path / "hasher.json")["weights"] == own
+        assert read_json(tmp_path / "hasher.json")["weights"] == own
     for text in ('{"weights": "notes.txt"}', '{"weights": "../model/notes.txt"}', "[]", "none"):
         (tmp_path / "hasher.json").write_text(text)
         hasher(0).save(tmp_path)
         assert content(tmp_path).keys() >= {*others, own}
+
+
+# Sweeps, and the long check
+
+
+def test_the_sweep_whose_command_was_killed_alone_keeps_others_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it started lives on and still writes records: another sweep waits for that, and for no dead process."""
+    started = tmp_path / "started"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(scripts.sweep, "runs_folder", lambda: tmp_path)
+    specs = [RunSpec("cifar10-embedded", "sign", 8)]
+    monkeypatch.setattr(scripts.sweep, "SNAKEMAKE", ["sh", "-c", f"echo $$ > '{started}'; exec sleep 600"])
+
+    def sweep() -> None:
+        with scripts.sweep.only_sweep(tmp_path) as lock:
+            scripts.sweep.run_sweep(specs, [], lock)
+
+    child = forked(sweep)
+    wait_for(lambda: started.exists() and started.read_text())
+    os.kill(child, signal.SIGKILL)
+    assert ended(child) == -signal.SIGKILL
+    entered = threading.Event()
+
+    def enter() -> None:
+        with scripts.sweep.only_sweep(tmp_path):
+            entered.set()
+
+    other = threading.Thread(target=enter)
+    try:
+        other.start()
+        assert not entered.wait(0.5)
+    finally:
+        os.kill(int(started.read_text()), signal.SIGKILL)
+    assert entered.wait(10)
+    other.join()
+
+
+class Halves(check_faults.Work):
+    """Writes a file in two parts, or at once."""
+
+    share, moments = 1.0, (0.3, 0.7)
+
+    def __init__(self, script: str):
+        self.script = script
+
+    def start(self, place: Path) -> subprocess.Popen:
+        return subprocess.Popen(["sh", "-c", self.script], cwd=place, start_new_session=True)
+
+    def pieces(self, place: Path) -> dict[str, Any]:
+        return {"file": (place / "file").read_text()} if (place / "file").exists() else {}
+
+    def kept(self, place: Path) -> dict[str, int]:
+        return {"file": (place / "file").stat().st_mtime_ns} if (place / "file").exists() else {}
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        ("test -f file || { sleep 0.5; printf whole > .file.tmp; mv .file.tmp file; }", None),
+        ("printf ha > file; sleep 0.5; printf lf >> file", "file is ha, not as undisturbed"),
+        ("printf a > file; sleep 0.5; printf a > file", "file was whole and is made again"),
+        ("printf a > .$$.tmp; sleep 0.5; printf a > file", ".tmp is left"),
+        ("test -f begun && exit 3; touch begun; sleep 0.5; touch file", "exit code 3 without a kill"),
+    ],
+)
+def test_the_long_check_finds_faults(script: str, problem: str | None, tmp_path: Path) -> None:
+    trial = check_faults.Trial(Halves(script), tmp_path, random.Random(0))
+    trial.run(2)
+    assert trial.kills == 2
+    assert any(problem in found for found in trial.problems) if problem else not trial.problems, (
+        trial.problems
+    )
+
+
+def test_a_run_that_was_killed_alone_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the system does for want of memory: no record, and no error."""
+    done, killed = (RunSpec("cifar10-embedded", "sign", n_bits) for n_bits in (8, 16))
+    write_json(tmp_path / done.id / "record.json", {})
+    scripts.sweep.report_failures([done, killed], tmp_path)
+    printed = capsys.readouterr().out
+    assert "0 of 2 runs failed" in printed
+    assert (
+        f"1 more have no record and no error of their own: killed, or not started\n- {killed.id}" in printed
+    )
+    assert done.id not in printed

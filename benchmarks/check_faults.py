@@ -30,7 +30,7 @@ import yaml
 from PIL import Image
 
 from benchmarks.harness import arguments_of
-from sdclib.extract.feature_cache.layout import check_shard
+from sdclib.extract.feature_cache import check_shard
 from sdclib.files import file_sha256, read_json, write_json
 from study.provenance import PROJECT_ROOT, git_commit, machine
 from study.records import read_record
@@ -50,12 +50,12 @@ import sys
 from pathlib import Path
 from sdclib.extract.backbones import load_backbone
 from sdclib.data.image_sets.folder import load_folder
-from sdclib.extract.feature_cache import extract_features, extraction
-extraction.SHARD_SIZE = 8
+from sdclib.extract import feature_cache
+feature_cache.SHARD_SIZE = 8
 images = load_folder(root=sys.argv[1], n_query=2, n_train=4)
 backbone = load_backbone("efficientnet-lite0", weights="random", runtime="torch")
 print("begins", flush=True)
-extract_features(images, backbone, cache=Path(sys.argv[2]), batch_size=4, progress=False)
+feature_cache.extract_features(images, backbone, cache=Path(sys.argv[2]), batch_size=4, progress=False)
 """
 N_IMAGES = 64
 TRAINED: dict[str, Any] = {"method": "sdc", "parameters": {"epochs": 3}}

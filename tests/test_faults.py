@@ -29,7 +29,8 @@ import yaml
 import scripts.sweep
 import sdclib.methods.base
 from benchmarks import check_faults
-from sdclib.extract.feature_cache import extract_features, extraction, find_cached
+from sdclib.extract import feature_cache
+from sdclib.extract.feature_cache import extract_features
 from sdclib.files import read_json, write_bytes, write_json
 from sdclib.methods import ITQHasher
 from sdclib.search.encoding import load_hasher
@@ -37,7 +38,7 @@ from study.records import read_codes, read_record, write_record
 from study.runs import RunSpec, run_experiment
 from tests.conftest import make_features
 from tests.faults import FAULTS, ended, forked, full_disk, small_disk, wait_for
-from tests.toy_backbone import Network, image_set
+from tests.toy_backbone import Idle, Network, image_set
 
 VERSIONS = (0, 1)
 SPEC = RunSpec("tiny", "itq", 8)
@@ -103,11 +104,15 @@ def write_cache(folder: Path, version: int) -> None:
 
 
 def read_cache(folder: Path) -> int | None:
-    found = [find_cached(image_set(200, seed=version), Network(), cache=folder) for version in VERSIONS]
-    for features in found:
-        if features is not None:
-            features.verify()
-    return max((version for version in VERSIONS if found[version] is not None), default=None)
+    def complete(version: int) -> bool:
+        try:
+            features = extract_features(image_set(200, seed=version), Idle(), cache=folder, progress=False)
+        except (LookupError, OSError):
+            return False
+        features.rows(np.arange(200))
+        return True
+
+    return max(filter(complete, VERSIONS), default=None)
 
 
 # The record of a run.
@@ -175,7 +180,7 @@ KINDS = {
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extraction, "SHARD_SIZE", 16)
+    monkeypatch.setattr(feature_cache, "SHARD_SIZE", 16)
 
 
 @pytest.fixture

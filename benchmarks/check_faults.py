@@ -33,7 +33,7 @@ from benchmarks.harness import arguments_of
 from sdclib.extract.feature_cache import check_shard
 from sdclib.files import file_sha256, read_json, write_json
 from study.provenance import PROJECT_ROOT, git_commit, machine
-from study.records import read_record
+from study.runs import read_record
 
 # Python reads a module of this name when it starts: every process waits where it writes.
 SLOW_DISK = """\

@@ -30,19 +30,18 @@ import yaml
 
 from sdclib.checks import check_name
 from sdclib.files import write_json, write_text
-from study.chapters.class_precision import collect_classes
-from study.chapters.ranking_curves import collect_curves
-from study.manifest import write_manifest
-from study.provenance import OWN_RESULTS, RESULTS, uncommitted
-from study.records import (
+from study.chapters.measures import collect_classes, collect_curves
+from study.provenance import OWN_RESULTS, RESULTS, uncommitted, write_manifest
+from study.runs import (
+    RunSpec,
     collect_histograms,
     collect_records,
+    expand_config,
     failed_runs,
     is_whole,
     measure_again,
     runs_folder,
 )
-from study.runs import RunSpec, expand_config
 from study.tables import method_label
 
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]

@@ -14,7 +14,7 @@ import pandas as pd
 
 from sdclib import load_features
 from sdclib.files import write_text
-from study.chapters.teacher import teacher_quality
+from study.chapters.measures import teacher_quality
 from study.provenance import RESULTS, git_commit, machine
 
 SETS = (

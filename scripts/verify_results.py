@@ -23,10 +23,8 @@ use_portable_kernels()  # before NumPy is loaded
 import pandas as pd
 import yaml
 
-from study.manifest import write_manifest
-from study.provenance import RESULTS, machine
-from study.records import stale_rows
-from study.runs import RunSpec, expand_config, run_experiment
+from study.provenance import RESULTS, machine, write_manifest
+from study.runs import RunSpec, expand_config, run_experiment, stale_rows
 
 METRICS = ("map_authors", "map_expected", "map_optimistic", "map_pessimistic", "intersection")
 TOLERANCE = {True: 0.03, False: 0.005}  # by whether the method trains

@@ -1,4 +1,4 @@
-"""Where a result comes from: commit, versions, machine; and the folders of results."""
+"""Where results come from: commit, versions, machine; their folders, and the manifest of the published tables."""
 
 from __future__ import annotations
 
@@ -12,23 +12,28 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sdclib.files import file_sha256, read_json, write_json
 from sdclib.kernels import kernels_in_use
 
 __all__ = [
+    "MANIFEST",
     "OWN_RESULTS",
     "PROJECT_ROOT",
     "RESULTS",
     "git_commit",
     "machine",
     "peak_memory_mb",
+    "table_hashes",
     "uncommitted",
     "versions",
+    "write_manifest",
 ]
 
 PACKAGE = Path(__file__).parent
 PROJECT_ROOT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else Path.cwd()
 # Published tables: of the checkout; of the working folder where the package is installed alone.
 RESULTS = PROJECT_ROOT / "results"
+MANIFEST = RESULTS / "manifest.json"
 # Run records and tables of whoever runs something here: where the variable says.
 OWN_RESULTS = Path(os.environ.get("SDC_RESULTS") or RESULTS / "local").resolve()
 PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "faiss-cpu", "pandas")
@@ -101,3 +106,24 @@ def peak_memory_mb() -> float:
         return int(found[1]) * 1024 / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def table_hashes() -> dict[str, str]:
+    """SHA-256 by name of all published tables."""
+    return {path.name: file_sha256(path) for path in sorted(RESULTS.glob("*.csv"))}
+
+
+def write_manifest(verified: dict[str, Any] | None = None) -> Path:
+    """Write the manifest of the tables as they are; `verified` is what a verification found, else the last stays."""
+    last = read_json(MANIFEST).get("verified") if MANIFEST.is_file() else None
+    return write_json(
+        MANIFEST,
+        {
+            "commit": git_commit(),
+            "lock_sha256": file_sha256(PROJECT_ROOT / "requirements.lock"),
+            "machine": machine(),
+            "versions": versions(),
+            "tables": table_hashes(),
+            "verified": verified or last,
+        },
+    )

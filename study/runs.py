@@ -1,14 +1,26 @@
-"""One run of the study: which method, on which data, with which settings, and what came out."""
+"""One run of the study, and its record: which method, on which data, with which settings, and what came out.
+
+A record is one folder a run, written so that it is either whole or not there.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import datetime
+import fcntl
 import functools
 import hashlib
+import io
 import itertools
 import json
+import os
+import shutil
+import tempfile
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +29,37 @@ from numpy.typing import NDArray
 
 from sdclib.catalogue import load_features
 from sdclib.checks import check_int, check_name
+from sdclib.codes import pack_codes, unpack_codes
 from sdclib.data.features import FeatureSet
-from sdclib.evaluation import evaluate_codes, evaluate_features
+from sdclib.data.vectors import read_csv
+from sdclib.evaluation import EVALUATION_VERSION, evaluate_codes, evaluate_features
 from sdclib.extract.views import VIEWS_VERSION, Views, load_tokens, load_views
+from sdclib.files import file_sha256, read_json, write_bytes, write_json, write_text
 from sdclib.methods import METHODS, BaseHasher, make_hasher
+from sdclib.progress import tqdm
+from study.provenance import OWN_RESULTS, git_commit, machine, peak_memory_mb, versions
 
-__all__ = ["COSINE", "Experiment", "RunSpec", "expand_config", "fit_hasher", "measure", "run_experiment"]
+__all__ = [
+    "COSINE",
+    "Experiment",
+    "RunSpec",
+    "collect_histograms",
+    "collect_measures",
+    "collect_records",
+    "expand_config",
+    "failed_runs",
+    "fit_hasher",
+    "is_whole",
+    "measure",
+    "measure_again",
+    "read_codes",
+    "read_record",
+    "run_all",
+    "run_experiment",
+    "runs_folder",
+    "stale_rows",
+    "write_record",
+]
 
 COSINE = "cosine"  # the baseline without codes: float features ranked by their cosine
 
@@ -81,10 +118,7 @@ class RunSpec:
     def determinants(self, data_sha256: str | None = None) -> dict[str, Any]:
         """All that the codes depend on: data, settings with presets resolved, and numbers raised by hand.
 
-        Parameters
-        ----------
-        data_sha256 : str, optional
-            Hash of the features, or its first 16 digits; by default that of the set which `data` names.
+        `data_sha256` is the hash of the features, by default that of the set which `data` names.
         """
         found = {
             "data": self.data,
@@ -133,16 +167,14 @@ class Experiment:
         Hash of the features.
     top_k : int
         The R of mAP@R.
-    metrics : dict
+    metrics, histogram
         See `sdclib.evaluation.evaluate_codes`.
-    histogram : DataFrame
-        similarity, positive, negative.
     history : DataFrame or None
         One row an epoch, for methods that train.
     query_codes, database_codes : ndarray of uint8, shapes (n, n_bits), or None
         None for ``"cosine"``.
     fit_seconds, encode_seconds, evaluate_seconds : float
-        Wall time of fitting, of encoding queries and database, of measuring.
+        Wall time.
     """
 
     spec: RunSpec
@@ -169,19 +201,7 @@ def fit_hasher(
 ) -> BaseHasher:
     """Fit the method of a run on the training features, and on labels, views or tokens where it needs them.
 
-    Parameters
-    ----------
-    spec : RunSpec
-    features : FeatureSet
-    views, tokens : Views, optional
-        Those of the training images, where they are loaded already.
-    progress : bool
-        Show progress bars.
-
-    Raises
-    ------
-    ValueError
-        If the method learns from labels and the set has none of its training rows, or as `fit` of the method says.
+    `views` and `tokens` of the training images are loaded where they are not given.
     """
     hasher = spec.make_hasher()
     if "progress" in hasher.get_params():
@@ -205,11 +225,7 @@ def measure(
 ) -> tuple[dict[str, float], pd.DataFrame]:
     """Measure the codes of a run, or the features themselves where its method is ``"cosine"``.
 
-    Returns
-    -------
-    metrics : dict
-    histogram : DataFrame
-        See `sdclib.evaluation.evaluate_codes`.
+    See `sdclib.evaluation.evaluate_codes` for the metrics and the histogram.
     """
     protocol: Any = {"junk": features.junk, "denominator": features.denominator, "empty": features.empty}
     if query_codes is not None and database_codes is not None:
@@ -230,13 +246,7 @@ def run_experiment(
 ) -> Experiment:
     """Fit on the training features, encode queries and database, measure; see `fit_hasher` and `measure`.
 
-    Parameters
-    ----------
-    spec : RunSpec
-    features : FeatureSet, optional
-        The data, where it is loaded already.
-    views : Views, optional
-    progress : bool
+    `features` are loaded where they are not given.
     """
     features = load_features(spec.data) if features is None else features
     name = spec.make_id(features.sha256)
@@ -283,17 +293,7 @@ def expand_config(config: Mapping[str, Any]) -> list[RunSpec]:
     config : mapping
         ``data``, ``n_bits`` and ``seeds`` (lists) at the top, and ``runs``: a list of mappings with ``method``,
         ``parameters`` and, where they differ from the top, ``data``, ``n_bits`` and ``seeds``. A list as the value
-        of a parameter means every one of its values in turn.
-
-    Returns
-    -------
-    list of RunSpec
-        Without repetitions.
-
-    Raises
-    ------
-    ValueError
-        If a key is missing or unknown, or a run cannot be.
+        of a parameter means every one of its values in turn. Repetitions are left out.
     """
     for name in _mapping(config, "config"):
         check_name(name, "config", {"table", "measures", "data", "n_bits", "seeds", "runs"})
@@ -331,3 +331,318 @@ def _mapping(value: Any, name: str) -> Mapping[str, Any]:
 
 def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
+
+
+FORMAT_VERSION = 2
+# Columns of `collect_records` that stand before and after those of `collect_measures`.
+RUN = ["id", "data", "method", "n_bits", "seed", "parameters", "top_k"]
+ORIGIN = ["commit", "results_version", "data_sha256", "machine"]
+ERROR = "error.txt"  # in the folder of a run that ended in an error: what Python says of it
+FILES = {"histogram.csv", "history.csv", "codes.npz"}  # beside `record.json`
+# What `record.json` holds, whatever the method.
+ENTRIES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(["id", "data", "method", "finished", "data_sha256"], (str,)),
+    **dict.fromkeys(["seed", "top_k", "results_version", "evaluation_version"], (int,)),
+    **dict.fromkeys(["fit_seconds", "encode_seconds", "evaluate_seconds", "peak_memory_mb"], (int, float)),
+    **dict.fromkeys(["parameters", "metrics", "versions", "machine", "files"], (dict,)),
+    "n_bits": (int, type(None)),
+    **dict.fromkeys(["commit", "codes_sha256"], (str, type(None))),
+}
+
+
+def runs_folder() -> Path:
+    """Where run records lie: `runs` in ``$SDC_RESULTS``, else in `results/local`."""
+    return OWN_RESULTS / "runs"
+
+
+def write_record(experiment: Experiment, runs: str | os.PathLike[str] | None = None) -> Path:
+    """Write the record of a run, at once.
+
+    ``histogram.csv``, ``history.csv`` (if the method trains) and ``codes.npz`` (packed, if it makes codes) come
+    with ``record.json``, which holds their SHA-256: a record without it is not whole. All are written into a folder
+    beside their place and then renamed, ``record.json`` last, by one writer at a time: an earlier record stays as it
+    is until the new one lies on disk, and files of two writers never mix.
+
+    Gives the record's folder, named by the run's id, in `runs` (`runs_folder()` by default).
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, say because the disk is full; the message names the folder, and an earlier record is
+        then untouched.
+    """
+    spec = experiment.spec
+    files = {"histogram.csv": experiment.histogram.to_csv(index=False).encode()}
+    if experiment.history is not None:
+        files["history.csv"] = experiment.history.to_csv(index=False).encode()
+    codes_sha256 = None
+    if experiment.query_codes is not None and experiment.database_codes is not None:
+        packed = [pack_codes(codes) for codes in (experiment.query_codes, experiment.database_codes)]
+        codes_sha256 = hashlib.sha256(b"".join(codes.tobytes() for codes in packed)).hexdigest()
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, query=packed[0], database=packed[1])
+        files["codes.npz"] = buffer.getvalue()
+    record = {
+        "format_version": FORMAT_VERSION,
+        "id": experiment.id,
+        **spec.determinants(experiment.data_sha256),
+        "parameters": spec.all_parameters,
+        "data_sha256": experiment.data_sha256,
+        "top_k": experiment.top_k,
+        "codes_sha256": codes_sha256,
+        "metrics": experiment.metrics,
+        "evaluation_version": EVALUATION_VERSION,
+        "fit_seconds": round(experiment.fit_seconds, 3),
+        "encode_seconds": round(experiment.encode_seconds, 3),
+        "evaluate_seconds": round(experiment.evaluate_seconds, 3),
+        "peak_memory_mb": round(peak_memory_mb()),
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": git_commit(),
+        "versions": versions(),
+        "machine": machine(),
+    }
+    return _write(Path(runs_folder() if runs is None else runs) / experiment.id, record, files)
+
+
+def measure_again(spec: RunSpec, runs: str | os.PathLike[str] | None = None) -> Path:
+    """Measure the codes of a record once more and write the record anew; nothing is fitted."""
+    folder = Path(runs_folder() if runs is None else runs) / spec.id
+    record, start = read_record(folder), time.perf_counter()
+    codes = (None, None) if spec.method == COSINE else read_codes(folder)
+    metrics, histogram = measure(spec, load_features(spec.data), *codes)
+    files = {name: (folder / name).read_bytes() for name in record["files"]}
+    files["histogram.csv"] = histogram.to_csv(index=False).encode()
+    measured = {
+        "metrics": metrics,
+        "evaluation_version": EVALUATION_VERSION,
+        "evaluate_seconds": round(time.perf_counter() - start, 3),
+    }
+    return _write(folder, {**record, **measured}, files)
+
+
+def _write(folder: Path, record: Mapping[str, Any], files: Mapping[str, bytes]) -> Path:
+    """Write the files of a record into a stage beside their place, then rename them, ``record.json`` last."""
+    metrics = {name: None if np.isnan(value) else value for name, value in record["metrics"].items()}
+    record = {**record, "metrics": metrics}  # JSON has no NaN
+    try:
+        with _only_writer(folder):
+            stage = Path(tempfile.mkdtemp(prefix=".record.", suffix=".tmp", dir=folder))
+            try:
+                for name, content in files.items():
+                    write_bytes(stage / name, content)
+                hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+                write_json(stage / "record.json", {**record, "files": hashes})
+                record_file = folder / "record.json"
+                record_file.unlink(missing_ok=True)
+                for path in sorted(stage.iterdir(), key=lambda path: path.name == record_file.name):
+                    os.replace(path, folder / path.name)
+            finally:
+                shutil.rmtree(stage, ignore_errors=True)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"the run record cannot be written ({error.strerror or error}); an earlier one is untouched, so make room "
+            "or choose another folder, and run again",
+            str(folder),
+        ) from error
+    return folder
+
+
+@contextlib.contextmanager
+def _only_writer(folder: Path) -> Iterator[None]:
+    """Hold a record's lock, which ends with its process, and clear away what a killed writer left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            for path in folder.glob(".record.*.tmp"):
+                shutil.rmtree(path, ignore_errors=True)
+        yield
+    finally:
+        os.close(handle)
+
+
+def read_record(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read `record.json` and check the record's files against it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no `record.json` (a run that was cut), or a file it names is gone.
+    ValueError
+        If a file is damaged or not as described; the message names it.
+    """
+    folder = Path(folder)
+    record = read_json(folder / "record.json")
+    if not isinstance(record, dict) or record.get("format_version") != FORMAT_VERSION:
+        raise ValueError(
+            f"{folder / 'record.json'}: expected a run record of format_version {FORMAT_VERSION}"
+        )
+    for name, kinds in ENTRIES.items():
+        if name not in record or not isinstance(record[name], kinds):
+            expected = " or ".join(kind.__name__ for kind in kinds)
+            got = type(record[name]).__name__ if name in record else "nothing"
+            raise ValueError(f"{folder / 'record.json'}: expected {expected} as {name!r}, got {got}")
+    if not set(record["files"]) <= FILES:
+        raise ValueError(
+            f"{folder / 'record.json'}: expected no files but {', '.join(sorted(FILES))}, got "
+            f"{', '.join(sorted(set(record['files']) - FILES))}"
+        )
+    for name, digest in record["files"].items():
+        if file_sha256(folder / name) != digest:
+            raise ValueError(
+                f"{folder / name}: damaged, its SHA-256 is not the one in record.json; delete the folder and run again"
+            )
+    return record
+
+
+def read_codes(folder: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Read query and database codes of a record, shapes (n, n_bits), uint8 in {0, 1}; errors as `read_record`."""
+    record, path = read_record(folder), Path(folder) / "codes.npz"
+    if path.name not in record["files"]:
+        raise FileNotFoundError(f"{folder}: the record of a {record['method']} run has no codes")
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            query, database = (unpack_codes(arrays[name], record["n_bits"]) for name in ("query", "database"))
+    except Exception as error:  # zipfile and NumPy fail in many ways
+        raise ValueError(f"{path}: expected packed codes of {record['n_bits']} bits ({error})") from error
+    return query, database
+
+
+def is_whole(folder: str | os.PathLike[str], *, measured: bool = False) -> bool:
+    """Whether a record is there and undamaged; with `measured`, also whether its metrics are those of today."""
+    try:
+        record = read_record(folder)
+    except (OSError, ValueError):
+        return False
+    return not measured or record["evaluation_version"] == EVALUATION_VERSION
+
+
+def run_all(
+    specs: Sequence[RunSpec],
+    runs: str | os.PathLike[str] | None = None,
+    *,
+    again: bool = False,
+    progress: bool = True,
+) -> list[Path]:
+    """Run one after the other and write the record of each at once; what is recorded already is not run again.
+
+    With `again` even what is recorded is run. Gives the folders of the records, in order.
+
+    Raises
+    ------
+    RuntimeError
+        At the end, if a run ended in an error, which then is in ``error.txt`` of its folder; the others are recorded.
+    """
+    runs = Path(runs_folder() if runs is None else runs)
+    load = functools.lru_cache(maxsize=1)(load_features)  # one at a time: runs come set by set
+    folders, failures = [], []
+    for spec in tqdm(specs, unit="run", disable=not progress or len(specs) < 2):
+        folder = runs / spec.id
+        folders.append(folder)
+        if not again and is_whole(folder, measured=True):
+            continue
+        try:
+            if not again and is_whole(folder):
+                measure_again(spec, runs)
+            else:
+                write_record(run_experiment(spec, load(spec.data), progress=progress), runs)
+            (folder / ERROR).unlink(missing_ok=True)
+        except Exception as error:
+            write_text(folder / ERROR, traceback.format_exc())
+            failures.append(f"{folder.name}: {type(error).__name__}: {error}")
+    if failures:
+        raise RuntimeError(f"{len(failures)} of {len(specs)} runs failed\n" + "\n".join(failures))
+    return folders
+
+
+def collect_records(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | None = None) -> pd.DataFrame:
+    """Collect the records of the given runs into a tidy table, one row a run, in their order."""
+    runs = Path(runs_folder() if runs is None else runs)
+    rows = []
+    for spec in specs:
+        record = read_record(runs / spec.id)
+        rows.append(
+            {
+                **{key: record[key] for key in ("id", "data", "method", "n_bits", "seed")},
+                "parameters": json.dumps(spec.all_parameters, sort_keys=True, default=str),
+                "top_k": record["top_k"],
+                **{name: np.nan if value is None else value for name, value in record["metrics"].items()},
+                **{key: record[key] for key in ("fit_seconds", "encode_seconds", "evaluate_seconds")},
+                **{key: record[key] for key in ("peak_memory_mb", "finished", "commit")},
+                **{key: record[key] for key in ("results_version", "evaluation_version")},
+                "data_sha256": record["data_sha256"][:16],
+                "codes_sha256": (record["codes_sha256"] or "")[:16],
+                "versions": json.dumps(record["versions"], sort_keys=True),
+                "machine": json.dumps(record["machine"], sort_keys=True),
+            }
+        )
+    return pd.DataFrame(rows).astype({"n_bits": "Int64"})
+
+
+def collect_measures(
+    specs: Iterable[RunSpec],
+    measure: Callable[[RunSpec, NDArray[np.uint8], NDArray[np.uint8]], pd.DataFrame],
+    runs: str | os.PathLike[str] | None = None,
+) -> pd.DataFrame:
+    """Measure the codes of the given runs once more, and put what each run is and where it comes from beside it.
+
+    Parameters
+    ----------
+    specs : iterable of RunSpec
+        Runs that made codes, at least one.
+    measure : callable
+        ``measure(spec, query_codes, database_codes)`` gives the rows of a run; codes as `read_codes` gives them.
+    runs : path-like, optional
+        Folder of the records, `runs_folder` by default.
+    """
+    folder = Path(runs_folder() if runs is None else runs)
+    tables = []
+    for spec in specs:
+        run = collect_records([spec], folder)
+        rows = measure(spec, *read_codes(folder / spec.id))
+        tables.append(run[RUN].merge(rows, how="cross").merge(run[ORIGIN], how="cross"))
+    return pd.concat(tables, ignore_index=True)
+
+
+def collect_histograms(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | None = None) -> pd.DataFrame:
+    """Collect the pair histograms of the given runs: id, similarity, positive, negative; see `collect_records`."""
+    runs = Path(runs_folder() if runs is None else runs)
+    tables = []
+    for spec in specs:
+        path = runs / spec.id / "histogram.csv"
+        if path.name not in read_record(path.parent)["files"]:
+            raise FileNotFoundError(f"{path.parent}: the record has no histogram")
+        table = read_csv(path)
+        if list(table.columns) != ["similarity", "positive", "negative"]:
+            raise ValueError(
+                f"{path}: expected the columns similarity,positive,negative, got {','.join(table.columns)}"
+            )
+        table.insert(0, "id", spec.id)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def failed_runs(
+    specs: Iterable[RunSpec], runs: str | os.PathLike[str] | None = None
+) -> list[tuple[RunSpec, str, Path]]:
+    """Find the runs that ended in an error: each with its last error line and the file that has all of it.
+
+    A run that was cut or has not started is not among them.
+    """
+    runs = Path(runs_folder() if runs is None else runs)
+    failures = []
+    for spec in specs:
+        path = runs / spec.id / ERROR
+        if (runs / spec.id / "record.json").is_file() or not path.is_file():
+            continue
+        lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        failures.append((spec, lines[-1] if lines else "", path))
+    return failures
+
+
+def stale_rows(table: pd.DataFrame, specs: Iterable[RunSpec]) -> pd.DataFrame:
+    """Rows of a table of runs that are not those of any given run, or were measured by an older evaluation."""
+    current = table["id"].isin({spec.id for spec in specs})
+    return table[~current | (table["evaluation_version"] != EVALUATION_VERSION)]

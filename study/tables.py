@@ -1,47 +1,80 @@
-"""Tables of results: names that people read, means and intervals over seeds."""
+"""Published tables of runs, one column a setting, and the names that readers know sets and configurations by."""
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
-from scipy import stats
 
 from sdclib.data.vectors import read_csv
 from sdclib.methods import METHOD_LABELS, METHODS
 from sdclib.methods.presets import PRESETS
+from study.provenance import RESULTS
 
 __all__ = [
-    "by_bits",
-    "by_sign",
-    "difference",
-    "format_summary",
-    "in_words",
-    "mean_interval",
+    "Config",
+    "find",
     "method_label",
+    "published",
+    "published_histograms",
     "read_results",
-    "spelled",
-    "summarise",
+    "renamed",
+    "set_name",
+    "setting_name",
+    "settings_text",
+    "where",
 ]
 
+SET_NAMES = {
+    "cifar10-embedded": "CIFAR-10 (embedded)",
+    "cifar10/efficientnet-lite0": "CIFAR-10",
+    "caltech101/efficientnet-lite0": "Caltech-101",
+    "corel5k/efficientnet-lite0": "Corel-5k",
+    "coil20/efficientnet-lite0": "COIL-20",
+    "embeddings/text/wordnet-nouns.npz": "WordNet (text)",
+}
 
-def method_label(method: str, parameters: Mapping[str, Any]) -> str:
-    """Name a run's method as a reader knows it, with what sets it apart in brackets.
+
+@dataclass(frozen=True)
+class Config:
+    """A method with its settings: what runs share that differ in data, code length and seed.
+
+    Configurations are equal where method and settings are; ``str`` gives the name for readers.
 
     Parameters
     ----------
     method : str
-    parameters : mapping
-        With defaults filled in, as run records hold them.
+    parameters : str
+        JSON object, as in tables of runs.
+    label : str, optional
+        What readers are to know it by; `method_label` by default.
     """
+
+    method: str
+    parameters: str = "{}"
+    label: str | None = field(default=None, compare=False)
+
+    def __str__(self) -> str:
+        return self.label or _label(self.method, self.parameters)
+
+    def __lt__(self, other: object) -> bool:
+        return str(self) < str(other)
+
+
+@functools.cache
+def _label(method: str, parameters: str) -> str:
+    return method_label(method, json.loads(parameters))
+
+
+def method_label(method: str, parameters: Mapping[str, Any]) -> str:
+    """Name a method as readers know it, with what sets it apart in brackets; `parameters` has the defaults too."""
     remarks, usual = [], {}
     if method == "sdc":
         remarks.append(preset := parameters.get("preset", "paper"))
@@ -59,14 +92,8 @@ def method_label(method: str, parameters: Mapping[str, Any]) -> str:
     return f"{label} ({', '.join(remarks)})" if remarks else label
 
 
-def in_words(parameters: Mapping[str, Any]) -> str:
-    """Spell parameters out for readers: ``batch size 32, learning rate 0.01``; "none" where there are none.
-
-    Parameters
-    ----------
-    parameters : mapping
-        Names as in the code; values as JSON has them.
-    """
+def settings_text(parameters: Mapping[str, Any]) -> str:
+    """Write settings in words: ``batch size 32, learning rate 0.01``; "none" where there are none."""
     words = []
     for name, value in parameters.items():
         if name == "center":
@@ -78,8 +105,21 @@ def in_words(parameters: Mapping[str, Any]) -> str:
     return ", ".join(words) or "none"
 
 
+def set_name(data: str) -> str:
+    """Name a data set as readers know it; what is added to its name, such as ``+unseen``, comes after a comma."""
+    base, *suffixes = data.split("+")
+    return ", ".join([SET_NAMES.get(base, base), *suffixes])
+
+
+def setting_name(data: str, n_bits: int) -> str:
+    """Name a data set and a code length: "Caltech-101, 64 bits"."""
+    return f"{set_name(data)}, {n_bits} bits"
+
+
 def read_results(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read a committed table of runs and add the column `label`, see `method_label`.
+    """Read a table of runs and add the column `config`, see `Config`, and one column a setting.
+
+    SDC has all settings of its preset; other methods have those that the table names, others are missing.
 
     Raises
     ------
@@ -95,157 +135,62 @@ def read_results(path: str | os.PathLike[str]) -> pd.DataFrame:
         raise ValueError(f"{path}: expected the columns of a table of runs, {sorted(missing)} missing")
     try:
         table["n_bits"] = table["n_bits"].astype("Int64")
-        labels = [
-            method_label(method, json.loads(parameters))
-            for method, parameters in zip(table["method"], table["parameters"], strict=True)
-        ]
-        table.insert(3, "label", labels)
+        settings = [_settings(*row) for row in table[["method", "parameters"]].itertuples(index=False)]
+        table.insert(
+            3, "config", [Config(*row) for row in zip(table["method"], table["parameters"], strict=True)]
+        )
+        return table.join(pd.DataFrame(settings, index=table.index, dtype=object))
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{path}: expected whole numbers or nothing as n_bits, and parameters as a JSON object ({error})"
         ) from error
-    return table
 
 
-def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
-    """Mean over seeds and half the width of its Student-t confidence interval; NaN for fewer than two values."""
-    array = np.asarray(values, dtype=float)
-    if array.size < 2:
-        return float(array.mean()), float("nan")
-    half = stats.t.ppf((1 + level) / 2, array.size - 1) * array.std(ddof=1) / np.sqrt(array.size)
-    return float(array.mean()), float(half)
+def _settings(method: str, parameters: str) -> dict[str, Any]:
+    given = dict(json.loads(parameters).items())
+    if method != "sdc":
+        return given
+    preset = given.get("preset", "paper")
+    return (asdict(PRESETS[preset]) if preset in PRESETS else {}) | given | {"preset": preset}
 
 
-def difference(
-    results: pd.DataFrame, first: str, second: str, n_bits: int, metric: str = "map_expected"
-) -> tuple[float, float, float]:
-    """Mean of one method less that of another, with Welch's 95 % interval over seeds.
+def published(*names: str) -> pd.DataFrame:
+    """Read published tables of runs by their names as one; a run of two tables counts once."""
+    tables = [read_results(RESULTS / f"{name}.csv") for name in names]
+    return pd.concat(tables, ignore_index=True).drop_duplicates("id", ignore_index=True)
 
-    Parameters
-    ----------
-    results : DataFrame
-        Of one data set, see `read_results`.
-    first, second : str
-        Labels, each with at least two seeds at this code length.
-    n_bits : int
-    metric : str
 
-    Returns
-    -------
-    mean, low, high : float
-        In points (percent).
+def published_histograms(*names: str) -> pd.DataFrame:
+    """Read the pair histograms beside published tables as one: id, similarity, positive, negative."""
+    tables = [pd.read_csv(RESULTS / f"{name}_histograms.csv", dtype={"id": str}) for name in names]
+    return pd.concat(tables, ignore_index=True).drop_duplicates(["id", "similarity"], ignore_index=True)
+
+
+def where(results: pd.DataFrame, **values: Any) -> pd.DataFrame:
+    """Keep the rows that have these values in these columns; None stands for a missing value."""
+    kept = pd.Series(True, index=results.index)
+    for name, value in values.items():
+        kept &= results[name].isna() if value is None else results[name] == value
+    return results[kept]
+
+
+def find(results: pd.DataFrame, **values: Any) -> Config:
+    """Give the one configuration of a table that has these values in these columns, see `where`.
 
     Raises
     ------
     ValueError
-        If a method has fewer than two seeds; the message names it.
+        If there is none or more than one; the message names them.
     """
-    values = []
-    for label in (first, second):
-        chosen = results[(results["label"] == label) & (results["n_bits"] == n_bits)][metric]
-        if len(chosen) < 2:
-            raise ValueError(
-                f"{label}: expected at least two seeds at {n_bits} bits for an interval, got {len(chosen)}"
-            )
-        values.append(100 * chosen.to_numpy())
-    interval = stats.ttest_ind(*values, equal_var=False).confidence_interval(0.95)
-    return float(values[0].mean() - values[1].mean()), float(interval.low), float(interval.high)
+    found: list[Config] = list(where(results, **values)["config"].unique())
+    if len(found) != 1:
+        names = ", ".join(map(str, found)) or "none"
+        raise ValueError(f"results: expected one configuration with {values}, got {names}")
+    return found[0]
 
 
-def summarise(
-    results: pd.DataFrame, metrics: Sequence[str] = ("map_authors", "map_expected", "intersection")
-) -> pd.DataFrame:
-    """One row a data set, method and code length: number of seeds, mean and 95 % half interval of each metric.
-
-    Parameters
-    ----------
-    results : DataFrame
-        See `read_results`.
-    metrics : sequence of str
-        Columns to summarise; values in [0, 1] are given in percent.
-
-    Returns
-    -------
-    DataFrame
-        data, label, n_bits, seeds, and for every metric ``metric`` and ``metric_ci`` (percent).
-    """
-    rows = []
-    for (data, label, n_bits), group in results.groupby(
-        ["data", "label", "n_bits"], sort=False, dropna=False
-    ):
-        row: dict[str, Any] = {"data": data, "label": label, "n_bits": n_bits, "seeds": len(group)}
-        for metric in metrics:
-            mean, half = mean_interval(group[metric])
-            row[metric], row[f"{metric}_ci"] = 100 * mean, 100 * half
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def format_summary(summary: pd.DataFrame, top_k: int) -> pd.DataFrame:
-    """Spell a summary out for readers: ``mean ± half interval`` in percent, names as the literature has them.
-
-    Parameters
-    ----------
-    summary : DataFrame
-        See `summarise`.
-    top_k : int
-        The R of mAP@R.
-    """
-    names = {
-        "map_authors": f"mAP@{top_k} (authors' definition)",
-        "map_expected": f"mAP@{top_k} (expected)",
-        "intersection": "intersection",
-        "overlap_auc": "overlap AUC",
-    }
-    table = pd.DataFrame({"method": summary["label"]})
-    table["bits"] = ["float" if pd.isna(n_bits) else str(n_bits) for n_bits in summary["n_bits"]]
-    table["seeds"] = summary["seeds"]
-    for metric, name in names.items():
-        if metric in summary:
-            table[name] = [
-                spelled(mean, half)
-                for mean, half in zip(summary[metric], summary[f"{metric}_ci"], strict=True)
-            ]
-    return table
-
-
-def by_sign(row: Mapping[Any, Any] | pd.Series, above: str, below: str, neither: str) -> str:
-    """Choose words by an interval (`low` to `high` of a row): all of it above 0, all of it below 0, or neither."""
-    if row["low"] > 0:
-        return above
-    return below if row["high"] < 0 else neither
-
-
-def spelled(mean: float, half: float) -> str:
-    """``mean ± half``, or the mean alone where there is no interval; one decimal."""
-    return f"{mean:.1f}" if np.isnan(half) else f"{mean:.1f} ± {half:.1f}"
-
-
-def by_bits(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Spell one metric out with a method a row and a code length a column, best at the longest codes first.
-
-    Parameters
-    ----------
-    summary : DataFrame
-        Of one data set, see `summarise`; rows of float features are left out.
-    metric : str
-        One of the metrics that the summary has.
-
-    Returns
-    -------
-    DataFrame
-        Index method; columns "16 bits" and so on, ``mean ± half interval`` in percent.
-    """
-    codes = summary[summary["n_bits"].notna()]
-    lengths = sorted(codes["n_bits"].unique())
-    order = codes[codes["n_bits"] == lengths[-1]].sort_values(metric, ascending=metric == "intersection")[
-        "label"
-    ]
-    cells = {
-        (row["label"], row["n_bits"]): spelled(row[metric], row[f"{metric}_ci"])
-        for row in codes.to_dict("records")
-    }
-    return pd.DataFrame(
-        {f"{n_bits} bits": [cells.get((label, n_bits), "") for label in order] for n_bits in lengths},
-        index=pd.Index(order, name="method"),
-    )
+def renamed(results: pd.DataFrame, labels: Iterable[Any]) -> pd.DataFrame:
+    """Give the configuration of each row another name for readers; a missing one leaves the usual name."""
+    pairs = zip(results["config"], labels, strict=True)
+    configs = [config if pd.isna(label) else replace(config, label=label) for config, label in pairs]
+    return results.assign(config=configs)

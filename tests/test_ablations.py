@@ -7,8 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-
-from sdclib.losses.calibration import Beta, Binomial, Empirical, TruncatedLaplace
 from study.chapters.target_choice import (
     default_differences,
     held_out_choice,
@@ -16,6 +14,9 @@ from study.chapters.target_choice import (
     regret,
     regret_table,
 )
+from study.statistics import left_out_r2, rank_relation
+
+from sdclib.losses.calibration import Beta, Binomial, Empirical, TruncatedLaplace
 from study.chapters.target_figures import (
     plot_beta_grids,
     plot_properties,
@@ -40,7 +41,6 @@ from study.chapters.targets import (
     with_calibration,
     with_paper,
 )
-from study.statistics import left_out_r2, rank_relation
 from study.tables import summarise
 
 MEANS = {"beta(5, 5)": 0.6, "beta(1, 2)": 0.65, "beta(2, 1)": 0.5, "beta(1, 1)": 0.58, "beta(2, 2)": 0.61}

@@ -9,6 +9,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from study.comparisons import (
+    compared,
+    difference_table,
+    differences,
+    listed,
+    reads_otherwise,
+    said,
+    set_name,
+    setting_name,
+    standing,
+    tally,
+    verdict,
+)
 
 from sdclib.data.variants import leave_out_training
 from sdclib.losses.calibration import Beta
@@ -28,19 +41,6 @@ from study.chapters.pair_targets import (
     plot_pair_targets,
     positive_share,
     training_share,
-)
-from study.comparisons import (
-    compared,
-    difference_table,
-    differences,
-    listed,
-    reads_otherwise,
-    said,
-    set_name,
-    setting_name,
-    standing,
-    tally,
-    verdict,
 )
 from study.figures import plot_settings
 

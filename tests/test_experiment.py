@@ -13,19 +13,21 @@ from sdclib.files import write_json
 from sdclib.methods import METHODS, make_hasher
 from sdclib.methods.presets import PRESETS
 from study import provenance
-from study.records import (
+from study.runs import (
+    RunSpec,
     collect_histograms,
     collect_records,
+    expand_config,
     failed_runs,
     is_whole,
     read_codes,
     read_record,
     run_all,
+    run_experiment,
     runs_folder,
     stale_rows,
     write_record,
 )
-from study.runs import RunSpec, expand_config, run_experiment
 from study.tables import (
     by_bits,
     difference,

@@ -34,8 +34,7 @@ from sdclib.extract.feature_cache import extract_features
 from sdclib.files import read_json, write_bytes, write_json
 from sdclib.methods import ITQHasher
 from sdclib.search.encoding import load_hasher
-from study.records import read_codes, read_record, write_record
-from study.runs import RunSpec, run_experiment
+from study.runs import RunSpec, read_codes, read_record, run_experiment, write_record
 from tests.conftest import make_features
 from tests.faults import FAULTS, ended, forked, full_disk, small_disk, wait_for
 from tests.toy_backbone import Idle, Network, image_set
@@ -265,7 +264,7 @@ def test_a_writer_killed_in_a_record_costs_nothing(tmp_path: Path, monkeypatch: 
     kept.write(tmp_path, 0)
 
     def write_and_die() -> None:
-        monkeypatch.setattr("study.records.write_json", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        monkeypatch.setattr("study.runs.write_json", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
         kept.write(tmp_path, 1)
 
     assert ended(forked(write_and_die)) == -signal.SIGKILL

@@ -11,6 +11,13 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
 from PIL import Image
+from study.figures.results import (
+    plot_by_bits,
+    plot_curves,
+    plot_history,
+    plot_intersections,
+    plot_tie_bounds,
+)
 
 from sdclib.data.images import ImageSet
 from sdclib.figures.similarities import (
@@ -23,13 +30,6 @@ from sdclib.figures.similarities import (
 from sdclib.figures.style import NEGATIVE_COLOR, POSITIVE_COLOR
 from sdclib.losses.calibration import Beta
 from study.figures.images import plot_gallery, plot_images
-from study.figures.results import (
-    plot_by_bits,
-    plot_curves,
-    plot_history,
-    plot_intersections,
-    plot_tie_bounds,
-)
 
 
 @pytest.fixture(autouse=True)

@@ -15,15 +15,17 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.records import (
+from study.runs import (
+    Experiment,
+    RunSpec,
     collect_histograms,
     collect_records,
+    expand_config,
     failed_runs,
     read_codes,
     read_record,
     write_record,
 )
-from study.runs import Experiment, RunSpec, expand_config
 from study.tables import read_results
 from tests.fuzzing import JSON, attacks, changed, damaged, fuzzed, lay_out, npy, npz, outcome, write
 

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import yaml
 from PIL import Image
+from study.statistics import contrast
 
 from sdclib.data.instances import load_instance_set
 from sdclib.methods.presets import PRESETS
@@ -30,7 +31,6 @@ from study.chapters.instance_table import (
 )
 from study.provenance import PROJECT_ROOT
 from study.runs import expand_config, run_experiment
-from study.statistics import contrast
 
 
 def table(seeds: int = 3) -> pd.DataFrame:

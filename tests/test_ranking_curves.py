@@ -3,11 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from study.chapters.ranking_curves import at_k, collect_curves, pooled_precision_recall
 
 from sdclib import load_features
-from study.chapters.ranking_curves import at_k, collect_curves, pooled_precision_recall
-from study.records import write_record
-from study.runs import RunSpec, run_experiment
+from study.runs import RunSpec, run_experiment, write_record
 
 
 def test_radii_are_counted_pair_by_pair():

@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from study.chapters.teacher import teacher_quality
 
 from sdclib import load_features
 from sdclib.methods.neighbours import smooth_over_neighbours
-from study.chapters.teacher import teacher_quality
 
 
 def test_ranks_training_rows_alone_as_a_plain_loop_does():

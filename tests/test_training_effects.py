@@ -7,6 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from study.comparisons import brief
+from study.figures.effects import plot_cost, plot_effects, plot_epochs, plot_ladders
+from study.statistics import detectable, deviation_factors, holm, seeds_needed
 
 from study.chapters.epochs import best_less_last, by_epoch, epoch_noise, fall_gain, first_within
 from study.chapters.training_effects import (
@@ -22,9 +25,6 @@ from study.chapters.training_effects import (
     verdict_on,
     with_settings,
 )
-from study.comparisons import brief
-from study.figures.effects import plot_cost, plot_effects, plot_epochs, plot_ladders
-from study.statistics import detectable, deviation_factors, holm, seeds_needed
 from study.tables import method_label
 
 QUICK = {"batch_size": 256, "learning_rate": 4e-4}

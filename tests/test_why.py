@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy import stats
+from study.figures.why import plot_last_epochs
 from torch import nn
 
 from scripts import why as script
@@ -30,7 +31,6 @@ from study.chapters.why import (
     less_base,
     read_variants,
 )
-from study.figures.why import plot_last_epochs
 from study.tables import method_label
 from study.variants import EpochsHasher, bit_use, measure
 

@@ -1,8 +1,8 @@
-"""What sets SDC's settings for instance sets apart from those for category sets: runs by name, step by step."""
+"""What sets SDC's settings for instance sets apart from those for category sets, step by step."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -10,19 +10,16 @@ import pandas as pd
 
 from sdclib.checks import check_int
 from sdclib.methods.presets import SDCSettings, settings_from_preset
-from study.comparisons import differences
+from study.stats import compared
+from study.tables import find
 
-__all__ = ["STEPS", "VARIANTS", "step_differences", "training_steps", "variant_table", "with_variants"]
+__all__ = ["STEPS", "VARIANTS", "step_differences", "training_steps", "variant_table"]
 
+LONGER = {"epochs": 475, "step_epoch": 238}
 VARIANTS: dict[str, dict[str, Any]] = {
     "paper-instance": {"preset": "paper-instance"},
-    "longer": {"preset": "paper-instance", "epochs": 475, "step_epoch": 238},
-    "longer, full quantization": {
-        "preset": "paper-instance",
-        "epochs": 475,
-        "step_epoch": 238,
-        "quantization_weight": 1.0,
-    },
+    "longer": {"preset": "paper-instance", **LONGER},
+    "longer, full quantization": {"preset": "paper-instance", **LONGER, "quantization_weight": 1.0},
     "release, linear head": {"preset": "release", "n_hidden_layers": 0},
     "release": {"preset": "release"},
     "paper-instance, hidden layer": {"preset": "paper-instance", "n_hidden_layers": 1},
@@ -41,30 +38,13 @@ STEPS = (
 
 
 def training_steps(settings: SDCSettings, n_train: int) -> int:
-    """Count the steps of a training: epochs times whole batches, as a short last batch is dropped.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer training rows than a batch has.
-    """
+    """Count the steps of a training: epochs times whole batches, as a short last batch is dropped."""
     check_int(n_train, "n_train", minimum=settings.batch_size)
     return settings.epochs * (n_train // settings.batch_size)
 
 
 def variant_table(n_train: int) -> pd.DataFrame:
-    """Lay the settings of `VARIANTS` out that differ, with the steps that so many training rows make.
-
-    Parameters
-    ----------
-    n_train : int
-
-    Returns
-    -------
-    DataFrame
-        Index: names; columns steps, batch, hidden layers, quantization weight, weight decay, and "rate falls after"
-        (share of the epochs after which the learning rate falls).
-    """
+    """Lay the settings of `VARIANTS` out that differ, with the steps that so many training rows make."""
     rows = {}
     for name, parameters in VARIANTS.items():
         settings = settings_from_preset(**parameters)
@@ -79,41 +59,19 @@ def variant_table(n_train: int) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
 
 
-def with_variants(results: pd.DataFrame) -> pd.DataFrame:
-    """Keep the runs of SDC whose parameters are those of `VARIANTS`, labelled by its names.
-
-    Parameters
-    ----------
-    results : DataFrame
-        See `study.tables.read_results`.
-    """
-    sdc = results[results["method"] == "sdc"]
-    names = {json.dumps(parameters, sort_keys=True): name for name, parameters in VARIANTS.items()}
-    found = [names.get(json.dumps(json.loads(text), sort_keys=True)) for text in sdc["parameters"]]
-    return sdc.assign(label=pd.Series(found, index=sdc.index, dtype=object)).dropna(subset="label")
-
-
 def step_differences(results: pd.DataFrame, n_bits: int, metric: str = "map_expected") -> pd.DataFrame:
-    """Take the difference between ``release`` and ``paper-instance`` apart.
-
-    Parameters
-    ----------
-    results : DataFrame
-        Of one data set, see `with_variants`.
-    n_bits : int
-    metric : str
-        Values in [0, 1].
+    """Take the difference between ``release`` and ``paper-instance`` apart, in one data set at one code length.
 
     Returns
     -------
     DataFrame
-        label (the step, see `STEPS`), first, second, mean, low, high; points with Welch's 95 % interval over seeds.
-
-    Raises
-    ------
-    ValueError
-        If a variant has fewer than two seeds at this code length; the message names it.
+        label (the step, see `STEPS`) and the columns of `study.stats.compared`.
     """
-    table = differences(results, [(first, second) for _, first, second in STEPS], n_bits, metric)
+    here = results[results["n_bits"] == n_bits]
+    runs = {
+        name: find(here, method="sdc", **asdict(settings_from_preset(**parameters)))
+        for name, parameters in VARIANTS.items()
+    }
+    table = compared(here, [(runs[first], runs[second]) for _, first, second in STEPS], metric)
     table.insert(0, "label", [name for name, *_ in STEPS])
     return table

@@ -57,7 +57,7 @@ def plot_target_differences(differences: pd.DataFrame) -> Figure:
     Parameters
     ----------
     differences : DataFrame
-        Points; see `study.chapters.target_choice.default_differences`. Targets that did not run stay white.
+        Points; see `study.chapters.targets.default_differences`. Targets that did not run stay white.
     """
     size = 1.8 + 0.95 * differences.shape[1], 0.29 * len(differences) + 1.1
     figure, axes = plt.subplots(figsize=size, layout="constrained")
@@ -74,23 +74,24 @@ def plot_target_differences(differences: pd.DataFrame) -> Figure:
     return figure
 
 
-def plot_spread(spreads: Mapping[str, Mapping[str, pd.DataFrame]], lowest: float | None = None) -> Figure:
-    """Show mAP against the standard deviation of symmetric targets, one panel a source and one line a setting.
+def plot_spread(spreads: pd.DataFrame, lowest: float | None = None) -> Figure:
+    """Show mAP against the standard deviation of symmetric targets, a panel a source and a line a setting.
 
     Parameters
     ----------
-    spreads : mapping of str to mapping of str to DataFrame
-        By the panel's title, then by the setting's name: std (of the target), difference (from the default target,
-        points), ci (half interval of the mean, NaN where there is none).
+    spreads : DataFrame
+        See `study.chapters.targets.spreads`.
     lowest : float, optional
         Lower end of the vertical axis; lines that go on below it leave the panel.
     """
-    size = 3.5 * len(spreads), 4.2
+    sources = list(spreads["source"].unique())
+    size = 3.5 * len(sources), 4.2
     figure, grid = plt.subplots(
-        1, len(spreads), figsize=size, squeeze=False, sharex=True, sharey=True, layout="constrained"
+        1, len(sources), figsize=size, squeeze=False, sharex=True, sharey=True, layout="constrained"
     )
-    for axes, (title, settings) in zip(grid.flat, spreads.items(), strict=True):
-        for i, (setting, rows) in enumerate(settings.items()):
+    for axes, source in zip(grid.flat, sources, strict=True):
+        here = spreads[spreads["source"] == source]
+        for i, (setting, rows) in enumerate(here.groupby("setting", sort=False)):
             ordered = rows.sort_values("std")
             axes.errorbar(
                 ordered["std"],
@@ -103,7 +104,7 @@ def plot_spread(spreads: Mapping[str, Mapping[str, pd.DataFrame]], lowest: float
                 label=setting,
             )
         axes.axhline(0, color="0.7", linewidth=1, zorder=0)
-        axes.set_title(title)
+        axes.set_title(source)
         axes.set_xlabel("standard deviation of the target")
         axes.legend(frameon=False, fontsize="small", loc="lower left")
     grid.flat[0].set_ylim(lowest, None)
@@ -112,30 +113,26 @@ def plot_spread(spreads: Mapping[str, Mapping[str, pd.DataFrame]], lowest: float
     return figure
 
 
-def plot_properties(
-    table: pd.DataFrame, runs: pd.DataFrame, names: Mapping[str, float | None], metric: str = "map_expected"
-) -> Figure:
+def plot_properties(table: pd.DataFrame, runs: pd.DataFrame, names: Mapping[str, float | None]) -> Figure:
     """Scatter expected mAP against properties of the target, one panel a property and one point a target.
 
     Parameters
     ----------
     table : DataFrame
-        Index: targets; their properties, see `study.chapters.targets.properties_table`; the metric's mean in percent.
+        Index: targets; their properties, see `study.chapters.targets.properties_table`; map_expected in percent.
     runs : DataFrame
-        label (the target) and the metric in [0, 1]: the runs that the means are of, drawn as small dots.
+        calibration and map_expected in [0, 1]: the runs that the means are of, drawn as small dots.
     names : mapping of str to float or None
         Properties to show; where a value is given, a vertical line marks it.
-    metric : str
     """
     n_rows = -(-len(names) // 2)
     figure, grid = plt.subplots(
         n_rows, 2, figsize=(6.2, 2.4 * n_rows + 0.3), squeeze=False, sharey=True, layout="constrained"
     )
     for axes, (name, mark) in zip(grid.flat, names.items(), strict=False):
-        axes.plot(
-            runs["label"].map(table[name]), 100 * runs[metric], ".", color="0.6", markersize=4, zorder=1
-        )
-        _points(axes, table, name, metric)
+        x = runs["calibration"].map(table[name])
+        axes.plot(x, 100 * runs["map_expected"], ".", color="0.6", markersize=4, zorder=1)
+        _points(axes, table, name, "map_expected")
         if mark is not None:
             axes.axvline(mark, color="0.4", linewidth=1, linestyle="--", zorder=0)
         axes.set_xlabel(f"{PROPERTIES[name]} of the target")

@@ -1,8 +1,7 @@
-"""Which property of the calibration distribution matters: targets described, compared and related to results."""
+"""Which calibration distribution to take: targets described, compared, related to results, and chosen."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from sdclib.data.variants import HOLDOUT
 from sdclib.losses.calibration import (
     Beta,
     Binomial,
@@ -19,18 +19,21 @@ from sdclib.losses.calibration import (
     target_quantiles,
 )
 from sdclib.methods.presets import EMPIRICAL, PRESETS
-from study.comparisons import compared, setting_name
-from study.statistics import left_out_r2, rank_relation
-from study.tables import spelled
+from study.stats import compared, left_out_r2, mean_text, rank_relation
+from study.tables import setting_name
 
 __all__ = [
     "DEFAULT",
     "PROPERTIES",
     "beta_grid",
+    "default_differences",
+    "held_out_choice",
+    "held_out_gain",
     "histogram_distribution",
     "mirror_pairs",
     "paper_table",
     "properties_table",
+    "regret",
     "relations",
     "shape_contrasts",
     "spread_ranges",
@@ -38,7 +41,6 @@ __all__ = [
     "target_family",
     "target_label",
     "target_properties",
-    "with_calibration",
     "with_paper",
 ]
 
@@ -56,15 +58,7 @@ N_QUANTILES = 100_000
 def target_properties(calibration: CalibrationDistribution) -> dict[str, float]:
     """Describe a calibration distribution by the keys of `PROPERTIES`, from 100,000 of its quantiles.
 
-    Parameters
-    ----------
-    calibration : CalibrationDistribution
-
-    Returns
-    -------
-    dict
-        mean and std (cosine similarity), share_above (share of pairs that get a similarity above 0), skewness, and
-        kurtosis (excess: 0 for a Gaussian).
+    The kurtosis is 0 for a Gaussian; share_above is the share of pairs that get a similarity above 0.
     """
     values = target_quantiles(calibration, N_QUANTILES)
     return {
@@ -77,135 +71,77 @@ def target_properties(calibration: CalibrationDistribution) -> dict[str, float]:
 
 
 def histogram_distribution(histogram: pd.DataFrame) -> Empirical:
-    """Distribution of the similarities that a pair histogram counts, of positive and negative pairs together.
-
-    Parameters
-    ----------
-    histogram : DataFrame
-        similarity (ascending), positive, negative (pair counts), see `sdclib.evaluation.evaluate_codes`.
-
-    Raises
-    ------
-    ValueError
-        If the histogram counts no pair.
-    """
+    """Distribution of the similarities (ascending) that a pair histogram counts, positive and negative pairs alike."""
     counts = (histogram["positive"] + histogram["negative"]).to_numpy(dtype=float)
-    if not counts.sum() > 0:
-        raise ValueError("histogram: expected at least one pair, got none")
     middles = (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES
     places = np.searchsorted(np.cumsum(counts) / counts.sum(), middles)
     return Empirical(histogram["similarity"].to_numpy()[places.clip(max=len(counts) - 1)])
 
 
-def with_calibration(results: pd.DataFrame) -> pd.DataFrame:
-    """Keep the runs of SDC and make their calibration distribution their label.
-
-    Parameters
-    ----------
-    results : DataFrame
-        See `study.tables.read_results`; runs of SDC that differ in data, code length, seed and target only.
-
-    Returns
-    -------
-    DataFrame
-        With ``label`` as `sdclib.losses.calibration.parse_calibration` takes it, or "empirical".
-    """
-    kept = results[results["method"] == "sdc"]
-    parameters = [json.loads(text) for text in kept["parameters"]]
-    labels = [str(p.get("calibration", PRESETS[p.get("preset", "paper")].calibration)) for p in parameters]
-    return kept.assign(label=labels)
-
-
 def properties_table(
     targets: Iterable[str], empirical: CalibrationDistribution | None = None
 ) -> pd.DataFrame:
-    """Describe targets, a target a row and a property a column; see `target_properties`.
-
-    Parameters
-    ----------
-    targets : iterable of str
-    empirical : CalibrationDistribution, optional
-        What stands for "empirical".
-
-    Raises
-    ------
-    ValueError
-        If "empirical" is among the targets and nothing stands for it, or a target is unknown.
-    """
+    """Describe targets, a target a row and a property a column; `empirical` stands for the target of that name."""
     rows = {}
     for target in dict.fromkeys(targets):
         if target == EMPIRICAL and empirical is None:
             raise ValueError(f"empirical: expected a distribution that stands for {target!r}, got None")
-        distribution = empirical if target == EMPIRICAL else parse_calibration(target)
-        assert distribution is not None
-        rows[target] = target_properties(distribution)
+        rows[target] = target_properties(
+            empirical if target == EMPIRICAL and empirical else parse_calibration(target)
+        )
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("target")
+
+
+def _beta(target: str) -> tuple[float, float] | None:
+    """Give a and b of a target Beta(a, b), None for another target."""
+    distribution = None if target == EMPIRICAL else parse_calibration(target)
+    return (distribution.alpha, distribution.beta) if isinstance(distribution, Beta) else None
 
 
 def target_family(target: str) -> str:
     """Family of a target: "symmetric Beta", "asymmetric Beta" or "other"."""
-    distribution = None if target == EMPIRICAL else parse_calibration(target)
-    if not isinstance(distribution, Beta):
+    if (pair := _beta(target)) is None:
         return "other"
-    return "symmetric Beta" if distribution.alpha == distribution.beta else "asymmetric Beta"
+    return "symmetric Beta" if pair[0] == pair[1] else "asymmetric Beta"
+
+
+def _matched(n_bits: int) -> Beta:
+    """Beta with the spread of `n_bits` fair bits."""
+    return Beta((n_bits - 1) / 2, (n_bits - 1) / 2)
 
 
 def target_label(target: str, n_bits: int | None = None) -> str:
-    """Name a target for readers; with a code length, those matched to it by K.
-
-    ``beta(5, 5)`` is "Beta(5, 5)"; with 64 bits ``beta(31.5, 31.5)``, whose spread is that of 64 fair bits, is
-    "Beta matched to K" and ``binomial(64)`` "Binomial of K bits".
-    """
+    """Name a target for readers: "Beta(5, 5)"; with a code length K, "Beta matched to K" and "Binomial of K bits"."""
     if target == EMPIRICAL:
         return "Empirical"
     distribution = parse_calibration(target)
-    if n_bits is not None and distribution == Beta((n_bits - 1) / 2, (n_bits - 1) / 2):
+    if n_bits is not None and distribution == _matched(n_bits):
         return "Beta matched to K"
     if n_bits is not None and distribution == Binomial(n_bits):
         return "Binomial of K bits"
     return target.removeprefix("truncated_").capitalize()
 
 
-def beta_grid(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Lay a metric out over Beta(a, b), a (index) by b (columns), for the values of a and b that form a full grid.
-
-    Parameters
-    ----------
-    summary : DataFrame
-        Of one data set and code length with targets as labels, see `study.tables.summarise`.
-    metric : str
-
-    Raises
-    ------
-    ValueError
-        If no two values of a and b form a full grid.
-    """
-    cells = {}
-    for row in summary.to_dict("records"):
-        distribution = None if row["label"] == EMPIRICAL else parse_calibration(row["label"])
-        if isinstance(distribution, Beta):
-            cells[distribution.alpha, distribution.beta] = row[metric]
-    values = sorted({a for a, b in cells if a != b})
-    grid = pd.DataFrame([[cells.get((a, b), np.nan) for b in values] for a in values], values, values)
-    if len(values) < 2 or grid.isna().any(axis=None):
-        raise ValueError(f"summary: expected every Beta(a, b) with a and b of {values}, some are missing")
+def beta_grid(values: pd.Series) -> pd.DataFrame:
+    """Lay values by target out over Beta(a, b), a (index) by b (columns), where a and b form a full grid."""
+    cells = {pair: value for target, value in values.items() if (pair := _beta(str(target)))}
+    ends = sorted({a for a, b in cells if a != b})
+    grid = pd.DataFrame([[cells.get((a, b), np.nan) for b in ends] for a in ends], ends, ends)
+    if len(ends) < 2 or grid.isna().any(axis=None):
+        raise ValueError(f"values: expected every Beta(a, b) with a and b of {ends}, some are missing")
     return grid.rename_axis("a").rename_axis(columns="b")
 
 
 def mirror_pairs(targets: Iterable[str]) -> list[tuple[str, str]]:
     """Pairs of Beta(a, b), a < b, and Beta(b, a): alike in spread and tails, opposite in mean; lower mean first."""
-    betas = {
-        (distribution.alpha, distribution.beta): target
-        for target in targets
-        if target != EMPIRICAL and isinstance(distribution := parse_calibration(target), Beta)
-    }
+    betas = {pair: target for target in targets if (pair := _beta(target))}
     return [(betas[a, b], betas[b, a]) for a, b in sorted(betas) if a < b and (b, a) in betas]
 
 
 def relations(
     properties: pd.DataFrame, values: pd.Series, together: Sequence[Sequence[str]] = ()
 ) -> pd.DataFrame:
-    """Relate every property of targets with a result: `rank_relation` and `left_out_r2`.
+    """Relate properties of targets with a result: `rank_relation` and `left_out_r2`, a property a row.
 
     Parameters
     ----------
@@ -215,52 +151,41 @@ def relations(
         By target; targets without a value are left out.
     together : sequence of sequences of str
         Properties that predict together; they have no rank correlation.
-
-    Returns
-    -------
-    DataFrame
-        Index: names of the properties; columns rho, low, high, p, r2.
     """
-    known = properties.loc[[target for target in properties.index if target in values.index]]
+    known = properties.loc[properties.index.isin(values.index)]
     y = values.loc[known.index]
-    rows: dict[str, tuple[float, ...]] = {}
-    for name, label in PROPERTIES.items():
-        rows[label] = (*rank_relation(known[name].round(4), y), left_out_r2(known[[name]], y))
+    rows = {
+        label: {**rank_relation(known[name].round(4), y), "r2": left_out_r2(known[[name]], y)}
+        for name, label in PROPERTIES.items()
+    }
     for names in together:
-        label = " and ".join(PROPERTIES[name] for name in names)
-        rows[label] = (*[np.nan] * 4, left_out_r2(known[list(names)], y))
-    columns = ["rho", "low", "high", "p", "r2"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("property")
+        rows[" and ".join(PROPERTIES[name] for name in names)] = {"r2": left_out_r2(known[list(names)], y)}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("property")
 
 
-def shape_contrasts(results: pd.DataFrame, default: str = DEFAULT) -> pd.DataFrame:
+def shape_contrasts(results: pd.DataFrame) -> pd.DataFrame:
     """Compare targets that differ in one thing: tails at the default's spread, spread matched to K, steps at that.
-
-    Parameters
-    ----------
-    results : DataFrame
-        See `with_calibration`.
-    default : str
 
     Returns
     -------
     DataFrame
         contrast ("Gaussian", "Laplace", "matched to K", "binomial", "empirical") and the columns of
-        `study.comparisons.compared`. "binomial" is less the Beta matched to K, all others less the default.
+        `study.stats.compared`. "binomial" is less the Beta matched to K, all others less the default.
     """
     tables = []
     for n_bits in results["n_bits"].unique():
-        group = results[results["n_bits"] == n_bits]
-        matched = str(Beta((n_bits - 1) / 2, (n_bits - 1) / 2))
+        matched = str(_matched(n_bits))
         pairs = {
-            "Gaussian": ("truncated_gaussian(0, 0.3)", default),
-            "Laplace": ("truncated_laplace(0, 0.21)", default),
-            "matched to K": (matched, default),
+            "Gaussian": ("truncated_gaussian(0, 0.3)", DEFAULT),
+            "Laplace": ("truncated_laplace(0, 0.21)", DEFAULT),
+            "matched to K": (matched, DEFAULT),
             "binomial": (str(Binomial(n_bits)), matched),
-            "empirical": (EMPIRICAL, default),
+            "empirical": (EMPIRICAL, DEFAULT),
         }
-        for name, pair in pairs.items():
-            tables.append(compared(group, [pair]).assign(contrast=name))
+        group = results[results["n_bits"] == n_bits]
+        tables += [
+            compared(group, [pair], by="calibration").assign(contrast=name) for name, pair in pairs.items()
+        ]
     return pd.concat([table for table in tables if len(table)], ignore_index=True)
 
 
@@ -270,116 +195,166 @@ def with_paper(summary: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     summary : DataFrame
-        With targets as labels, see `study.tables.summarise`.
+        By calibration, see `study.stats.summarise`.
     paper : DataFrame
         ``results/paper.csv``: data, n_bits, calibration, contrastive, percent.
 
     Returns
     -------
     DataFrame
-        source ("paper" or "this study"), setting, n_bits, target (as `sdclib.losses.calibration.parse_calibration`
-        takes it), percent, ci (half of the 95 % interval; NaN for the paper, which gives none).
-
-    Raises
-    ------
-    ValueError
-        If the paper's table has a target that is not known here.
+        source ("paper" or "this study"), setting, n_bits, target, percent, ci (NaN for the paper, which gives none).
     """
-    rows = []
-    for row in paper[paper["contrastive"] == "no"].to_dict("records"):
-        setting, target = setting_name(row["data"], row["n_bits"]), _paper_target(row["calibration"])
-        rows.append(("paper", setting, row["n_bits"], target, row["percent"], np.nan))
-    for row in summary.to_dict("records"):
-        setting, percent = setting_name(row["data"], row["n_bits"]), row["map_expected"]
-        rows.append(("this study", setting, row["n_bits"], row["label"], percent, row["map_expected_ci"]))
-    return pd.DataFrame(rows, columns=["source", "setting", "n_bits", "target", "percent", "ci"])
+    theirs = paper[paper["contrastive"] == "no"].assign(source="paper", ci=np.nan)
+    theirs["target"] = theirs["calibration"].map(_paper_target)
+    names = {"calibration": "target", "map_expected": "percent", "map_expected_ci": "ci"}
+    both = pd.concat([theirs, summary.rename(columns=names).assign(source="this study")], ignore_index=True)
+    both["setting"] = list(map(setting_name, both["data"], both["n_bits"]))
+    return both[["source", "setting", "n_bits", "target", "percent", "ci"]]
 
 
 def _paper_target(name: str) -> str:
-    """Spell a target of the paper's table as `sdclib.losses.calibration.parse_calibration` takes it."""
+    """Write a target of the paper's table as `sdclib.losses.calibration.parse_calibration` takes it."""
     gaussian = re.fullmatch(r"Gaussian N\((.+)\) on \[-1, 1\]", name)
     return str(parse_calibration(f"truncated_gaussian({gaussian[1]})" if gaussian else name.lower()))
 
 
 def paper_table(both: pd.DataFrame, source: str) -> pd.DataFrame:
-    """Spell one source of `with_paper` out for the paper's targets: a target a row, a setting a column; percent.
+    """Lay one source of `with_paper` out for the paper's targets, in its order: a target a row, a setting a column.
 
-    Parameters
-    ----------
-    both : DataFrame
-        See `with_paper`.
-    source : {"paper", "this study"}
-
-    Returns
-    -------
-    DataFrame
-        Targets in the paper's order. Those that the source does not have are left out, and so are settings with fewer
-        than two of them, in which nothing can be compared.
-
-    Raises
-    ------
-    ValueError
-        If nothing is of that source.
+    Settings with fewer than two of these targets are left out: nothing can be compared in them.
     """
-    if source not in (known := list(both["source"].unique())):
-        raise ValueError(f"source: expected one of {known}, got {source!r}")
     targets = both.loc[both["source"] == "paper", "target"].unique()
     here = both[(both["source"] == source) & both["target"].isin(targets)]
-    cells = here.assign(
-        cell=[spelled(*pair) for pair in here[["percent", "ci"]].itertuples(index=False)],
-    ).pivot_table(index="target", columns="setting", values="cell", aggfunc="first")
-    cells = cells.reindex(index=targets, columns=here["setting"].unique())
-    cells = cells.loc[:, cells.notna().sum() > 1].dropna(how="all").fillna("")
-    return cells.rename(index=target_label).rename_axis("target").rename_axis(columns=None)
+    here = here.assign(cell=list(map(mean_text, here["percent"], here["ci"])))
+    cells = here.pivot_table(index="target", columns="setting", values="cell", aggfunc="first", sort=False)
+    cells = cells.loc[[target for target in targets if target in cells.index], cells.notna().sum() > 1]
+    return cells.fillna("").rename(index=target_label).rename_axis(columns=None)
 
 
-def spreads(both: pd.DataFrame, default: str = DEFAULT) -> dict[str, dict[str, pd.DataFrame]]:
-    """Give the symmetric Betas of `with_paper` by source and setting: std, difference from the default, ci.
-
-    Parameters
-    ----------
-    both : DataFrame
-        See `with_paper`.
-    default : str
-
-    Returns
-    -------
-    dict of dict of DataFrame
-        Index target; std (of the target), difference (points), ci (of the mean, points).
-    """
-    symmetric = both[[target_family(target) == "symmetric Beta" for target in both["target"]]]
-    std = properties_table(symmetric["target"])["std"]
-    found: dict[str, dict[str, pd.DataFrame]] = {}
-    for source, setting in symmetric[["source", "setting"]].drop_duplicates().itertuples(index=False):
-        here = (symmetric["source"] == source) & (symmetric["setting"] == setting)
-        table = symmetric[here].set_index("target")
-        table = table.assign(std=std, difference=table["percent"] - table.loc[default, "percent"])
-        found.setdefault(source, {})[setting] = table[["std", "difference", "ci"]].sort_values("std")
-    return found
+def spreads(both: pd.DataFrame) -> pd.DataFrame:
+    """Give the symmetric Betas of `with_paper`, with std (of the target) and difference (from the default, points)."""
+    symmetric = both[both["target"].map(target_family) == "symmetric Beta"]
+    std = symmetric["target"].map(properties_table(symmetric["target"])["std"])
+    default = symmetric[symmetric["target"] == DEFAULT].set_index(["source", "setting"])["percent"]
+    base = default.loc[pd.MultiIndex.from_frame(symmetric[["source", "setting"]])].to_numpy()
+    return symmetric.assign(std=std, difference=symmetric["percent"] - base)
 
 
 def spread_ranges(
-    both: pd.DataFrame, narrow: str = "beta(10, 10)", wide: str = "beta(0.5, 0.5)", default: str = DEFAULT
+    both: pd.DataFrame, narrow: str = "beta(10, 10)", wide: str = "beta(0.5, 0.5)"
 ) -> pd.DataFrame:
     """Find the best symmetric Beta of each source and setting, and what a narrow and a wide one lose or gain.
-
-    Parameters
-    ----------
-    both : DataFrame
-        See `with_paper`.
-    narrow, wide, default : str
-        Targets; NaN where a setting does not have one.
 
     Returns
     -------
     DataFrame
-        source, setting, best (see `target_label`), std (of the best), narrow and wide (less the default, points).
+        source, setting, best (see `target_label`), std (of the best), narrow and wide (less the default, points; NaN
+        where a setting does not have them).
     """
-    lengths = both.drop_duplicates("setting").set_index("setting")["n_bits"]
     rows = []
-    for source, settings in spreads(both, default).items():
-        for setting, table in settings.items():
-            best = str(table["difference"].idxmax())
-            ends = (table["difference"].get(target, np.nan) for target in (narrow, wide))
-            rows.append((source, setting, target_label(best, lengths[setting]), table["std"][best], *ends))
+    for (source, setting), here in spreads(both).groupby(["source", "setting"], sort=False):
+        best = here.sort_values("std").nlargest(1, "difference").iloc[0]
+        ends = (here.set_index("target")["difference"].get(target, np.nan) for target in (narrow, wide))
+        rows.append((source, setting, target_label(best["target"], best["n_bits"]), best["std"], *ends))
     return pd.DataFrame(rows, columns=["source", "setting", "best", "std", "narrow", "wide"])
+
+
+def default_differences(summary: pd.DataFrame) -> pd.DataFrame:
+    """Take expected mAP of the default from that of each target, a target a row and a setting a column.
+
+    Returns
+    -------
+    DataFrame
+        Points; index names of `target_label`, columns settings, NaN where a target did not run; in the order of the
+        setting that has most targets, best first.
+    """
+    columns = {}
+    for (data, n_bits), group in summary.groupby(["data", "n_bits"], sort=False):
+        means = group.set_index("calibration")["map_expected"]
+        names = [target_label(target, n_bits) for target in means.index]
+        columns[setting_name(data, n_bits)] = (means - means[DEFAULT]).set_axis(names)
+    table = pd.DataFrame(columns)
+    fullest = table[table.count().idxmax()]
+    return table.loc[fullest.sort_values(ascending=False).index].rename_axis("target")
+
+
+def _lead(group: pd.DataFrame, target: str) -> dict[str, float]:
+    """Mean lead of a target over the default with its interval; zeros for the default itself."""
+    if target == DEFAULT:
+        return dict.fromkeys(("mean", "low", "high"), 0.0)
+    return compared(group, [(target, DEFAULT)], by="calibration").iloc[0][["mean", "low", "high"]].to_dict()
+
+
+def _means(group: pd.DataFrame) -> pd.Series:
+    """Expected mAP by target, in percent."""
+    return 100 * group.groupby("calibration", sort=False)["map_expected"].mean()
+
+
+def regret(results: pd.DataFrame) -> pd.DataFrame:
+    """Tell how far the default target is below the best one in each setting.
+
+    The best target is the one with the highest mean on the very queries that measure it, so its lead is flattered;
+    `held_out_gain` flatters less.
+
+    Returns
+    -------
+    DataFrame
+        data, n_bits, setting, targets (number), best, and mean, low, high: best less default in points with the 95 %
+        interval, zeros where the default is best.
+    """
+    rows = []
+    for (data, n_bits), group in results.groupby(["data", "n_bits"], sort=False):
+        means = _means(group)
+        row = {"data": data, "n_bits": n_bits, "setting": setting_name(data, n_bits), "targets": len(means)}
+        rows.append(row | {"best": means.idxmax()} | _lead(group, means.idxmax()))
+    return pd.DataFrame(rows)
+
+
+def held_out_gain(results: pd.DataFrame) -> pd.DataFrame:
+    """Choose the target on all seeds but one and measure it on that one, for each seed in turn.
+
+    Candidates of a seed are the targets that have it and at least one other. What is held out is the seed of the
+    training, not the queries.
+
+    Returns
+    -------
+    DataFrame
+        setting, seed, chosen, gain (chosen less default, points).
+    """
+    rows = []
+    for (data, n_bits), group in results.groupby(["data", "n_bits"], sort=False):
+        table = 100 * group.pivot_table(index="calibration", columns="seed", values="map_expected")
+        for seed in table:
+            others = table[table[seed].notna()].drop(columns=seed).mean(axis=1).dropna()
+            chosen = others.idxmax()
+            gain = table.loc[chosen, seed] - table.loc[DEFAULT, seed]
+            rows.append({"setting": setting_name(data, n_bits), "seed": seed, "chosen": chosen, "gain": gain})
+    return pd.DataFrame(rows)
+
+
+def held_out_choice(results: pd.DataFrame) -> pd.DataFrame:
+    """Choose the target on held-out training images and measure it on the queries, for each data set that has both.
+
+    Candidates are the targets that ran with both. No query has a part in the choice among them; which targets ran is
+    not this function's to say.
+
+    Returns
+    -------
+    DataFrame
+        data, n_bits, setting, chosen, held_out (its lead over the default on held-out training images, points), mean,
+        low, high (the same on the queries, zeros where the default is chosen), best (mean lead of the candidate that
+        is best on the queries).
+    """
+    rows = []
+    held_out = results[results["data"].str.endswith(HOLDOUT)]
+    for (data, n_bits), group in held_out.groupby(["data", "n_bits"], sort=False):
+        data = str(data).removesuffix(HOLDOUT)
+        queried = results[(results["data"] == data) & (results["n_bits"] == n_bits)]
+        on_queries = _means(queried)
+        means = _means(group)
+        means = means[means.index.isin(on_queries.index)]
+        chosen = means.idxmax()
+        row = {"data": data, "n_bits": n_bits, "setting": setting_name(data, n_bits), "chosen": chosen}
+        row |= {"held_out": means[chosen] - means[DEFAULT]} | _lead(queried, chosen)
+        rows.append(row | {"best": on_queries[means.index].max() - on_queries[DEFAULT]})
+    return pd.DataFrame(rows)

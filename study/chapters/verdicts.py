@@ -8,25 +8,20 @@ from dataclasses import dataclass
 import pandas as pd
 
 from sdclib.checks import check_name
-from study.comparisons import tally
+from study.stats import count_signs
 
-__all__ = ["SIDES", "Claim", "claim_table", "judge"]
-
-SIDES = ("above", "below")
-HELD, IN_PART, MIXED, NOT_HELD, OPEN = "[Re]", "[Re] in part", "mixed", "[¬Re]", "undecided"
+__all__ = ["Claim", "claim_table", "judge"]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim and the differences that bear on it.
+    """A claim, the differences that bear on it (see `study.stats.compared`), and the side of 0 that supports it.
 
     Parameters
     ----------
     text : str
     rows : DataFrame
-        mean, low, high, in points; see `study.comparisons.compared`.
     side : {"above", "below"}
-        On which side of 0 a difference supports the claim.
     """
 
     text: str
@@ -34,15 +29,15 @@ class Claim:
     side: str
 
     def __post_init__(self) -> None:
-        check_name(self.side, "side", SIDES)
+        check_name(self.side, "side", ("above", "below"))
         if not len(self.rows):
             raise ValueError(f"rows: expected at least one difference that bears on {self.text!r}, got none")
 
-
-def _counts(claim: Claim) -> tuple[int, int, int]:
-    """Count the differences for the claim, against it, and undecided."""
-    above, below, undecided = tally(claim.rows)
-    return (above, below, undecided) if claim.side == "above" else (below, above, undecided)
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Numbers of differences for the claim, against it, and undecided."""
+        above, below, undecided = count_signs(self.rows)
+        return (above, below, undecided) if self.side == "above" else (below, above, undecided)
 
 
 def judge(claim: Claim) -> str:
@@ -52,22 +47,23 @@ def judge(claim: Claim) -> str:
     on the other side, ``"mixed"`` where there are some on each, ``"[¬Re]"`` where some lie on the other side alone,
     and ``"undecided"`` where all hold 0.
     """
-    supporting, against, _ = _counts(claim)
-    if supporting == len(claim.rows):
-        return HELD
+    supporting, against, undecided = claim.counts
+    if supporting and against:
+        return "mixed"
     if supporting:
-        return MIXED if against else IN_PART
-    return NOT_HELD if against else OPEN
+        return "[Re] in part" if undecided else "[Re]"
+    return "[¬Re]" if against else "undecided"
 
 
 def claim_table(claims: Sequence[Claim]) -> pd.DataFrame:
     """Lay claims out: verdict; how many differences are for, against and undecided; their range in points."""
-    rows = []
-    for claim in claims:
-        low, high = claim.rows["mean"].min(), claim.rows["mean"].max()
-        rows.append((judge(claim), *_counts(claim), f"{low:+z.1f} to {high:+z.1f}"))
-    return pd.DataFrame(
-        rows,
-        columns=["verdict", "for", "against", "undecided", "points"],
-        index=pd.Index([claim.text for claim in claims], name="claim"),
-    )
+    rows = {
+        claim.text: [
+            judge(claim),
+            *claim.counts,
+            f"{claim.rows['mean'].min():+z.1f} to {claim.rows['mean'].max():+z.1f}",
+        ]
+        for claim in claims
+    }
+    columns = ["verdict", "for", "against", "undecided", "points"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("claim")

@@ -3,6 +3,7 @@
 from sdclib.figures.search import plot_recall_by_bits, plot_recall_by_memory, plot_recall_by_time
 from sdclib.figures.similarities import (
     plot_alignment,
+    plot_bias,
     plot_calibration,
     plot_pair_histogram,
     plot_pair_histograms,
@@ -10,16 +11,22 @@ from sdclib.figures.similarities import (
 )
 from sdclib.figures.style import NEGATIVE_COLOR, POSITIVE_COLOR, method_colors
 from study.figures.images import plot_gallery, plot_images
-from study.figures.imbalance import plot_by_ratio, plot_class_sizes, plot_contrasts
 from study.figures.interactive import InteractiveScatter, scatter_by_bits
-from study.figures.results import (
+from study.figures.plots import (
     plot_by_bits,
+    plot_by_ratio,
+    plot_class_sizes,
+    plot_contrasts,
+    plot_cost,
     plot_curves,
+    plot_effects,
+    plot_epochs,
     plot_history,
     plot_intersections,
+    plot_ladders,
+    plot_settings,
     plot_tie_bounds,
 )
-from study.figures.targets import plot_settings
 
 __all__ = [
     "NEGATIVE_COLOR",
@@ -27,16 +34,21 @@ __all__ = [
     "InteractiveScatter",
     "method_colors",
     "plot_alignment",
+    "plot_bias",
     "plot_by_bits",
     "plot_by_ratio",
     "plot_calibration",
     "plot_class_sizes",
     "plot_contrasts",
+    "plot_cost",
     "plot_curves",
+    "plot_effects",
+    "plot_epochs",
     "plot_gallery",
     "plot_history",
     "plot_images",
     "plot_intersections",
+    "plot_ladders",
     "plot_pair_histogram",
     "plot_pair_histograms",
     "plot_recall_by_bits",

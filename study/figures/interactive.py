@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from sdclib.figures.style import method_colors
-from study.tables import spelled
+from study.stats import mean_text
 
 __all__ = ["InteractiveScatter", "scatter_by_bits"]
 
@@ -70,7 +70,9 @@ class InteractiveScatter:
                 "bits": [point["n_bits"] for point in self.points],
                 **{
                     label: [
-                        spelled(point[axis], math.nan if point[f"{axis}_ci"] is None else point[f"{axis}_ci"])
+                        mean_text(
+                            point[axis], math.nan if point[f"{axis}_ci"] is None else point[f"{axis}_ci"]
+                        )
                         for point in self.points
                     ]
                     for axis, label in (("x", self.xlabel), ("y", self.ylabel))

@@ -8,7 +8,7 @@ import pandas as pd
 
 from sdclib.files import read_json
 from study.provenance import RESULTS
-from study.tables import read_results
+from study.tables import published
 
 
 def says(sentence: str, truth: object) -> None:
@@ -16,9 +16,9 @@ def says(sentence: str, truth: object) -> None:
     assert truth, f"no longer true: {sentence}"
 
 
-def runs(name: str) -> pd.DataFrame:
-    """Read a table of runs, with the column `label`."""
-    return read_results(RESULTS / f"{name}.csv")
+def runs(*names: str) -> pd.DataFrame:
+    """Read tables of runs as one, a column a setting."""
+    return published(*names)
 
 
 def csv(name: str) -> pd.DataFrame:

@@ -1,27 +1,23 @@
-import json
-
 import pandas as pd
 import pytest
 
 from sdclib.methods.presets import settings_from_preset
 from study.chapters.instance_table import training_steps
-from study.chapters.target_choice import held_out_choice, regret
 from study.chapters.targets import (
     DEFAULT,
     beta_grid,
+    held_out_choice,
     histogram_distribution,
     mirror_pairs,
     properties_table,
+    regret,
     relations,
     shape_contrasts,
     spread_ranges,
-    with_calibration,
     with_paper,
 )
-from study.comparisons import compared
-from study.provenance import RESULTS
-from study.statistics import rank_relation
-from study.tables import summarise
+from study.stats import compared, rank_relation, summarise
+from study.tables import published_histograms, where
 from tests.sentences.published import csv, runs, says
 
 DATA, N_BITS = "cifar10-embedded", 64
@@ -30,7 +26,7 @@ BELOW_0 = ["beta(1, 2)", "beta(2, 5)", "beta(5, 10)"]
 
 @pytest.fixture(scope="module")
 def table():
-    return pd.concat([with_calibration(runs(name)) for name in ("calibration", "targets")], ignore_index=True)
+    return runs("calibration", "targets")
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +37,13 @@ def results(table):
 @pytest.fixture(scope="module")
 def main(results):
     """Means in percent by target."""
-    here = results[(results["data"] == DATA) & (results["n_bits"] == N_BITS)]
-    return summarise(here, ["map_expected", "intersection", "all_mean"]).set_index("label")
+    here = where(results, data=DATA, n_bits=N_BITS)
+    return summarise(here, ["map_expected", "all_mean"], by="calibration").set_index("calibration")
 
 
 @pytest.fixture(scope="module")
 def properties(main):
-    histograms = pd.read_csv(RESULTS / "main_histograms.csv", dtype={"id": str})
-    floats = runs("main").query("label == 'Float cosine'")
+    histograms, floats = published_histograms("main"), where(runs("main"), method="cosine", center=False)
     return properties_table(
         main.index, histogram_distribution(histograms[histograms["id"].isin(floats["id"])])
     )
@@ -76,7 +71,7 @@ def test_answer(results, main, properties, shapes):
         related["r2"]["mean and standard deviation"] > alone.iloc[0],
     )
     matched = shapes["matched to K"].query("n_bits == @N_BITS")
-    mirrored = compared(results, mirror_pairs(properties.index))
+    mirrored = compared(results, mirror_pairs(properties.index), by="calibration")
     says(
         "First, its mean or its skewness. Then its spread.",
         mirrored["mean"].max() > -2 * matched["mean"].min(),
@@ -94,13 +89,12 @@ def test_answer(results, main, properties, shapes):
 
 
 def test_runs(results, main):
-    settings = [json.loads(text) for text in results["parameters"]]
     quick = settings_from_preset("release", batch_size=256, learning_rate=4e-4)
     release = settings_from_preset("release")
     says(
         "All runs have the preset `release` with batches of 256, so a quarter of the steps, and four times its "
         "learning rate.",
-        {(of["preset"], of["batch_size"], of["learning_rate"]) for of in settings} == {("release", 256, 4e-4)}
+        len(where(results, preset="release", batch_size=256, learning_rate=4e-4)) == len(results)
         and quick.learning_rate == 4 * release.learning_rate
         and abs(training_steps(quick, 5000) / training_steps(release, 5000) - 0.25) < 0.01,
     )
@@ -112,17 +106,17 @@ def test_runs(results, main):
         and (seeds[asymmetric] == 2).mean() > 0.5
         and set(seeds) == {2, 3},
     )
-    grid = beta_grid(main.reset_index(), "map_expected")
+    grid = beta_grid(main["map_expected"])
     says(
         "The whole grid and the mirror images ran on the embedded part of CIFAR-10 only, at 16 bits as one pair.",
         grid.shape == (4, 4)
-        and len(mirror_pairs(results.query("data == @DATA and n_bits == 16")["label"].unique())) == 1
-        and not mirror_pairs(results.query("data != @DATA")["label"].unique()),
+        and len(mirror_pairs(results.query("data == @DATA and n_bits == 16")["calibration"].unique())) == 1
+        and not mirror_pairs(results.query("data != @DATA")["calibration"].unique()),
     )
 
 
 def test_spread(results, properties):
-    both = with_paper(summarise(results, ["map_expected"]), csv("paper"))
+    both = with_paper(summarise(results, ["map_expected"], by="calibration"), csv("paper"))
     ranges = spread_ranges(both).dropna(subset=["narrow", "wide"])
     paper = properties_table(both.loc[both["source"] == "paper", "target"])
     says("All targets of the paper's ablation have mean 0.", paper["mean"].abs().max() < 1e-3)
@@ -143,12 +137,12 @@ def test_spread(results, properties):
 
 
 def test_mean(results, main, properties):
-    here = results[(results["data"] == DATA) & (results["label"].map(properties["mean"]) < -0.01)]
+    here = results[(results["data"] == DATA) & (results["calibration"].map(properties["mean"]) < -0.01)]
     lowest = properties["mean"].idxmin()
     says(
         "The lowest mean of all, that of Beta(1, 10), is the worst of these: only 0.1 % of it lies above 0.",
         lowest == "beta(1, 10)"
-        and main.loc[here["label"].unique(), "map_expected"].idxmin() == lowest
+        and main.loc[here["calibration"].unique(), "map_expected"].idxmin() == lowest
         and abs(100 * properties["share_above"][lowest] - 0.1) < 0.05,
     )
     reached = main["all_mean"][properties["mean"] < -0.01]
@@ -157,7 +151,7 @@ def test_mean(results, main, properties):
     )
     says(
         "The mean of the codes and mAP have a rank correlation of ... That goes with the gain.",
-        rank_relation(main["all_mean"], main["map_expected"])[2] < 0,
+        rank_relation(main["all_mean"], main["map_expected"])["high"] < 0,
     )
 
 
@@ -170,7 +164,7 @@ def test_regret(results):
 
 
 def test_other_sets(table, results, main):
-    sets = results[results["label"].isin(BELOW_0)].groupby("label")["data"].nunique()
+    sets = results[results["calibration"].isin(BELOW_0)].groupby("calibration")["data"].nunique()
     says(
         "Three asymmetric targets ran on all sets, those that rank best on the queries of the embedded data.",
         dict(sets) == dict.fromkeys(BELOW_0, results["data"].nunique())
@@ -178,7 +172,7 @@ def test_other_sets(table, results, main):
     )
     chosen = held_out_choice(table)
     says("Over all settings the choice gains ... points by the mean.", chosen["mean"].mean() > 0)
-    few = table[table["data"].str.endswith("+holdout")].groupby("data")["label"].unique().map(set)
+    few = table[table["data"].str.endswith("+holdout")].groupby("data")["calibration"].unique().map(set)
     embedded = few.pop(f"{DATA}+holdout")
     says(
         "On CIFAR-10 (embedded) the asymmetric candidates are the 3 targets of 23 that rank best on its queries.",

@@ -2,8 +2,8 @@ from tests.sentences.published import bench, runs, says
 
 
 def test_bias():
-    floats = runs("datasets").query("method == 'cosine'").set_index(["data", "label"])
-    plain, centred = (floats.xs(label, level="label") for label in ("Float cosine", "Float cosine (centred)"))
+    floats = runs("datasets").query("method == 'cosine'").set_index(["data", "center"])
+    plain, centred = (floats.xs(center, level="center") for center in (False, True))
     says(
         "A network whose last layer is a ReLU gives no negative values, so no cosine is negative: that is the *bias*.",
         (plain["all_mean"] > 0.2).all(),

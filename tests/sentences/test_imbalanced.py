@@ -1,13 +1,14 @@
-import json
-
 import pytest
 
 from sdclib import load_features
 from sdclib.data.variants import class_sizes, positive_share
 from sdclib.losses.calibration import parse_calibration
 from sdclib.methods.presets import settings_from_preset
-from study.chapters.imbalance import add_ratios, share_above, size_contrasts, tail_contrasts
+from study.chapters.imbalance import add_ratios, size_contrasts, tail_contrasts
 from study.chapters.instance_table import training_steps
+from study.chapters.targets import target_properties
+from study.provenance import RESULTS
+from study.tables import read_results, where
 from tests.sentences.published import csv, runs, says
 
 DATA = "cifar10-embedded+longtail"
@@ -32,7 +33,10 @@ def test_positive_pairs(shares):
 
 
 def test_calibration_distributions(shares):
-    above = {name: 100 * share_above(parse_calibration(name)) for name in ("beta(5, 5)", "beta(2, 5)")}
+    above = {
+        name: 100 * target_properties(parse_calibration(name))["share_above"]
+        for name in ("beta(5, 5)", "beta(2, 5)")
+    }
     says(
         "By the paper's `beta(5, 5)` half of all pairs are to be more similar than 0.",
         abs(above["beta(5, 5)"] - 50) < 0.1,
@@ -57,10 +61,10 @@ def test_class_sizes():
 def test_runs():
     table = runs("imbalanced")
     tails = table[table["data"].str.startswith(DATA)]
-    sdc = [json.loads(text) for text in table.loc[table["method"] == "sdc", "parameters"]]
+    sdc = where(table, method="sdc")
     says(
         "SDC is `release` with batches of 256 and four times its learning rate.",
-        {(of["preset"], of["batch_size"], of["learning_rate"]) for of in sdc} == {("release", 256, 4e-4)},
+        len(where(sdc, preset="release", batch_size=256, learning_rate=4e-4)) == len(sdc),
     )
     says(
         "BiHalf, which makes each bit +1 for half of a batch, and centred LSH, which learns nothing but a mean, ran "
@@ -98,8 +102,8 @@ def test_steps():
 
 
 def test_imbalance_costs():
-    lost = tail_contrasts(add_ratios(runs("imbalanced")), 100)["imbalance"]
-    of_tail = size_contrasts(runs("imbalanced_classes"), 100).query("group == 'tail'")
+    lost = tail_contrasts(add_ratios(runs("imbalanced")), 100).query("group == 'imbalance'")
+    of_tail = size_contrasts(read_results(RESULTS / "imbalanced_classes.csv"), 100).query("group == 'tail'")
     says(
         "By its mean it costs ... most and ... least.",
         (lost["mean"] < 0).all() and (of_tail["mean"] < 0).all(),

@@ -1,14 +1,12 @@
-import json
-
 import pandas as pd
 import pytest
 
 from sdclib.methods import METHODS
-from study.tables import difference
+from study.stats import compared
+from study.tables import find, where
 from tests.sentences.published import bench, csv, runs, says
 
 CIFAR10 = "cifar10/efficientnet-lite0"
-METHOD = "SDC by neighbours"
 TABLES = (
     *(
         "neighbours",
@@ -24,42 +22,36 @@ TABLES = (
 
 @pytest.fixture(scope="module")
 def results():
-    rows = pd.concat([runs(name) for name in TABLES]).drop_duplicates(["data", "label", "n_bits", "seed"])
-    return rows[rows["n_bits"] == 64]
+    return where(runs(*TABLES), n_bits=64)
 
 
 def test_better_than_the_paper(results):
-    here = results[results["data"] == CIFAR10]
-    lows = [difference(here, METHOD, label, 64)[1] for label in ("SDC (release)", "SDC (paper)")]
-    says("Better than the paper: neighbours as teacher", min(lows) > 1)
+    here = where(results, data=CIFAR10)
+    method = find(results, method="neighbour-sdc", n_steps=4)
+    paper, release = (find(here, method="sdc", preset=preset) for preset in ("paper", "release"))
+    less = compared(here, [(method, paper), (method, release)])
+    says("Better than the paper: neighbours as teacher", len(less) == 2 and less["low"].min() > 1)
     says("Expected mAP@1000 on CIFAR-10", set(here["top_k"]) == {1000})
-    lows = {
-        data: difference(rows, METHOD, "SDC (release)", 64)[1]
-        for data, rows in pd.concat([results, runs("text")]).groupby("data")
-        if METHOD in set(rows["label"])
-    }
+    less = compared(pd.concat([results, where(runs("text"), n_bits=64)]), [(method, release)])
+    lows = less.set_index("data")["low"]
     says(
         "The book's chapter on it says where it ranks better (CIFAR-10, Caltech-101, Corel-5k) and where not (text).",
-        {data.split("/")[0] for data, low in lows.items() if low > 0} == {"cifar10", "caltech101", "corel5k"}
-        and "embeddings/text/wordnet-nouns.npz" in lows,
+        {data.split("/")[0] for data in lows.index[lows > 0]} == {"cifar10", "caltech101", "corel5k"}
+        and "embeddings/text/wordnet-nouns.npz" in lows.index,
     )
-    overlap = here.groupby("label")["intersection"].mean()
+    overlap = here.groupby("config")["intersection"].mean()
     says(
         "The teacher pulls positive and negative pairs apart before any code is learned, and the codes follow.",
-        overlap[METHOD] < overlap["SDC (release)"] - 0.05,
+        overlap[method] < overlap[release] - 0.05,
     )
 
 
 def test_rivals(results):
     """A method has one tuned rate in these tables, which the chapter calls "(tuned)"."""
     tuning = runs("tuning")
-    tuning["rate"] = [json.loads(text)["learning_rate"] for text in tuning["parameters"]]
-    best = tuning.pivot_table(index="method", columns="rate", values="map_expected").idxmax(axis=1)
-    found = {
-        (row["method"], json.loads(row["parameters"])["learning_rate"])
-        for row in results[results["label"].str.contains("learning_rate")].to_dict("records")
-        if row["method"] != "sdc"
-    }
+    best = tuning.pivot_table(index="method", columns="learning_rate", values="map_expected").idxmax(axis=1)
+    rivals = results[results["method"].isin(["bihalf", "greedyhash"]) & (results["learning_rate"] != 1e-4)]
+    found = set(rivals[["method", "learning_rate"]].itertuples(index=False, name=None))
     says(
         "*Tuned* rivals have a learning rate that we chose on held-out training images; two rivals' rates.",
         found == set(best.items()) and len(best) == 2,

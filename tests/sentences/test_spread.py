@@ -1,5 +1,3 @@
-import json
-
 import pytest
 import torch
 
@@ -10,7 +8,8 @@ from sdclib.methods.presets import settings_from_preset
 from sdclib.methods.sdc import MatchingHasher, whitening
 from study.chapters.contributions import with_targets
 from study.chapters.pair_targets import pair_targets
-from study.comparisons import compared
+from study.stats import compared
+from study.tables import find
 from tests.sentences.published import runs, says
 
 DATA = "cifar10-embedded"
@@ -22,13 +21,13 @@ def results():
 
 
 def test_trainings(results):
-    settings = [json.loads(text) for text in results.loc[results["target"] != "", "parameters"]]
+    trained = results[results["target"].notna()]
     sdc = settings_from_preset("release", batch_size=256, learning_rate=4e-4)
     same = ["batch_size", "epochs", "learning_rate", "quantization_weight", "step_epoch", "weight_decay"]
     says(
         "Head, pairs, optimizer, epochs and quantization loss are the same for all five.",
-        all(of.get(name, getattr(sdc, name)) == getattr(sdc, name) for of in settings for name in same)
-        and results.loc[results["target"] != "", "target"].nunique() == 5,
+        (trained[same] == [getattr(sdc, name) for name in same]).all(axis=None)
+        and trained["target"].nunique() == 5,
     )
     says(
         "Batches of 256 with four times the learning rate of the authors' code.",
@@ -68,7 +67,8 @@ def test_whitening(results):
             ((query - mean) @ matrix, (database - mean) @ matrix),
         )
     )
-    codes = compared(results, [("linear map (whitened)", "linear map")]).set_index("data").loc[DATA]
+    linear_map = [find(results, target="standardised", features=seen) for seen in ("whitened", "raw")]
+    codes = compared(results, [tuple(linear_map)]).set_index("data").loc[DATA]
     says("Whitening costs the float cosine ... points.", whitened + 2 < plain < centred)
     says(
         "Most of their fall comes in the step from similarities to codes.",

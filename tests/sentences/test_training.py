@@ -1,44 +1,49 @@
-import pandas as pd
+from dataclasses import asdict
+
 import pytest
 
+from sdclib.methods.presets import preset_table, settings_from_preset
 from study.chapters.epochs import by_epoch
-from study.chapters.training_effects import (
-    costs,
-    differing_settings,
-    effects,
-    ladder,
-    per_doubling,
-    short_names,
-    with_settings,
-)
-from study.tables import difference
+from study.chapters.training_effects import costs, effects, ladder, per_doubling, with_width
+from study.stats import compared
+from study.tables import find, where
 from tests.sentences.published import runs, says
 
-BASES = {"release": "SDC (release)", "quick": "SDC (release, batch_size=256, learning_rate=0.0004)"}
+QUICK = {"batch_size": 256, "learning_rate": 4e-4}
 WIDTH = 256  # of the packaged features
 
 
 @pytest.fixture(scope="module")
 def results():
-    return with_settings(runs("training"), WIDTH)
+    return with_width(runs("training"), WIDTH)
+
+
+def sdc(**changed):
+    """Configuration that changes so much of the preset release."""
+    settings = asdict(settings_from_preset("release", **changed))
+    return find(runs("training"), preset="release", **settings)
 
 
 @pytest.fixture(scope="module")
-def changes(results):
-    return effects(results, BASES)
+def bases():
+    return {"release": sdc(), "quick": sdc(**QUICK)}
 
 
 @pytest.fixture(scope="module")
-def cost(results, changes):
-    """Costs by the names that readers know."""
-    return costs(results).rename(index=short_names(changes))
+def changes(results, bases):
+    return effects(results, bases)
 
 
-def test_runs(results, changes):
-    says("With three seeds each.", set(results.groupby("label").size()) == {3})
+@pytest.fixture(scope="module")
+def cost(results):
+    return costs(results)
+
+
+def test_runs(results, changes, bases):
+    says("With three seeds each.", set(results.groupby("config").size()) == {3})
     says(
         "The bases have 1.",
-        set(results.loc[results["label"].isin(BASES.values()), "quantization_weight"]) == {1},
+        set(results.loc[results["config"].isin(bases.values()), "quantization_weight"]) == {1},
     )
     largest = changes.loc[changes["mean"].abs().idxmax()]
     says(
@@ -51,15 +56,15 @@ def test_runs(results, changes):
     )
 
 
-def test_one_change_at_a_time(results, changes):
-    means = ladder(results, BASES["quick"], "quantization_weight").groupby("value")["map_expected"].mean()
+def test_one_change_at_a_time(results, changes, bases):
+    means = ladder(results, bases["quick"], "quantization_weight").groupby("value")["map_expected"].mean()
     says(
         "Where the rise ends this table does not show.",
         means.is_monotonic_increasing and means.index[-1] == 3,
     )
-    rate = difference(results, BASES["quick"], "SDC (release, batch_size=256)", 64)
-    says("At a batch of 256 the higher rate alone is worth ...", rate[1] > 0)
-    collapse = effects(results, BASES, "intersection").query("base == 'quick'").set_index("change")
+    rate = compared(results, [(bases["quick"], sdc(batch_size=256))]).iloc[0]
+    says("At a batch of 256 the higher rate alone is worth ...", rate["low"] > 0)
+    collapse = effects(results, bases, "intersection").query("base == 'quick'").set_index("change")
     centred = changes.query("base == 'quick'").set_index("change").loc["centred"]
     says(
         "Centring lowers it by ... points, and yet its effect on mAP cannot be told from noise. Less collapse and a "
@@ -73,8 +78,8 @@ def test_one_change_at_a_time(results, changes):
     )
 
 
-def test_step_by_step(results, changes):
-    release, quick = BASES.values()
+def test_step_by_step(results, changes, bases):
+    release, quick = bases.values()
     slopes = [
         per_doubling(ladder(results, *of))
         for of in (
@@ -89,24 +94,26 @@ def test_step_by_step(results, changes):
     says(
         "A setting that was changed in several steps says more than each step does: together they show "
         "more than alone.",
-        all(low > 0 or high < 0 for _, low, high in slopes)
+        all(slope["low"] > 0 or slope["high"] < 0 for slope in slopes)
         and ((steps["low"] > 0) | (steps["high"] < 0)).mean() < 0.5,
     )
 
 
 def test_presets():
     names = ["paper", "release", "paper-contrastive", "release-contrastive"]
-    of_terms = [set(differing_settings([name, f"{name}-contrastive"]).index) for name in ("paper", "release")]
+    presets = preset_table()
+    of_terms = [
+        set(presets.index[presets[name].astype(str) != presets[f"{name}-contrastive"].astype(str)])
+        for name in ("paper", "release")
+    ]
     says(
         "The first changes nothing but the term. The second changes three settings at once: the term itself, targets "
         "below 0 raised to 0, and pairs inside each view.",
         of_terms == [{"contrastive_weight"}, {"contrastive_weight", "clip_targets", "view_pairs"}],
     )
     tables = ("cifar10_sdc", "cifar10_contrastive", "cifar10_contrastive_paper")
-    whole = pd.concat([runs(name) for name in tables])
-    seeds = (
-        whole[whole["label"].isin([f"SDC ({name})" for name in names])].groupby(["label", "n_bits"]).size()
-    )
+    whole = runs(*tables)
+    seeds = whole[whole["preset"].isin(names)].groupby(["config", "n_bits"]).size()
     says(
         "The same presets were run by the paper's whole protocol, with ... four code lengths.",
         len(seeds) == 16 and set(seeds) == {3},
@@ -115,12 +122,14 @@ def test_presets():
 
 def test_time(cost, results):
     seconds = cost["seconds"]
-    quick = seconds.filter(like="quick") / seconds["quick"]
-    more = quick[["quick, all pairs", "quick, width 1024", "quick, width 4096"]]
-    same = quick[quick.index.str.contains("quantization|decay|centred")]
+    quick = seconds / seconds[sdc(**QUICK)]
+    more = quick[[sdc(**QUICK, pairs="all"), *(sdc(**QUICK, hidden_features=n) for n in (1024, 4096))]]
+    changed = [{"quantization_weight": n} for n in (0.0, 0.1, 0.3, 3.0)]
+    changed += [{"weight_decay": 0.0}, {"weight_decay": 5e-4}, {"center": True}]
+    same = quick[[sdc(**QUICK, **values) for values in changed]]
     says(
         "More steps (small batches), more pairs and a wider layer cost time; most other settings cost none.",
-        seconds["release, batch 32"] > 1.3 * seconds["release"] > 2 * seconds["release, batch 256"]
+        seconds[sdc(batch_size=32)] > 1.3 * seconds[sdc()] > 2 * seconds[sdc(batch_size=256)]
         and more.min() > 1.3
         and (same - 1).abs().max() < 0.2,
     )
@@ -130,10 +139,10 @@ def test_time(cost, results):
     )
     says(
         "Raise the learning rate with the batch: training takes ... of the time.",
-        seconds["release, batch 512, rate 0.0008"] < 0.5 * seconds["release"],
+        seconds[sdc(batch_size=512, learning_rate=8e-4)] < 0.5 * seconds[sdc()],
     )
-    release = results[results["label"] == BASES["release"]]
-    both = runs("main").query("n_bits == 64").merge(release, on=["label", "seed"], suffixes=("_main", ""))
+    release = where(results, config=sdc())
+    both = runs("main").query("n_bits == 64").merge(release, on=["config", "seed"], suffixes=("_main", ""))
     says(
         "Those of two tables cannot: the runs of release in `results/main.csv`, with the same settings and seeds, took "
         "... times as long.",
@@ -144,9 +153,8 @@ def test_time(cost, results):
 
 
 def test_epochs(results):
-    looked = with_settings(runs("epochs"), WIDTH)
-    epochs = by_epoch(looked)
-    quick = 100 * results[results["label"] == BASES["quick"]].set_index("seed")["map_expected"]
+    epochs = by_epoch(runs("epochs"))
+    quick = 100 * where(results, config=sdc(**QUICK)).set_index("seed")["map_expected"]
     says(
         "The same training of *quick* was stopped and measured after several epochs. At the last epoch these runs "
         "differ from quick in the table above by at most ... points.",

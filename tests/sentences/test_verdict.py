@@ -1,16 +1,13 @@
-import json
-
-import pandas as pd
-
 from sdclib.losses.calibration import parse_calibration, target_quantiles
-from study.comparisons import compared
+from study.stats import compared
+from study.tables import find, where
 from tests.sentences.published import runs, says
 
 CIFAR10 = "cifar10/efficientnet-lite0"
 
 
 def test_methods():
-    sdc = runs("cifar10_sdc").query("label == 'SDC (paper)'")
+    sdc = where(runs("cifar10_sdc"), preset="paper")
     says(
         "CIFAR-10 is the paper's protocol, 16 to 128 bits, SDC by the preset `paper`; Welch's 95 % interval over three "
         "seeds.",
@@ -18,22 +15,16 @@ def test_methods():
         and (sdc.groupby("n_bits")["seed"].nunique() == 3).all(),
     )
     tuned = runs("tuning")
-    tuned["rate"] = [json.loads(text)["learning_rate"] for text in tuned["parameters"]]
-    best = tuned.pivot_table(index="method", columns="rate", values="map_expected").idxmax(axis=1)
-    ran = {name for table in ("cifar10_rivals", "cifar10_slow") for name in runs(table)["label"]}
+    best = tuned.pivot_table(index="method", columns="learning_rate", values="map_expected").idxmax(axis=1)
+    ran = where(runs("cifar10_rivals", "cifar10_slow"), learning_rate=0.01)["method"]
     says(
         "BiHalf and GreedyHash have a learning rate chosen on held-out training images.",
-        dict(best) == {"bihalf": 0.01, "greedyhash": 0.01}
-        and {"BiHalf (learning_rate=0.01)", "GreedyHash (learning_rate=0.01)"} <= ran,
+        dict(best) == {"bihalf": 0.01, "greedyhash": 0.01} and {"bihalf", "greedyhash"} <= set(ran),
     )
 
 
 def test_targets():
-    ran = {
-        json.loads(row["parameters"]).get("calibration", "beta(5, 5)")
-        for name in ("calibration", "targets")
-        for row in runs(name).to_dict("records")
-    }
+    ran = set(runs("calibration", "targets")["calibration"])
     extreme = {"beta(0.2, 0.2)", "beta(0.5, 0.5)", "beta(1, 1)"}
     narrow = {"beta(10, 10)", "beta(7.5, 7.5)", "beta(31.5, 31.5)", "binomial(16)", "binomial(64)"}
     values = {name: target_quantiles(parse_calibration(name), 10_000) for name in ran - {"empirical"}}
@@ -55,8 +46,9 @@ def test_targets():
 
 
 def test_centring():
-    share = runs("datasets").pivot_table(index="data", columns="label", values="intersection")
-    change = share["Float cosine (centred)"] - share["Float cosine"]
+    floats = where(runs("datasets"), method="cosine")
+    share = floats.pivot_table(index="data", columns="center", values="intersection")
+    change = share[True] - share[False]
     says("With four image sets no correlation can be established.", len(share) == 4)
     says(
         "What centring, which takes the bias away, does to the collapse depends on the set.",
@@ -65,7 +57,8 @@ def test_centring():
 
 
 def test_better_than_the_paper():
-    rows = pd.concat([runs(name) for name in ("neighbours", "cifar10_sdc", "cifar10_contrastive_paper")])
-    rows = rows[(rows["data"] == CIFAR10) & (rows["n_bits"] == 64)].drop_duplicates("id")
-    less = compared(rows, [("SDC by neighbours", f"SDC ({name})") for name in ("paper", "paper-contrastive")])
+    rows = runs("neighbours", "cifar10_sdc", "cifar10_contrastive_paper")
+    rows = where(rows, data=CIFAR10, n_bits=64)
+    method = find(rows, method="neighbour-sdc", n_steps=4)
+    less = compared(rows, [(method, find(rows, preset=name)) for name in ("paper", "paper-contrastive")])
     says("Better than the paper's method, on these images.", len(less) == 2 and less["low"].min() > 1)

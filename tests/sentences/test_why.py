@@ -3,19 +3,19 @@ import pandas as pd
 import pytest
 
 from sdclib.losses.calibration import parse_calibration, target_quantiles
-from study.chapters.epochs import epoch_noise
-from study.chapters.training_effects import seed_noise
+from study.chapters.epochs import by_epoch, epoch_noise
 from study.chapters.why import (
     BASE,
     PARTS,
-    by_epoch,
     enough_quantiles,
     from_tables,
     less_base,
+    of_study,
     read_variants,
 )
 from study.provenance import RESULTS
-from study.tables import mean_interval
+from study.stats import mean_interval, seed_noise
+from study.tables import where
 from tests.sentences.published import csv, runs, says
 
 
@@ -27,20 +27,18 @@ def variants():
 
 @pytest.fixture(scope="module")
 def means(variants):
-    """Means in percent by label."""
-    return 100 * variants.groupby("label").mean(numeric_only=True)
+    """Means in percent by study and variant."""
+    return 100 * variants.groupby(["study", "variant"]).mean(numeric_only=True)
 
 
 def test_trainings(variants, means):
-    says("Three seeds each.", (variants.groupby("label").size() == 3).all())
-    quick = runs("training").query(
-        "label == 'SDC (release, batch_size=256, learning_rate=0.0004, centred)' and data == 'cifar10-embedded'"
-    )
+    says("Three seeds each.", (variants.groupby(["study", "variant"]).size() == 3).all())
+    quick = where(runs("training"), data="cifar10-embedded", batch_size=256, learning_rate=4e-4, center=True)
     says(
         "The trainings of this page have the preset `release` with batches of 256, four times its learning rate and "
         "centred features, at 64 bits.",  # so that they repeat those of another table, but for rounding
         set(variants["n_bits"]) == {64}
-        and abs(100 * quick["map_expected"].mean() - means.loc[BASE, "map_expected"]) < 0.4,
+        and abs(100 * quick["map_expected"].mean() - means.loc[(BASE, BASE), "map_expected"]) < 0.4,
     )
 
 
@@ -63,14 +61,14 @@ def test_teacher_and_head(means):
     says(
         "The order of the pairs counts. Whitening, which gives all directions of the features the same spread, costs "
         "... points where it only orders the pairs, ... where only the head sees it.",
-        mean["teacher and head: whitened, centred"] + 2
-        < mean["teacher and head: centred, whitened"]
-        < mean[BASE],
+        mean["teacher and head", "whitened, centred"] + 2
+        < mean["teacher and head", "centred, whitened"]
+        < mean[BASE, BASE],
     )
     even = means["balanced_bits"]
     by_raw, by_centred = (
-        even[[f"teacher and head: {teacher}, raw", other]]
-        for teacher, other in (("raw", "teacher and head: raw, centred"), ("centred", BASE))
+        even[[("teacher and head", f"{teacher}, raw"), other]]
+        for teacher, other in (("raw", ("teacher and head", "raw, centred")), ("centred", (BASE, BASE)))
     )
     says("It is the teacher's view that decides how bits are used.", by_raw.max() + 20 < by_centred.min())
 
@@ -85,38 +83,42 @@ def test_target_for_k_bits():
 
 
 def test_batchnorm(variants, means):
-    ends = means[means.index.str.startswith("end of the head")]
+    ends = means.loc["end of the head"]
     says("Nothing collapses without BatchNorm.", ends["constant_bits"].max() < 1)
     even = means["balanced_bits"]
     says(
         "A standardisation at the start does no more than nothing in its place.",
-        abs(even["end of the head: fixed"] - even["end of the head: none"]) < 5,
+        abs(even["end of the head", "fixed"] - even["end of the head", "none"]) < 5,
     )
-    by_seed = 100 * variants.pivot_table(index="label", columns="seed", values="balanced_bits")
-    less = {
-        name: sum(mean_interval(by_seed.loc[f"end of the head: {name}"] - by_seed.loc[BASE]))
-        for name in ("fixed", "none")
-    }
+    rows = of_study(variants, "end of the head")
+    by_seed = 100 * rows.pivot_table(index="variant", columns="seed", values="balanced_bits")
+    less = {name: sum(mean_interval(by_seed.loc[name] - by_seed.loc[BASE])) for name in ("fixed", "none")}
     says(
         "BatchNorm makes bits more even; what evens the bits is that BatchNorm goes on with every batch.",
         max(less.values()) < 0,
     )
     says(
         "BatchNorm makes bits more even, but not alone.",
-        even["teacher and head: raw, raw"] < even["end of the head: none"] - 10,
+        even["teacher and head", "raw, raw"] < even["end of the head", "none"] - 10,
     )
 
 
 def test_last_epochs(variants):
     epochs = csv("why_epochs")
-    falls, kept = (by_epoch(epochs, "cifar10-embedded", variant) for variant in (BASE, "kept"))
+    falls, kept = (
+        by_epoch(where(epochs, data="cifar10-embedded", variant=variant, averaged=1), "epoch")
+        for variant in (BASE, "kept")
+    )
     noise = {
         "before": epoch_noise(falls, (61, 80)),
         "after": epoch_noise(falls, (81, 100)),
         "kept": epoch_noise(kept, (81, 100)),
     }
     says("The fall quiets the last epochs.", 2 * noise["after"] < min(noise["before"], noise["kept"]))
-    says("So the epoch is not what sets runs apart.", 2 * max(noise.values()) < seed_noise(variants)[0])
+    says(
+        "So the epoch is not what sets runs apart.",
+        2 * max(noise.values()) < seed_noise(variants, by=["study", "variant"])[0],
+    )
 
 
 def test_limits(variants):

@@ -1,0 +1,206 @@
+"""What is measured of stored codes beside a run's metrics, and of the teacher of SDC by neighbours: tables of runs."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sdclib.catalogue import load_features
+from sdclib.data.features import FeatureSet
+from sdclib.data.variants import class_sizes, parse_longtail
+from sdclib.methods.neighbours import smooth_over_neighbours
+from sdclib.metrics import mean_average_precision
+from sdclib.metrics.counts import count_pairs
+from sdclib.metrics.ranking import (
+    cosine_mean_average_precision,
+    hit_rate_at_k,
+    precision_at_k,
+    recall_at_k,
+)
+from sdclib.metrics.relevance import Relevant
+from study.runs import COSINE, RunSpec, collect_measures
+
+__all__ = [
+    "DEPTHS",
+    "at_k",
+    "class_precision",
+    "collect_classes",
+    "collect_curves",
+    "pooled_precision_recall",
+    "teacher_quality",
+    "unseen_precision",
+]
+
+DEPTHS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+Codes = NDArray[np.uint8]  # shape (n, n_bits), values 0 and 1
+
+
+def at_k(query_codes: Codes, database_codes: Codes, features: FeatureSet) -> pd.DataFrame:
+    """Measure precision, recall and hit_rate at every k of `DEPTHS`, expected over all orders of ties, in [0, 1]."""
+    counts = count_pairs(query_codes, database_codes, features.relevant, junk=features.junk)
+    metrics = {"precision": precision_at_k, "recall": recall_at_k, "hit_rate": hit_rate_at_k}
+    depths = [k for k in DEPTHS if k <= len(database_codes)]
+    return pd.DataFrame([{"k": k, **{name: of(counts, k=k) for name, of in metrics.items()}} for k in depths])
+
+
+def collect_curves(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | None = None) -> pd.DataFrame:
+    """Collect `at_k` of all runs that made codes, see `study.runs.collect_measures`: a row a run and k."""
+    kept = [spec for spec in specs if spec.method != COSINE]
+    if not kept:
+        raise ValueError("specs: expected runs that made codes, got none")
+    load = functools.lru_cache(maxsize=1)(load_features)  # one at a time: runs come set by set
+    table = collect_measures(kept, lambda spec, query, database: at_k(query, database, load(spec.data)), runs)
+    return table.drop(columns="top_k")  # it has no part in these figures
+
+
+def pooled_precision_recall(histogram: pd.DataFrame) -> pd.DataFrame:
+    """Precision and recall of all pairs within each Hamming radius, pooled over queries.
+
+    Parameters
+    ----------
+    histogram : DataFrame
+        similarity, positive, negative: counts of query-database pairs, as in the histograms beside a table of runs.
+
+    Returns
+    -------
+    DataFrame
+        similarity (the least within the radius), precision, recall; from the smallest radius that holds a pair on.
+    """
+    ordered = histogram.sort_values("similarity", ascending=False)
+    positive, negative = ordered["positive"].cumsum(), ordered["negative"].cumsum()
+    if not positive.iloc[-1] > 0:
+        raise ValueError("histogram: expected positive pairs, got none")
+    shares = {"precision": positive / (positive + negative), "recall": positive / positive.iloc[-1]}
+    table = ordered[["similarity"]].assign(**shares)
+    return table[positive + negative > 0].reset_index(drop=True)
+
+
+def class_precision(query_codes: Codes, database_codes: Codes, features: FeatureSet) -> pd.DataFrame:
+    """Measure expected mAP@R of the queries of each class, by the set's protocol.
+
+    Parameters
+    ----------
+    query_codes, database_codes : ndarray
+    features : FeatureSet
+        With one label an image and training rows in the database.
+
+    Returns
+    -------
+    DataFrame
+        One row a class that has queries: class (id), n_train (its training rows), n_query, map_expected (in [0, 1]).
+    """
+    sizes = class_sizes(features)
+    values = _precision(query_codes, database_codes, features.relevant, features)
+    table = pd.DataFrame({"class": features.query_labels, "map_expected": values})
+    table = table.groupby("class")["map_expected"].agg(n_query="size", map_expected="mean").reset_index()
+    table.insert(1, "n_train", [sizes.get(label, 0) for label in table["class"]])
+    return table
+
+
+def unseen_precision(
+    query_codes: Codes, database_codes: Codes, features: FeatureSet, trained: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Measure expected mAP@R of the queries of each class on a database without the rows `trained`.
+
+    Training rows lie in the database, so a longer tail leaves fewer of its images seen in training. On what is left
+    after the training rows of the whole set are taken out, all long tails of it are ranked on the same images, unseen.
+
+    Returns
+    -------
+    ndarray, shape (n_classes,)
+        In the order of `class_precision`, in [0, 1].
+    """
+    kept = np.setdiff1d(np.arange(len(database_codes)), trained)
+    if len(kept) < features.top_k:
+        raise ValueError(
+            f"trained: expected at least R = {features.top_k} other rows in the database, found {len(kept)}"
+        )
+    relevant = features.query_labels, features.database_labels[kept]
+    values = _precision(query_codes, database_codes[kept], relevant, features)
+    return pd.Series(values).groupby(features.query_labels).mean().to_numpy()
+
+
+def _precision(
+    query_codes: Codes, database_codes: Codes, relevant: Relevant, features: FeatureSet
+) -> NDArray[np.float64]:
+    """Measure expected average precision of each query, by the set's protocol."""
+    protocol = {"top_k": features.top_k, "denominator": features.denominator}
+    return np.asarray(
+        mean_average_precision(query_codes, database_codes, relevant, per_query=True, **protocol)
+    )
+
+
+def collect_classes(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | None = None) -> pd.DataFrame:
+    """Collect precision by class of all runs on long-tailed sets that made codes: a row a run and class.
+
+    See `study.runs.collect_measures`; with the columns of `class_precision` and map_unseen (see `unseen_precision`;
+    without the training rows of ratio 1).
+    """
+    kept = [spec for spec in specs if spec.method != COSINE and parse_longtail(spec.data)]
+    if not kept:
+        raise ValueError("specs: expected runs on long-tailed sets such as NAME+longtail-50, got none")
+
+    @functools.lru_cache(maxsize=1)  # one at a time: runs come set by set
+    def load(data: str) -> tuple[FeatureSet, NDArray[np.int64]]:
+        parts = parse_longtail(data)
+        assert parts is not None
+        return load_features(data), load_features(parts[0]).train_index
+
+    def measure(spec: RunSpec, query: Codes, database: Codes) -> pd.DataFrame:
+        features, trained = load(spec.data)
+        by_class = class_precision(query, database, features)
+        return by_class.assign(map_unseen=unseen_precision(query, database, features, trained))
+
+    return collect_measures(kept, measure, runs)
+
+
+def teacher_quality(
+    features: FeatureSet,
+    n_neighbors: Sequence[int] = (5, 10, 20, 40),
+    n_steps: Sequence[int] = (0, 1, 2, 4, 8),
+    *,
+    n_asked: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Rank training rows by the teacher's cosine to other training rows; no query and no other database row is seen.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        With labels of its training rows.
+    n_neighbors, n_steps : sequence of int
+        See `sdclib.methods.neighbours.smooth_over_neighbours`.
+    n_asked : int
+        Training rows, drawn by `seed`, that are ranked against the others, at most half of them.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        n_neighbors, n_steps, map (in [0, 1], at the set's R in proportion to the training rows), top_k.
+    """
+    labels = features.database_labels[features.train_index]
+    if not len(labels) or labels.shape[1:] == (0,):
+        raise ValueError(f"features: expected labels of the training rows of {features.name}, found none")
+    order = np.random.default_rng(seed).permutation(len(labels))
+    asked, others = np.split(order, [min(n_asked, len(order) // 2)])
+    top_k = max(1, round(features.top_k * len(others) / len(features.database)))
+    centred = features.train - features.train.mean(axis=0)
+    rows = []
+    for n in n_neighbors:
+        for steps in n_steps:
+            teacher = smooth_over_neighbours(centred, n, steps)
+            value = cosine_mean_average_precision(
+                teacher[asked],
+                teacher[others],
+                (labels[asked], labels[others]),
+                top_k=top_k,
+                denominator=features.denominator,
+            )
+            rows.append({"n_neighbors": n, "n_steps": steps, "map": value, "top_k": top_k})
+    return pd.DataFrame(rows)

@@ -1,0 +1,349 @@
+"""Means, differences and intervals over seeds, noise and power; and how tables and sentences show them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy import stats
+from statsmodels.regression.linear_model import OLS
+from statsmodels.stats.power import TTestIndPower
+
+from study.tables import Config, setting_name
+
+__all__ = [
+    "against",
+    "by_bits",
+    "by_sign",
+    "compared",
+    "contrast",
+    "count_signs",
+    "detectable",
+    "deviation_factors",
+    "difference_table",
+    "effect_text",
+    "format_summary",
+    "interval_text",
+    "left_out_r2",
+    "list_differences",
+    "mean_interval",
+    "mean_text",
+    "points_text",
+    "range_text",
+    "rank_relation",
+    "rank_text",
+    "seed_noise",
+    "seeds_needed",
+    "summarise",
+]
+
+Row = Mapping[Any, Any] | pd.Series  # mean, low, high
+WITHOUT_CHANCE = ("cosine", "sign", "pcah")  # the same codes with every seed: one run is all there is to know
+METRIC_NAMES = {
+    "map_authors": "mAP@{} (authors' definition)",
+    "map_expected": "mAP@{} (expected)",
+    "intersection": "intersection",
+    "overlap_auc": "overlap AUC",
+}
+
+
+def mean_interval(values: ArrayLike) -> tuple[float, float]:
+    """Mean and half the width of its 95 % interval by Student's t; NaN for fewer than two values."""
+    series = pd.Series(np.asarray(values, dtype=float))
+    return float(series.mean()), float(stats.t.ppf(0.975, len(series) - 1) * series.sem())
+
+
+def contrast(groups: Sequence[ArrayLike], weights: Sequence[float]) -> dict[str, float]:
+    """Weighted sum of group means with a 95 % interval by Welch and Satterthwaite: mean, low, high.
+
+    Weights 1 and -1 are Welch's test of two groups; 1, -1, -1 and 1 a difference of differences.
+
+    Parameters
+    ----------
+    groups : sequence of array-like, shapes (n_seeds,), n_seeds >= 2
+    weights : sequence of float, one a group
+    """
+    arrays = [np.asarray(group, dtype=float) for group in groups]
+    for i, array in enumerate(arrays):
+        if array.ndim != 1 or array.size < 2:
+            raise ValueError(f"groups[{i}]: expected at least two values, got shape {array.shape}")
+    mean = float(np.dot(weights, [array.mean() for array in arrays]))
+    parts = np.square(weights) * [array.var(ddof=1) / array.size for array in arrays]
+    if not parts.sum():
+        return {"mean": mean, "low": mean, "high": mean}
+    freedom = parts.sum() ** 2 / (parts**2 / [array.size - 1 for array in arrays]).sum()
+    half = float(stats.t.ppf(0.975, freedom) * np.sqrt(parts.sum()))
+    return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
+def compared(
+    results: pd.DataFrame, pairs: Iterable[tuple[Any, Any]], metric: str = "map_expected", by: str = "config"
+) -> pd.DataFrame:
+    """Differences of pairs in every data set and code length that has at least two seeds of both.
+
+    Parameters
+    ----------
+    results : DataFrame
+        data, n_bits, seed, `by` and the metric in [0, 1]; its order is that of the settings.
+    pairs : iterable of (first, second)
+        Values of the column `by`.
+    metric, by : str
+
+    Returns
+    -------
+    DataFrame
+        first, second; mean, low, high (first less second in points, 95 % interval by Welch) and p of the same test;
+        paired_low, paired_high (95 % interval of the mean difference seed by seed, over the seeds that both have);
+        data, n_bits, setting (see `study.tables.setting_name`).
+    """
+    rows = []
+    for pair in pairs:
+        chosen = results[results[by].isin(pair)]
+        for (data, n_bits), here in chosen.groupby(["data", "n_bits"], sort=False):
+            first, second = (
+                100 * here[here[by] == key].set_index("seed")[metric].astype(float) for key in pair
+            )
+            if min(len(first), len(second)) < 2:
+                continue
+            apart, half = mean_interval((first - second).dropna())
+            row = dict(zip(("first", "second"), pair, strict=True)) | contrast([first, second], [1, -1])
+            row["p"] = float(stats.ttest_ind(first, second, equal_var=False).pvalue)
+            row |= {"paired_low": apart - half, "paired_high": apart + half}
+            rows.append(
+                row | {"data": data, "n_bits": int(n_bits), "setting": setting_name(data, int(n_bits))}
+            )
+    columns = [
+        "first",
+        "second",
+        "mean",
+        "low",
+        "high",
+        "p",
+        "paired_low",
+        "paired_high",
+        "data",
+        "n_bits",
+        "setting",
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def against(results: pd.DataFrame, config: Config, n_bits: int, metric: str = "map_expected") -> pd.DataFrame:
+    """Compare one method with every other of a data set at a code length, and with the float features.
+
+    Against methods with seeds by Welch's interval; against those `WITHOUT_CHANCE`, which have one run, by the interval
+    of the method's own mean.
+
+    Returns
+    -------
+    DataFrame
+        first (`config`), second, mean, low, high; points.
+    """
+    chosen = results[results["n_bits"].isna() | (results["n_bits"] == n_bits)]
+    values = 100 * chosen.loc[chosen["config"] == config, metric].to_numpy(dtype=float)
+    rows = []
+    for other, group in chosen[chosen["config"] != config].groupby("config", sort=False):
+        others = 100 * group[metric].to_numpy(dtype=float)
+        if len(others) == 1 and other.method in WITHOUT_CHANCE:
+            mean, half = mean_interval(values - others[0])
+            row = {"mean": mean, "low": mean - half, "high": mean + half}
+        else:
+            row = contrast([values, others], [1, -1])
+        rows.append({"first": config, "second": other, **row})
+    return pd.DataFrame(rows)
+
+
+def summarise(
+    results: pd.DataFrame,
+    metrics: Sequence[str] = ("map_authors", "map_expected", "intersection"),
+    by: str = "config",
+) -> pd.DataFrame:
+    """One row a data set, value of `by` and code length: number of seeds, mean and 95 % half interval of each metric.
+
+    Returns
+    -------
+    DataFrame
+        data, `by`, n_bits, seeds, and for every metric ``metric`` and ``metric_ci``; percent for metrics in [0, 1].
+    """
+    grouped = results.groupby(["data", by, "n_bits"], sort=False, dropna=False)
+    summary = grouped.size().rename("seeds").to_frame()
+    for metric in metrics:
+        summary[metric] = 100 * grouped[metric].mean()
+        summary[f"{metric}_ci"] = 100 * stats.t.ppf(0.975, summary["seeds"] - 1) * grouped[metric].sem()
+    return summary.reset_index()
+
+
+def seed_noise(
+    results: pd.DataFrame, metric: str = "map_expected", by: str | list[str] = "config"
+) -> tuple[float, int]:
+    """Pool the standard deviation over seeds of all values of `by`, in points, and give its degrees of freedom."""
+    groups = results.groupby(by)[metric]
+    freedom = int((groups.size() - 1).sum())
+    squares = ((results[metric] - groups.transform("mean")) ** 2).sum()
+    return float(100 * np.sqrt(squares / freedom)), freedom
+
+
+def deviation_factors(n_seeds: int) -> tuple[float, float]:
+    """Least and largest ratio of the true to an estimated standard deviation, with 95 % confidence."""
+    low, high = np.sqrt((n_seeds - 1) / stats.chi2.ppf((0.975, 0.025), n_seeds - 1))
+    return float(low), float(high)
+
+
+def detectable(deviation: float, n_seeds: int, power: float = 0.8) -> float:
+    """Difference of two settings with `n_seeds` each that a t-test at 5 % finds with chance `power`."""
+    return deviation * float(TTestIndPower().solve_power(nobs1=n_seeds, alpha=0.05, power=power))
+
+
+def seeds_needed(points: float, deviation: float, power: float = 0.8) -> int:
+    """Seeds of each of two settings with which a t-test at 5 % finds a difference of `points` with chance `power`."""
+    return int(np.ceil(TTestIndPower().solve_power(points / deviation, alpha=0.05, power=power)))
+
+
+def rank_relation(x: ArrayLike, y: ArrayLike) -> dict[str, float]:
+    """Spearman's rank correlation rho with the ends low and high of its 95 % bootstrap interval and a permutation p.
+
+    Parameters
+    ----------
+    x, y : array-like, shapes (n,)
+        One pair of values a target.
+    """
+    first, second = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+
+    def rho(a: Any, b: Any = second, axis: int = -1) -> Any:
+        ranks = [stats.rankdata(values, axis=axis) for values in np.broadcast_arrays(a, b)]
+        return stats.pearsonr(*ranks, axis=axis).statistic
+
+    def size(a: Any, axis: int = -1) -> Any:
+        return np.abs(rho(a, axis=axis))
+
+    options: dict[str, Any] = {"n_resamples": 10_000, "vectorized": True, "rng": np.random.default_rng(0)}
+    with warnings.catch_warnings(action="ignore"):  # a sample of few values may be constant: no interval
+        interval = stats.bootstrap((first, second), rho, paired=True, method="percentile", **options)
+    test = stats.permutation_test(
+        (first,), size, permutation_type="pairings", alternative="greater", **options
+    )
+    low, high = interval.confidence_interval
+    return {"rho": float(rho(first)), "low": float(low), "high": float(high), "p": float(test.pvalue)}
+
+
+def left_out_r2(properties: ArrayLike, values: ArrayLike) -> float:
+    """Tell how well curves of second degree in properties predict the value of a target that was left out of the fit.
+
+    Parameters
+    ----------
+    properties : array-like, shape (n, n_properties)
+    values : array-like, shape (n,)
+
+    Returns
+    -------
+    float
+        1 for perfect prediction; 0 and less where the mean of the others does as well or better.
+    """
+    scaled = stats.zscore(np.asarray(properties, dtype=float))
+    designs = np.column_stack([np.ones(len(scaled)), scaled, scaled**2]), np.ones(len(scaled))
+    errors, by_mean = (OLS(np.asarray(values), x).fit().get_influence().resid_press for x in designs)
+    return float(1 - (errors**2).sum() / (by_mean**2).sum())
+
+
+# What is shown: cells of tables and parts of sentences.
+
+
+def mean_text(mean: float, half: float) -> str:
+    """``mean ± half``, or the mean alone where there is no interval; one decimal."""
+    return f"{mean:.1f}" if np.isnan(half) else f"{mean:.1f} ± {half:.1f}"
+
+
+def interval_text(row: Row) -> str:
+    """A difference in brief: ``+1.2 (0.8 to 1.6)``."""
+    return f"{row['mean']:+z.1f} ({row['low']:z.1f} to {row['high']:z.1f})"
+
+
+def points_text(row: Row) -> str:
+    """A difference: ``+1.2 points (95 % interval 0.8 to 1.6)``."""
+    return f"{row['mean']:+z.1f} points (95 % interval {row['low']:z.1f} to {row['high']:z.1f})"
+
+
+def list_differences(rows: pd.DataFrame) -> str:
+    """Differences of `compared`, setting by setting."""
+    return "; ".join(f"{row['setting']} {points_text(row)}" for row in rows.to_dict("records"))
+
+
+def range_text(rows: pd.DataFrame) -> str:
+    """Least and greatest mean difference: ``+1.2 to +3.4 points``, once where they are the same."""
+    values = [f"{value:+z.1f}" for value in (rows["mean"].min(), rows["mean"].max())]
+    return f"{' to '.join(dict.fromkeys(values))} points"
+
+
+def by_sign(row: Row, above: str, below: str, neither: str) -> str:
+    """Choose words by an interval: all of it above 0, all of it below 0, or neither."""
+    if row["low"] > 0:
+        return above
+    return below if row["high"] < 0 else neither
+
+
+def count_signs(rows: pd.DataFrame) -> tuple[int, int, int]:
+    """Count the differences whose interval is above 0, below 0, and holds 0."""
+    above, below = int((rows["low"] > 0).sum()), int((rows["high"] < 0).sum())
+    return above, below, len(rows) - above - below
+
+
+def effect_text(rows: pd.DataFrame, what: str = "expected mAP") -> str:
+    """Say in how many rows a difference raises a metric, lowers it, and neither, by its interval."""
+    n, (above, below, open_) = len(rows), count_signs(rows)
+    size = f"({range_text(rows)})"
+    if open_ == n:
+        return f"neither raises nor lowers {what} by more than chance may: every interval holds 0 {size}"
+    words = [(verb, count) for verb, count in (("raises", above), ("lowers", below)) if count]
+    verb, count = words[0]
+    if count == n:
+        return f"{verb} {what} in {f'all {n} settings' if n > 1 else 'the one setting'} {size}"
+    parts = [f"{verb} {what} in {count} of {n} settings"]
+    parts += [f"{verb} it in {count}" for verb, count in words[1:]]
+    if open_:
+        parts.append(f"the interval holds 0 in {open_}")
+    return f"{', '.join(parts[:-1])} and {parts[-1]} {size}"
+
+
+def rank_text(rows: pd.DataFrame, second: str) -> str:
+    """Say in how many rows a method is ahead of the second one, behind it, or level with it: the interval holds 0."""
+    counts = dict(zip(("ahead of", "behind", "level with"), count_signs(rows), strict=True))
+    words = [(word, count) for word, count in counts.items() if count]
+    (word, count), *others = words
+    if not others:
+        return f"{word} {second}"
+    *before, last = [f"{word} it in {count}" for word, count in others]
+    return ", ".join([f"{word} {second} in {count} of {len(rows)} settings", *before]) + f" and {last}"
+
+
+def difference_table(rows: pd.DataFrame, column: str, index: str = "setting") -> pd.DataFrame:
+    """Lay differences out with a value of `index` a row and a value of `column` a column, empty where there is none."""
+    cells = rows.assign(cell=[interval_text(row) for row in rows.to_dict("records")])
+    table = cells.pivot_table(index=index, columns=column, values="cell", aggfunc="first", sort=False)
+    return table.fillna("").rename_axis(columns=None)
+
+
+def format_summary(summary: pd.DataFrame, top_k: int) -> pd.DataFrame:
+    """Lay a summary out for readers: ``mean ± half interval`` in percent; `top_k` is the R of mAP@R."""
+    table = pd.DataFrame({"method": summary["config"]})
+    table["bits"] = ["float" if pd.isna(n_bits) else str(n_bits) for n_bits in summary["n_bits"]]
+    table["seeds"] = summary["seeds"]
+    for metric, name in METRIC_NAMES.items():
+        if metric in summary:
+            table[name.format(top_k)] = list(map(mean_text, summary[metric], summary[f"{metric}_ci"]))
+    return table
+
+
+def by_bits(summary: pd.DataFrame, metric: str, by: str = "config") -> pd.DataFrame:
+    """Lay one metric of one data set out with a method a row and a code length a column, best at the longest first."""
+    codes = summary[summary["n_bits"].notna()].sort_values("n_bits")
+    codes = codes.assign(cell=list(map(mean_text, codes[metric], codes[f"{metric}_ci"])))
+    table = codes.pivot_table(index=by, columns="n_bits", values="cell", aggfunc="first", sort=False)
+    longest = codes[codes["n_bits"] == codes["n_bits"].max()]
+    order = longest.sort_values(metric, ascending=metric == "intersection")[by]
+    return (
+        table.loc[order].fillna("").rename(columns="{} bits".format).rename_axis(index="method", columns=None)
+    )

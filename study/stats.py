@@ -13,7 +13,7 @@ from scipy import stats
 from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.power import TTestIndPower
 
-from study.tables import Config, setting_name
+from study.tables import Config, by_setting, setting_name
 
 __all__ = [
     "against",
@@ -53,8 +53,9 @@ METRIC_NAMES = {
 
 def mean_interval(values: ArrayLike) -> tuple[float, float]:
     """Mean and half the width of its 95 % interval by Student's t; NaN for fewer than two values."""
-    series = pd.Series(np.asarray(values, dtype=float))
-    return float(series.mean()), float(stats.t.ppf(0.975, len(series) - 1) * series.sem())
+    array = np.asarray(values, dtype=float)
+    half = stats.t.ppf(0.975, array.size - 1) * stats.sem(array) if array.size > 1 else np.nan
+    return float(array.mean()), float(half)
 
 
 def contrast(groups: Sequence[ArrayLike], weights: Sequence[float]) -> dict[str, float]:
@@ -103,7 +104,7 @@ def compared(
     rows = []
     for pair in pairs:
         chosen = results[results[by].isin(pair)]
-        for (data, n_bits), here in chosen.groupby(["data", "n_bits"], sort=False):
+        for data, n_bits, here in by_setting(chosen):
             first, second = (
                 100 * here[here[by] == key].set_index("seed")[metric].astype(float) for key in pair
             )
@@ -113,9 +114,7 @@ def compared(
             row = dict(zip(("first", "second"), pair, strict=True)) | contrast([first, second], [1, -1])
             row["p"] = float(stats.ttest_ind(first, second, equal_var=False).pvalue)
             row |= {"paired_low": apart - half, "paired_high": apart + half}
-            rows.append(
-                row | {"data": data, "n_bits": int(n_bits), "setting": setting_name(data, int(n_bits))}
-            )
+            rows.append(row | {"data": data, "n_bits": n_bits, "setting": setting_name(data, n_bits)})
     columns = [
         "first",
         "second",
@@ -146,7 +145,8 @@ def against(results: pd.DataFrame, config: Config, n_bits: int, metric: str = "m
     chosen = results[results["n_bits"].isna() | (results["n_bits"] == n_bits)]
     values = 100 * chosen.loc[chosen["config"] == config, metric].to_numpy(dtype=float)
     rows = []
-    for other, group in chosen[chosen["config"] != config].groupby("config", sort=False):
+    other: Config
+    for other, group in chosen[chosen["config"] != config].groupby("config", sort=False):  # type: ignore[assignment]
         others = 100 * group[metric].to_numpy(dtype=float)
         if len(others) == 1 and other.method in WITHOUT_CHANCE:
             mean, half = mean_interval(values - others[0])
@@ -258,22 +258,22 @@ def mean_text(mean: float, half: float) -> str:
 
 
 def interval_text(row: Row) -> str:
-    """A difference in brief: ``+1.2 (0.8 to 1.6)``."""
+    """Write a difference in brief: ``+1.2 (0.8 to 1.6)``."""
     return f"{row['mean']:+z.1f} ({row['low']:z.1f} to {row['high']:z.1f})"
 
 
 def points_text(row: Row) -> str:
-    """A difference: ``+1.2 points (95 % interval 0.8 to 1.6)``."""
+    """Write a difference: ``+1.2 points (95 % interval 0.8 to 1.6)``."""
     return f"{row['mean']:+z.1f} points (95 % interval {row['low']:z.1f} to {row['high']:z.1f})"
 
 
 def list_differences(rows: pd.DataFrame) -> str:
-    """Differences of `compared`, setting by setting."""
+    """Write differences of `compared`, setting by setting."""
     return "; ".join(f"{row['setting']} {points_text(row)}" for row in rows.to_dict("records"))
 
 
 def range_text(rows: pd.DataFrame) -> str:
-    """Least and greatest mean difference: ``+1.2 to +3.4 points``, once where they are the same."""
+    """Write the least and the greatest mean difference: ``+1.2 to +3.4 points``, once where they are the same."""
     values = [f"{value:+z.1f}" for value in (rows["mean"].min(), rows["mean"].max())]
     return f"{' to '.join(dict.fromkeys(values))} points"
 

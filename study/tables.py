@@ -6,7 +6,7 @@ import functools
 import inspect
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from study.provenance import RESULTS
 
 __all__ = [
     "Config",
+    "by_setting",
     "find",
     "method_label",
     "published",
@@ -114,6 +115,13 @@ def set_name(data: str) -> str:
 def setting_name(data: str, n_bits: int) -> str:
     """Name a data set and a code length: "Caltech-101, 64 bits"."""
     return f"{set_name(data)}, {n_bits} bits"
+
+
+def by_setting(table: pd.DataFrame) -> Iterator[tuple[str, int, pd.DataFrame]]:
+    """Give data set, code length and rows of each setting of a table, in its order."""
+    key: tuple[str, int]
+    for key, rows in table.groupby(["data", "n_bits"], sort=False):  # type: ignore[assignment]
+        yield key[0], int(key[1]), rows
 
 
 def read_results(path: str | os.PathLike[str]) -> pd.DataFrame:

@@ -89,7 +89,7 @@ def verdict_text(table: pd.DataFrame, name: str) -> str:
     words = {"above": "above 0 on", "below": "below 0 on", "neither": "not told from 0 on"}
     parts = []
     for kind, places in by_verdict(table, name).items():
-        gains = [(place, gain_of(table.loc[place], name)) for place in places]
+        gains = [(place, gain_of(table.T[place], name)) for place in places]
         if gains:
             listed = [f"{p} ({g['mean']:+.1f}, {g['low']:.1f} to {g['high']:.1f})" for p, g in gains]
             parts.append(f"{words[kind]} {', '.join(listed)}")
@@ -98,9 +98,9 @@ def verdict_text(table: pd.DataFrame, name: str) -> str:
 
 def at_the_ends(table: pd.DataFrame) -> str:
     """Say what the gain is where the bias is largest and where it is smallest, in a sentence."""
-    most, least = table["negative_mean"].idxmax(), table["negative_mean"].idxmin()
+    most, least = str(table["negative_mean"].idxmax()), str(table["negative_mean"].idxmin())
     words = [
-        by_sign(gain_of(table.loc[place], "gain"), "gains", "loses", "neither gains nor loses for certain")
+        by_sign(gain_of(table.T[place], "gain"), "gains", "loses", "neither gains nor loses for certain")
         for place in (most, least)
     ]
     return (

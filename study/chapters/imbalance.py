@@ -49,7 +49,7 @@ def balanced(data: str) -> bool:
 
 
 def in_order(results: pd.DataFrame) -> pd.DataFrame:
-    """Keep the rows of long-tailed sets, by ratio, long tails before controls, SDC and then ITQ before other methods."""
+    """Keep the rows of long-tailed sets, by ratio, long tails before controls, SDC, then ITQ, then other methods."""
     kept = results[results["data"].map(parse_longtail).notna()]
     place = kept["method"].map({"sdc": 0, "itq": 1}).fillna(2)
     keys = [(*_parts(data)[1:], of) for data, of in zip(kept["data"], place, strict=True)]
@@ -205,5 +205,6 @@ def _laid_out(cells: pd.Series, name: Callable[[Hashable], str]) -> pd.DataFrame
     configs, _, columns = (cells.index.unique(level) for level in range(3))
     rows = pd.MultiIndex.from_product([configs, [False, True]], names=["method", "training rows"])
     order = sorted(columns, key=lambda column: SIZE_GROUPS.index(column) if column in SIZE_GROUPS else column)
-    table = cells.unstack().reindex(rows)[order].fillna("").rename(columns=name).rename_axis(columns=None)
+    table = cells.unstack().reindex(rows)[order]  # noqa: PD010
+    table = table.fillna("").rename(columns=name).rename_axis(columns=None)
     return table.rename(index={False: "long tail", True: "control"}, level="training rows")

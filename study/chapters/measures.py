@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -122,14 +123,14 @@ def unseen_precision(
         )
     relevant = features.query_labels, features.database_labels[kept]
     values = _precision(query_codes, database_codes[kept], relevant, features)
-    return pd.Series(values).groupby(features.query_labels).mean().to_numpy()
+    return np.asarray(pd.Series(values).groupby(features.query_labels).mean(), dtype=np.float64)
 
 
 def _precision(
     query_codes: Codes, database_codes: Codes, relevant: Relevant, features: FeatureSet
 ) -> NDArray[np.float64]:
     """Measure expected average precision of each query, by the set's protocol."""
-    protocol = {"top_k": features.top_k, "denominator": features.denominator}
+    protocol: dict[str, Any] = {"top_k": features.top_k, "denominator": features.denominator}
     return np.asarray(
         mean_average_precision(query_codes, database_codes, relevant, per_query=True, **protocol)
     )

@@ -20,7 +20,7 @@ from sdclib.losses.calibration import (
 )
 from sdclib.methods.presets import EMPIRICAL, PRESETS
 from study.stats import compared, left_out_r2, mean_text, rank_relation
-from study.tables import setting_name
+from study.tables import by_setting, setting_name
 
 __all__ = [
     "DEFAULT",
@@ -269,9 +269,9 @@ def default_differences(summary: pd.DataFrame) -> pd.DataFrame:
         setting that has most targets, best first.
     """
     columns = {}
-    for (data, n_bits), group in summary.groupby(["data", "n_bits"], sort=False):
+    for data, n_bits, group in by_setting(summary):
         means = group.set_index("calibration")["map_expected"]
-        names = [target_label(target, n_bits) for target in means.index]
+        names = [target_label(str(target), n_bits) for target in means.index]
         columns[setting_name(data, n_bits)] = (means - means[DEFAULT]).set_axis(names)
     table = pd.DataFrame(columns)
     fullest = table[table.count().idxmax()]
@@ -282,11 +282,12 @@ def _lead(group: pd.DataFrame, target: str) -> dict[str, float]:
     """Mean lead of a target over the default with its interval; zeros for the default itself."""
     if target == DEFAULT:
         return dict.fromkeys(("mean", "low", "high"), 0.0)
-    return compared(group, [(target, DEFAULT)], by="calibration").iloc[0][["mean", "low", "high"]].to_dict()
+    row = compared(group, [(target, DEFAULT)], by="calibration").iloc[0]
+    return {name: float(row[name]) for name in ("mean", "low", "high")}
 
 
 def _means(group: pd.DataFrame) -> pd.Series:
-    """Expected mAP by target, in percent."""
+    """Average expected mAP by target, in percent."""
     return 100 * group.groupby("calibration", sort=False)["map_expected"].mean()
 
 
@@ -303,10 +304,11 @@ def regret(results: pd.DataFrame) -> pd.DataFrame:
         interval, zeros where the default is best.
     """
     rows = []
-    for (data, n_bits), group in results.groupby(["data", "n_bits"], sort=False):
+    for data, n_bits, group in by_setting(results):
         means = _means(group)
+        best = str(means.idxmax())
         row = {"data": data, "n_bits": n_bits, "setting": setting_name(data, n_bits), "targets": len(means)}
-        rows.append(row | {"best": means.idxmax()} | _lead(group, means.idxmax()))
+        rows.append(row | {"best": best} | _lead(group, best))
     return pd.DataFrame(rows)
 
 
@@ -322,12 +324,12 @@ def held_out_gain(results: pd.DataFrame) -> pd.DataFrame:
         setting, seed, chosen, gain (chosen less default, points).
     """
     rows = []
-    for (data, n_bits), group in results.groupby(["data", "n_bits"], sort=False):
+    for data, n_bits, group in by_setting(results):
         table = 100 * group.pivot_table(index="calibration", columns="seed", values="map_expected")
         for seed in table:
             others = table[table[seed].notna()].drop(columns=seed).mean(axis=1).dropna()
-            chosen = others.idxmax()
-            gain = table.loc[chosen, seed] - table.loc[DEFAULT, seed]
+            chosen = str(others.idxmax())
+            gain = table[seed][chosen] - table[seed][DEFAULT]
             rows.append({"setting": setting_name(data, n_bits), "seed": seed, "chosen": chosen, "gain": gain})
     return pd.DataFrame(rows)
 
@@ -347,13 +349,13 @@ def held_out_choice(results: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     held_out = results[results["data"].str.endswith(HOLDOUT)]
-    for (data, n_bits), group in held_out.groupby(["data", "n_bits"], sort=False):
-        data = str(data).removesuffix(HOLDOUT)
+    for data, n_bits, group in by_setting(held_out):
+        data = data.removesuffix(HOLDOUT)
         queried = results[(results["data"] == data) & (results["n_bits"] == n_bits)]
         on_queries = _means(queried)
         means = _means(group)
         means = means[means.index.isin(on_queries.index)]
-        chosen = means.idxmax()
+        chosen = str(means.idxmax())
         row = {"data": data, "n_bits": n_bits, "setting": setting_name(data, n_bits), "chosen": chosen}
         row |= {"held_out": means[chosen] - means[DEFAULT]} | _lead(queried, chosen)
         rows.append(row | {"best": on_queries[means.index].max() - on_queries[DEFAULT]})

@@ -79,18 +79,21 @@ def effects(results: pd.DataFrame, bases: Mapping[str, Config], metric: str = "m
     """
     if len(found := results[["data", "n_bits"]].drop_duplicates()) != 1:
         raise ValueError(f"results: expected one data set and code length, got {len(found)}")
-    settings = results.drop_duplicates("config").set_index("config")[["preset", *SETTINGS]]
+    runs = results.drop_duplicates("config")
+    settings = dict(zip(runs["config"], runs[["preset", *SETTINGS]].to_dict("records"), strict=True))
     first, *_ = bases.values()
     rows = []
-    for config, values in settings.drop(index=first).iterrows():
+    for config, values in settings.items():
+        if config == first:
+            continue
         changes = {
-            name: [key for key in SETTINGS if values[key] != settings.loc[base, key]]
+            name: [key for key in SETTINGS if values[key] != settings[base][key]]
             for name, base in bases.items()
             if base != config
         }
         base = min(changes, key=lambda name: len(changes[name]))
         changed, name = changes[base], f"preset {values['preset']}"
-        is_preset = values["preset"] != settings.loc[bases[base], "preset"]
+        is_preset = values["preset"] != settings[bases[base]]["preset"]
         row = {
             "config": config,
             "group": GROUPS.get(frozenset(changed), name if is_preset else ", ".join(sorted(changed))),
@@ -136,7 +139,7 @@ def ladder(
     """
     start = results[results["config"] == base].iloc[0]
     same = [name for name in SETTINGS if name not in (setting, in_proportion)]
-    kept = (results[same] == start[same]).all(axis=1)
+    kept = (results[same].map(str) == start[same].map(str)).all(axis=1)  # None is not equal to None
     if in_proportion is not None:
         expected = start[in_proportion] * results[setting] / start[setting]
         kept &= np.isclose(results[in_proportion].astype(float), expected.astype(float), rtol=1e-6)
@@ -157,7 +160,7 @@ def per_doubling(steps: pd.DataFrame) -> dict[str, float]:
 
 
 def costs(results: pd.DataFrame) -> pd.DataFrame:
-    """Expected mAP and seconds of training in one data set and code length, a configuration a row, fastest first.
+    """Give expected mAP and seconds of training in one data set and code length, a configuration a row, fastest first.
 
     Returns
     -------

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from sdclib.figures.style import MARKERS as SHAPES
-from sdclib.figures.style import METHOD_COLORS, NEGATIVE_COLOR, POSITIVE_COLOR, bits_axis, legend_below
-from sdclib.methods import METHOD_LABELS
+from sdclib.figures.style import NEGATIVE_COLOR, POSITIVE_COLOR, bits_axis, legend_below
+from sdclib.methods import METHOD_COLORS
 from study.tables import Config
 
 __all__ = [
@@ -47,9 +47,7 @@ DASHES = ("-", "--", ":", "-.")
 def colors_of(keys: Iterable[Hashable]) -> dict[Any, str]:
     """Colour of each configuration by its method, the same in every figure; all else has one colour."""
     return {
-        key: METHOD_COLORS.get(METHOD_LABELS.get(key.method, ""), OTHER_COLOR)
-        if isinstance(key, Config)
-        else OTHER_COLOR
+        key: METHOD_COLORS.get(key.method, OTHER_COLOR) if isinstance(key, Config) else OTHER_COLOR
         for key in keys
     }
 
@@ -117,8 +115,8 @@ def plot_by_bits(summary: pd.DataFrame, metric: str = "map_expected", ylabel: st
         rows = codes[codes["config"] == config].sort_values("n_bits")
         style = {"color": colors[config], "marker": markers[config], "linestyle": DASHES[i // 4 % 4]}
         _line(axes, rows, "n_bits", metric, label=config, **style)
-    for row, style in zip(summary[summary["n_bits"].isna()].to_dict("records"), DASHES, strict=False):
-        axes.axhline(row[metric], color="black", linewidth=1, linestyle=style, label=row["config"])
+    for row, dashes in zip(summary[summary["n_bits"].isna()].to_dict("records"), DASHES, strict=False):
+        axes.axhline(row[metric], color="black", linewidth=1, linestyle=dashes, label=row["config"])
     bits_axis(axes, codes["n_bits"])
     axes.set_ylabel(ylabel)
     legend_below(axes)
@@ -328,7 +326,11 @@ def plot_effects(effects: pd.DataFrame, xlabel: str = "difference in expected mA
         axes.hlines(heights[here], effects["low"][here], effects["high"][here], color=color, linewidth=1.8)
         for filled in (True, False):
             chosen = here & (sure.to_numpy() == filled)
-            face = {"markerfacecolor": color if filled else "white", "markersize": 6, "linestyle": ""}
+            face: dict[str, Any] = {
+                "markerfacecolor": color if filled else "white",
+                "markersize": 6,
+                "linestyle": "",
+            }
             axes.plot(effects["mean"][chosen], heights[chosen], marker=marker, color=color, **face)
         axes.plot([], [], color=color, marker=marker, label=base)
     axes.set_yticks(heights, list(effects["change"]))
@@ -343,7 +345,7 @@ def plot_effects(effects: pd.DataFrame, xlabel: str = "difference in expected mA
 
 
 def plot_ladders(ladders: Mapping[str, pd.DataFrame], ylabel: str = MAP_LABEL) -> Figure:
-    """Expected mAP by the value of a setting, a panel a setting: a dot a run, a line through the means.
+    """Draw expected mAP by the value of a setting, a panel a setting: a dot a run, a line through the means.
 
     Parameters
     ----------
@@ -371,7 +373,7 @@ def plot_ladders(ladders: Mapping[str, pd.DataFrame], ylabel: str = MAP_LABEL) -
 
 
 def plot_cost(costs: pd.DataFrame, names: Mapping[Any, str], ylabel: str = MAP_LABEL) -> Figure:
-    """Expected mAP against seconds of training on a logarithmic axis, a point a setting, the best of their time joined.
+    """Draw expected mAP against seconds of training, a point a setting, the best of their time joined.
 
     Parameters
     ----------
@@ -384,7 +386,7 @@ def plot_cost(costs: pd.DataFrame, names: Mapping[Any, str], ylabel: str = MAP_L
     figure, axes = plt.subplots(figsize=(6.2, 5), layout="constrained")
     best, others = costs[costs["best_for_its_time"]], costs[~costs.index.isin(list(names))]
     axes.plot(best["seconds"], best["map_expected"], color="0.4", linewidth=1, linestyle="--", zorder=1)
-    grey = {"color": "0.6", "markerfacecolor": "white", "label": "other settings"}
+    grey: dict[str, Any] = {"color": "0.6", "markerfacecolor": "white", "label": "other settings"}
     axes.plot(others["seconds"], others["map_expected"], "o", **grey)
     for (config, name), color, marker in zip(
         names.items(), itertools.cycle(SERIES_COLORS), itertools.cycle(SHAPES), strict=False
@@ -446,7 +448,7 @@ def plot_epochs(
         axes.set_title(title, fontsize="medium")
     if share:
         handles, labels = grid.flat[0].get_legend_handles_labels()
-        below = {"loc": "outside lower center", "ncols": len(labels), "fontsize": "small"}
+        below: dict[str, Any] = {"loc": "outside lower center", "ncols": len(labels), "fontsize": "small"}
         figure.legend(handles, labels, frameon=False, **below)
     else:
         grid.flat[0].legend(frameon=False, fontsize="small")

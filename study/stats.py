@@ -54,8 +54,9 @@ METRIC_NAMES = {
 def mean_interval(values: ArrayLike) -> tuple[float, float]:
     """Mean and half the width of its 95 % interval by Student's t; NaN for fewer than two values."""
     array = np.asarray(values, dtype=float)
-    half = stats.t.ppf(0.975, array.size - 1) * stats.sem(array) if array.size > 1 else np.nan
-    return float(array.mean()), float(half)
+    if array.size < 2:
+        return (float(array[0]) if array.size else np.nan), np.nan
+    return float(array.mean()), float(stats.t.ppf(0.975, array.size - 1) * stats.sem(array))
 
 
 def contrast(groups: Sequence[ArrayLike], weights: Sequence[float]) -> dict[str, float]:

@@ -150,7 +150,7 @@ FIELDS = st.sampled_from(
 def test_any_table_of_results(tmp_path: Path, content: bytes) -> None:
     path = write(tmp_path / "table.csv", content)
     table = outcome(lambda: read_results(path), path)
-    assert table is None or {"id", "label", "n_bits"} <= set(table.columns)
+    assert table is None or {"id", "config", "n_bits"} <= set(table.columns)
 
 
 CONFIG = {

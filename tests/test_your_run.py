@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from study.chapters import your_run
+from study.tables import Config
 
 
 def runs(maps, codes="ab", n_bits=16):
@@ -17,7 +18,7 @@ def runs(maps, codes="ab", n_bits=16):
             "data": "d",
             "method": "itq",
             "parameters": "{}",
-            "label": "ITQ",
+            "config": Config("itq"),
             "n_bits": pd.array([n_bits] * len(maps), dtype="Int64"),
             "seed": range(len(maps)),
             "map_expected": maps,
@@ -75,11 +76,11 @@ def test_the_page_and_what_is_printed(published, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(your_run, "RESULTS", tmp_path)
     monkeypatch.setattr(your_run, "OWN_RESULTS", tmp_path / "local")
     (tmp_path / "local").mkdir()
-    published.drop(columns="label").assign(fit_seconds=1).to_csv(tmp_path / "study.csv", index=False)
-    published.drop(columns="label").assign(fit_seconds=1).to_csv(tmp_path / "main.csv", index=False)
+    published.drop(columns="config").assign(fit_seconds=1).to_csv(tmp_path / "study.csv", index=False)
+    published.drop(columns="config").assign(fit_seconds=1).to_csv(tmp_path / "main.csv", index=False)
     (tmp_path / "paper.csv").write_text("data,percent\nx,1\n")
     assert "has not run" in your_run.page()
-    own = runs([0.605, 0.70, 0.61], codes="cd").drop(columns="label")
+    own = runs([0.605, 0.70, 0.61], codes="cd").drop(columns="config")
     own.to_csv(tmp_path / "local" / "study.csv", index=False)
     page = your_run.page()
     assert "2 within seeds, 1 different" in page

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -32,22 +31,11 @@ EXACT = 1e-5  # points; metrics of the same codes are sums of the same numbers, 
 def seed_half_widths(published: pd.DataFrame) -> pd.Series:
     """Half width, in points, of the 95 % interval of the difference of two runs that differ in their seed alone.
 
-    Student's t times the standard deviation over the published seeds times the root of 2. Where a code length has one
-    seed alone, the widest of the setting's other lengths; where none has more, `ROUNDING`.
-
-    Parameters
-    ----------
-    published : DataFrame
-        Runs of all published tables, see `study.tables.read_results`.
-
-    Returns
-    -------
-    Series
-        By data, method, parameters and n_bits (-1 for float features).
+    Student's t times the standard deviation over the published seeds times the root of 2, by `SETTING`. Where a code
+    length has one seed alone, the widest of the setting's other lengths; where none has more, `ROUNDING`.
     """
     groups = published.fillna({"n_bits": -1}).groupby(SETTING)["map_expected"]
-    n, deviation = groups.count(), groups.std()
-    half = 100 * stats.t.ppf(0.975, (n - 1).clip(lower=1)) * deviation * np.sqrt(2)
+    half = 100 * stats.t.ppf(0.975, (groups.count() - 1).clip(lower=1)) * groups.std() * np.sqrt(2)
     widest = half.groupby(SETTING[:-1]).transform("max")
     return half.fillna(widest).fillna(0).clip(lower=ROUNDING)
 
@@ -68,34 +56,33 @@ def compare_runs(own: pd.DataFrame, published: pd.DataFrame, others: pd.DataFram
         method, bits, seed; yours, published, difference, seeds (the half width of `seed_half_widths`): mAP in points;
         verdict: "same" (codes and mAP are the same to the last bit), "within seeds", "different" or "not published".
     """
-    half = seed_half_widths(others).to_dict()
-    there = published.set_index("id")
-    rows = []
-    for run in own.fillna({"n_bits": -1}).to_dict("records"):
-        width = half.get(tuple(run[name] for name in SETTING), ROUNDING)
-        row = {
-            "method": run["label"],
-            "bits": "float" if run["n_bits"] < 0 else str(run["n_bits"]),
-            "seed": run["seed"],
-            "yours": 100 * run["map_expected"],
+    there = published[["id", "map_expected", "codes_sha256"]]
+    table = own.fillna({"n_bits": -1}).merge(
+        there, on="id", how="left", suffixes=("", "_published"), indicator=True
+    )
+    table = table.merge(seed_half_widths(others).rename("seeds").reset_index(), on=SETTING, how="left")
+    yours, other = 100 * table["map_expected"], 100 * table["map_expected_published"]
+    seeds, difference = table["seeds"].fillna(ROUNDING), yours - other
+    known, coded = table["_merge"] == "both", table["n_bits"] > 0
+    codes = table["codes_sha256_published"]
+    same_codes = (table["codes_sha256"] == codes) | codes.isna()
+    cases = {
+        "not published": ~known,
+        "same": same_codes & (difference.abs() <= EXACT),
+        "within seeds": (difference.abs() <= seeds) & ~(same_codes & coded),
+    }
+    return pd.DataFrame(
+        {
+            "method": table["config"],
+            "bits": table["n_bits"].astype(str).where(coded, "float"),
+            "seed": table["seed"],
+            "yours": yours,
+            "published": other,
+            "difference": difference,
+            "seeds": seeds.where(known),
+            "verdict": np.select([of.astype(bool) for of in cases.values()], list(cases), "different"),
         }
-        if run["id"] not in there.index:
-            rows.append({**row, "verdict": "not published"})
-            continue
-        other = there.loc[run["id"]]
-        difference = row["yours"] - 100 * other["map_expected"]
-        same_codes = run["codes_sha256"] == other["codes_sha256"] or pd.isna(other["codes_sha256"])
-        if same_codes and abs(difference) <= EXACT:
-            verdict = "same"
-        elif abs(difference) <= width and not (same_codes and run["n_bits"] > 0):
-            verdict = "within seeds"
-        else:
-            verdict = "different"
-        published_map = 100 * other["map_expected"]
-        rows.append(
-            {**row, "published": published_map, "difference": difference, "seeds": width, "verdict": verdict}
-        )
-    return pd.DataFrame(rows)
+    )
 
 
 def origin(table: pd.DataFrame, packages: Sequence[str] = ("python", "torch", "numpy")) -> str:
@@ -109,13 +96,14 @@ def origin(table: pd.DataFrame, packages: Sequence[str] = ("python", "torch", "n
 def compared() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Give the comparison, one's own table and the published one; FileNotFoundError where there is no own table."""
     own, published = read_results(OWN_RESULTS / TABLE), read_results(RESULTS / TABLE)
-    others = [path for path in sorted(RESULTS.glob("*.csv")) if is_runs(path) and path.name != TABLE]
-    return compare_runs(own, published, pd.concat(map(read_results, others))), own, published
-
-
-def is_runs(path: Path) -> bool:
-    """Whether a file of results is a table of runs."""
-    return {"id", "parameters", "fit_seconds"} <= set(pd.read_csv(path, nrows=0).columns)
+    runs = {"id", "parameters", "fit_seconds"}  # columns of a table of runs
+    others = [
+        path for path in sorted(RESULTS.glob("*.csv")) if runs <= set(pd.read_csv(path, nrows=0).columns)
+    ]
+    table = compare_runs(
+        own, published, pd.concat(read_results(path) for path in others if path.name != TABLE)
+    )
+    return table, own, published
 
 
 def page() -> str:

@@ -1,15 +1,18 @@
+"""Runs and their records, and where results come from: identity, configurations, damage, manifest."""
+
 import dataclasses
 import json
-import math
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import scripts.sweep
 from sdclib import catalogue
 from sdclib.codes import binarize
 from sdclib.evaluation import EVALUATION_VERSION
-from sdclib.files import write_json
+from sdclib.files import read_json, write_json, write_text
 from sdclib.methods import METHODS, make_hasher
 from sdclib.methods.presets import PRESETS
 from study import provenance
@@ -27,16 +30,6 @@ from study.runs import (
     runs_folder,
     stale_rows,
     write_record,
-)
-from study.tables import (
-    by_bits,
-    difference,
-    format_summary,
-    in_words,
-    mean_interval,
-    method_label,
-    read_results,
-    summarise,
 )
 
 QUICK_SDC = {"preset": "release", "epochs": 2}
@@ -137,7 +130,7 @@ class TestRecords:
     def spec(self, tiny_data):
         return RunSpec("tiny", "sdc", 12, 3, QUICK_SDC)
 
-    def test_round_trip(self, spec, tmp_path):
+    def test_round_trip(self, spec, tiny_data, tmp_path):
         experiment = run_experiment(spec, progress=False)
         folder = write_record(experiment, tmp_path)
         assert folder == tmp_path / spec.id
@@ -153,8 +146,8 @@ class TestRecords:
         np.testing.assert_array_equal(query, experiment.query_codes)
         np.testing.assert_array_equal(database, experiment.database_codes)
         # what is in the record is what the hasher makes
-        hasher = make_hasher("sdc", 12, seed=3, **QUICK_SDC).fit(run_data(spec).train)
-        np.testing.assert_array_equal(query, binarize(hasher.decision_function(run_data(spec).query)))
+        hasher = make_hasher("sdc", 12, seed=3, **QUICK_SDC).fit(tiny_data.train)
+        np.testing.assert_array_equal(query, binarize(hasher.decision_function(tiny_data.query)))
 
     def test_same_seed_same_metrics(self, spec):
         assert run_experiment(spec, progress=False).metrics == run_experiment(spec, progress=False).metrics
@@ -195,7 +188,7 @@ class TestRecords:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr("study.records.write_json", cut)
+            patch.setattr("study.runs.write_json", cut)
             with pytest.raises(KeyboardInterrupt):
                 write_record(experiment, tmp_path)
         with pytest.raises(FileNotFoundError):
@@ -206,8 +199,8 @@ class TestRecords:
     def test_new_metrics_come_from_stored_codes(self, spec, tmp_path, monkeypatch):
         specs = [spec, RunSpec("tiny", "cosine")]
         first = [read_record(folder) for folder in run_all(specs, tmp_path, progress=False)]
-        monkeypatch.setattr("study.records.EVALUATION_VERSION", EVALUATION_VERSION + 1)
-        monkeypatch.setattr("study.records.run_experiment", None)  # nothing is fitted
+        monkeypatch.setattr("study.runs.EVALUATION_VERSION", EVALUATION_VERSION + 1)
+        monkeypatch.setattr("study.runs.run_experiment", None)  # nothing is fitted
         assert not any(is_whole(tmp_path / s.id, measured=True) for s in specs)
         second = [read_record(folder) for folder in run_all(specs, tmp_path, progress=False)]
         for before, after in zip(first, second, strict=True):
@@ -228,110 +221,67 @@ class TestRecords:
         run_all(specs[:1], tmp_path, again=True, progress=False)
         assert written[0] < (tmp_path / specs[0].id / "record.json").stat().st_mtime_ns
 
-    def test_tables(self, tiny_data, tmp_path):
-        specs = [RunSpec("tiny", "lsh", 8, seed) for seed in (0, 1, 2)] + [RunSpec("tiny", "cosine")]
-        for spec in specs:
-            write_record(run_experiment(spec), tmp_path)
+    def test_collected(self, tiny_data, tmp_path):
+        specs = [RunSpec("tiny", "lsh", 8, seed) for seed in (0, 1)] + [RunSpec("tiny", "cosine")]
+        run_all(specs, tmp_path, progress=False)
         table = collect_records(specs, tmp_path)
-        table.to_csv(tmp_path / "table.csv", index=False)
-        read = read_results(tmp_path / "table.csv")
-        assert read["label"].tolist() == ["LSH"] * 3 + ["Float cosine"]
-        summary = summarise(read, ["map_expected"])
-        values = [read_record(tmp_path / spec.id)["metrics"]["map_expected"] for spec in specs[:3]]
-        assert summary["map_expected"].iloc[0] == pytest.approx(100 * np.mean(values))
-        assert summary["seeds"].tolist() == [3, 1]
-        assert math.isnan(summary["map_expected_ci"].iloc[1])
-        printed = format_summary(summary, top_k=100)
-        assert printed["bits"].tolist() == ["8", "float"]
-        assert printed["mAP@100 (expected)"].iloc[0].startswith(f"{100 * np.mean(values):.1f} ± ")
+        assert table["id"].tolist() == [spec.id for spec in specs]
+        assert table["map_expected"].tolist() == [
+            read_record(tmp_path / spec.id)["metrics"]["map_expected"] for spec in specs
+        ]
         histograms = collect_histograms(specs, tmp_path)
         assert histograms.groupby("id")["positive"].sum().nunique() == 1
 
     def test_runs_folder(self, monkeypatch, tmp_path):
         assert runs_folder() == provenance.OWN_RESULTS / "runs"
-        monkeypatch.setattr("study.records.OWN_RESULTS", tmp_path)
+        monkeypatch.setattr("study.runs.OWN_RESULTS", tmp_path)
         assert runs_folder() == tmp_path / "runs"
 
 
-def run_data(spec):
-    from sdclib import load_features
+class TestProvenance:
+    def test_is_plain_json(self):
+        assert json.loads(json.dumps(provenance.machine())) == provenance.machine()
+        assert provenance.versions()["numpy"] == np.__version__
 
-    return load_features(spec.data)
+    def test_no_commit_outside_a_checkout(self, monkeypatch, tmp_path):
+        monkeypatch.setattr(provenance, "PROJECT_ROOT", tmp_path)
+        monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+        assert provenance.git_commit() is None
 
+    def test_uncommitted_changes_but_those_of_results_are_named(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(provenance, "PROJECT_ROOT", tmp_path)
+        git = provenance._git
+        for name in ("code.py", "results/main.csv"):
+            write_text(tmp_path / name, "1")
+        git("init", "--quiet")
+        git("add", ".")
+        git("-c", "user.name=a", "-c", "user.email=b", "commit", "--quiet", "-m", "c")
+        write_text(tmp_path / "results" / "main.csv", "2")
+        assert provenance.uncommitted() == []
+        write_text(tmp_path / "code.py", "2")
+        assert provenance.uncommitted() == ["code.py"]
+        assert provenance.git_commit().endswith("-dirty")
 
-class TestTables:
-    def test_labels(self):
-        assert method_label("sdc", {"preset": "release"}) == "SDC (release)"
-        assert (
-            method_label("sdc", {"preset": "paper", "calibration": "beta(2, 2)"})
-            == "SDC (paper, calibration=beta(2, 2))"
+    def test_nothing_is_published_from_changed_code(self, monkeypatch):
+        monkeypatch.setattr(scripts.sweep, "uncommitted", lambda: ["sdclib/methods/trained.py"])
+        monkeypatch.setattr(sys, "argv", ["sweep.py", "config/main.yaml", "--publish"])
+        with pytest.raises(SystemExit, match=r"all changes committed, got .* sdclib/methods/trained\.py"):
+            scripts.sweep.main()
+
+    def test_the_published_tables_are_those_of_the_manifest(self):
+        manifest = read_json(provenance.MANIFEST)
+        assert manifest["tables"] == provenance.table_hashes(), (
+            "a published table was changed by other means than make results"
         )
-        assert method_label("lsh", {"center": True}) == "LSH (centred)"
-        assert method_label("lsh", {"center": False}) == "LSH"
-        assert method_label("sdc", {"preset": "paper", "center": True}) == "SDC (paper, centred)"
-        assert method_label("greedyhash", {"learning_rate": 1e-4, "epochs": 60}) == "GreedyHash"
-        assert method_label("greedyhash", {"learning_rate": 0.01}) == "GreedyHash (learning_rate=0.01)"
+        assert not manifest["commit"].endswith("-dirty")
 
-    def test_parameters_are_spelled_out_in_words(self):
-        assert in_words({}) == "none"
-        assert in_words({"center": False}) == "not centred"
-        assert in_words({"center": True, "stochastic": True}) == "centred, stochastic yes"
-        assert in_words({"n_iterations": 50, "learning_rate": 1e-4}) == "iterations 50, learning rate 0.0001"
-
-    def test_interval(self):
-        mean, half = mean_interval([1.0, 2.0, 3.0])
-        assert mean == 2
-        assert half == pytest.approx(
-            4.302652729911275 / math.sqrt(3)
-        )  # Student's t at 97.5 %, 2 degrees of freedom
-
-    def test_wrong_table_is_named(self, tmp_path):
-        (tmp_path / "x.csv").write_text("a,b\n1,2\n")
-        with pytest.raises(ValueError, match=r"x\.csv: expected the columns of a table of runs"):
-            read_results(tmp_path / "x.csv")
-
-
-def test_provenance_is_plain_json():
-    assert json.loads(json.dumps(provenance.machine())) == provenance.machine()
-    assert provenance.versions()["numpy"] == np.__version__
-
-
-def test_git_commit_outside_a_checkout(monkeypatch, tmp_path):
-    monkeypatch.setattr(provenance, "PROJECT_ROOT", tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert provenance.git_commit() is None
-
-
-def results_of(**maps):
-    """Table of runs at 16 and 64 bits: label to its mAP at both, three seeds each."""
-    rows = [
-        {
-            "data": "d",
-            "label": label,
-            "n_bits": n_bits,
-            "seed": seed,
-            "map_expected": value + 0.01 * (seed - 1),
-        }
-        for label, values in maps.items()
-        for n_bits, value in zip((16, 64), values, strict=True)
-        for seed in range(3)
-    ]
-    return pd.DataFrame(rows)
-
-
-def test_by_bits_is_sorted_by_the_longest_codes():
-    table = by_bits(
-        summarise(results_of(good=(0.3, 0.6), better=(0.2, 0.7)), ["map_expected"]), "map_expected"
-    )
-    assert table.index.tolist() == ["better", "good"]
-    assert table.columns.tolist() == ["16 bits", "64 bits"]
-    assert table.loc["good", "64 bits"] == "60.0 ± 2.5"  # t(0.975, 2) / sqrt(3) points
-
-
-def test_difference_is_welchs():
-    results = results_of(good=(0.3, 0.6), better=(0.2, 0.7))
-    mean, low, high = difference(results, "better", "good", 64)
-    half = 2.7764 * np.sqrt(2 / 3)  # t(0.975, 4) times the standard error in points
-    assert (mean, low, high) == pytest.approx((10, 10 - half, 10 + half), abs=1e-3)
-    with pytest.raises(ValueError, match="best: expected at least two seeds at 64 bits"):
-        difference(results, "best", "good", 64)
+    def test_a_manifest_keeps_the_last_verification(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(provenance, "RESULTS", tmp_path)
+        monkeypatch.setattr(provenance, "MANIFEST", tmp_path / "manifest.json")
+        write_text(tmp_path / "a.csv", "x\n1\n")
+        before = read_json(provenance.write_manifest({"date": "2026-01-01"}))
+        write_text(tmp_path / "a.csv", "x\n2\n")
+        after = read_json(provenance.write_manifest())
+        assert after["verified"] == {"date": "2026-01-01"}
+        assert before["tables"].keys() == after["tables"].keys() == {"a.csv"}
+        assert before["tables"] != after["tables"]

@@ -1,8 +1,7 @@
-"""Presets taken apart step by step; and the commands of the chapter on instance retrieval, as they stand there."""
+"""The commands of the chapter on instance retrieval, as they stand there."""
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import re
@@ -13,85 +12,13 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
-import pandas as pd
 import pytest
 import yaml
 from PIL import Image
-from study.statistics import contrast
 
 from sdclib.data.instances import load_instance_set
-from sdclib.methods.presets import PRESETS
-from study.chapters.instance_table import (
-    STEPS,
-    VARIANTS,
-    step_differences,
-    training_steps,
-    variant_table,
-    with_variants,
-)
 from study.provenance import PROJECT_ROOT
 from study.runs import expand_config, run_experiment
-
-
-def table(seeds: int = 3) -> pd.DataFrame:
-    rows = [
-        {
-            "method": "sdc",
-            "n_bits": 64,
-            "seed": seed,
-            "parameters": json.dumps(parameters),
-            "x": i + 0.1 * seed,
-        }
-        for i, parameters in enumerate(VARIANTS.values())
-        for seed in range(seeds)
-    ]
-    others = [
-        {"method": "itq", "n_bits": 64, "seed": 0, "parameters": "{}", "x": 0.0},
-        {"method": "sdc", "n_bits": 64, "seed": 0, "parameters": '{"preset": "paper"}', "x": 0.0},
-    ]
-    return pd.DataFrame(rows + others)
-
-
-class TestSteps:
-    def test_are_epochs_times_whole_batches(self) -> None:
-        assert training_steps(PRESETS["paper-instance"], 1240) == 20 * 4
-        assert training_steps(PRESETS["release"], 1240) == 100 * 19
-        assert training_steps(PRESETS["release"], 64) == 100
-        with pytest.raises(ValueError, match="n_train: expected a whole number >= 64, got 63"):
-            training_steps(PRESETS["release"], 63)
-
-    def test_variants_by_their_settings(self) -> None:
-        found = variant_table(1240)
-        assert found["steps"].tolist() == [80, 1900, 1900, 1900, 1900, 80]
-        assert found["hidden layers"].tolist() == [0, 0, 0, 0, 1, 1]
-        assert found["quantization weight"].tolist() == [0.01, 0.01, 1, 1, 1, 0.01]
-        assert found.loc["longer", "rate falls after"] == "50%"
-
-    def test_every_variant_is_in_the_sweep(self) -> None:
-        config = yaml.safe_load((PROJECT_ROOT / "config" / "instances.yaml").read_text())
-        run = [dict(spec.parameters) for spec in expand_config(config) if spec.n_bits == 64]
-        assert all(parameters in run for parameters in VARIANTS.values())
-
-
-class TestDifferences:
-    def test_only_named_runs_are_kept(self) -> None:
-        named = with_variants(table())
-        assert len(named) == 3 * len(VARIANTS)
-        assert named.drop_duplicates("label")["label"].tolist() == list(VARIANTS)
-
-    def test_add_up_and_have_welch_intervals(self) -> None:
-        found = step_differences(with_variants(table()), 64, "x").set_index("label")
-        # Means are 100 * (0.1 + number of the variant), the same spread everywhere.
-        assert found["mean"].round(6).tolist() == [100, 100, 100, 100, 400, 500]
-        assert found["mean"].iloc[:4].sum() == pytest.approx(found.loc["all of release", "mean"])
-        _, low, high = contrast([[0, 10, 20], [0, 10, 20]], [1, -1])
-        assert found["low"].tolist() == pytest.approx([mean + low for mean in found["mean"]])
-        assert found["high"].tolist() == pytest.approx([mean + high for mean in found["mean"]])
-        assert found[["first", "second"]].to_numpy().tolist() == [[a, b] for _, a, b in STEPS]
-
-    def test_one_seed_is_too_few(self) -> None:
-        with pytest.raises(ValueError, match="longer: expected at least two seeds at 64 bits"):
-            step_differences(with_variants(table(seeds=1)), 64, "x")
 
 
 @pytest.fixture(scope="module")

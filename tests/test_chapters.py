@@ -1,0 +1,824 @@
+"""What chapters make of tables of runs, on small tables with known answers; one section a module."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from sdclib.data.variants import leave_out_training, longtail_sizes
+from sdclib.losses.calibration import Beta, Binomial, Empirical, TruncatedLaplace
+from sdclib.methods.presets import PRESETS
+from study.chapters import instance_table
+from study.chapters.contributions import (
+    STEPS,
+    contributions,
+    seen_less_unseen,
+    spread_or_distribution,
+    with_targets,
+)
+from study.chapters.epochs import by_epoch, epoch_noise, fall_gain
+from study.chapters.feature_bias import at_the_ends, bias_table, by_verdict, contradiction, verdict_text
+from study.chapters.imbalance import (
+    add_ratios,
+    balanced,
+    by_ratio,
+    by_size,
+    in_order,
+    mean_by_size,
+    over_queries,
+    size_contrasts,
+    tail_contrasts,
+    tail_name,
+)
+from study.chapters.pair_targets import (
+    PairTargets,
+    learns_from_labels,
+    mean_targets,
+    pair_targets,
+    positive_share,
+    training_share,
+)
+from study.chapters.targets import (
+    DEFAULT,
+    beta_grid,
+    default_differences,
+    held_out_choice,
+    held_out_gain,
+    histogram_distribution,
+    mirror_pairs,
+    paper_table,
+    properties_table,
+    regret,
+    relations,
+    shape_contrasts,
+    spread_ranges,
+    spreads,
+    target_family,
+    target_label,
+    target_properties,
+    with_paper,
+)
+from study.chapters.training_effects import (
+    change_name,
+    costs,
+    effects,
+    ladder,
+    per_doubling,
+    short_names,
+    with_width,
+)
+from study.chapters.verdicts import Claim, claim_table, judge
+from study.chapters.why import (
+    Part,
+    by_part,
+    change_names,
+    coarse_spread,
+    enough_quantiles,
+    from_tables,
+    laid_out,
+    less_base,
+    read_variants,
+)
+from study.provenance import PROJECT_ROOT
+from study.runs import expand_config
+from study.stats import summarise
+from study.tables import Config, find
+from tests.tables import seeds_of, table_of
+
+NOISE = np.array([-0.01, 0.0, 0.01])  # of three seeds
+WELCH = stats.t.ppf(0.975, 4) * np.sqrt(
+    2 / 3
+)  # half the interval of a difference of two such groups, in points
+STUDENT = stats.t.ppf(0.975, 2) / np.sqrt(3)  # of a mean
+A, B = Config("itq"), Config("lsh")
+
+
+def around(means, column=None, noise=NOISE, **more):
+    """Three seeds around each mean; keys are configurations, or values of a column."""
+    table = seeds_of({key: mean + noise for key, mean in means.items()}, **more)
+    return table if column is None else table.rename(columns={"config": column})
+
+
+# Targets
+
+MEANS = {"beta(5, 5)": 0.6, "beta(1, 2)": 0.65, "beta(2, 1)": 0.5, "beta(1, 1)": 0.58, "beta(2, 2)": 0.61}
+PAPER = pd.DataFrame(
+    [
+        ("CIFAR-10", 64, "Beta(2, 2)", "no", 60.0),
+        ("CIFAR-10", 64, "Beta(5, 5)", "no", 63.0),
+        ("CIFAR-10", 64, "Gaussian N(0, 0.3) on [-1, 1]", "no", 62.0),
+        ("CIFAR-10", 64, "Beta(5, 5)", "yes", 66.0),
+    ],
+    columns=["data", "n_bits", "calibration", "contrastive", "percent"],
+)
+
+
+def targets(means=MEANS, **more):
+    return around(means, "calibration", **more)
+
+
+def by_target(runs):
+    return summarise(runs, ["map_expected"], by="calibration")
+
+
+@pytest.mark.parametrize(("a", "b"), [(5, 5), (2, 5), (1, 10), (0.5, 0.5)])
+def test_properties_of_betas_are_those_of_scipy(a, b):
+    beta = stats.beta(a, b, loc=-1, scale=2)
+    mean, variance, skewness, kurtosis = beta.stats("mvsk")
+    assert target_properties(Beta(a, b)) == {
+        "mean": pytest.approx(mean, abs=1e-4),
+        "std": pytest.approx(np.sqrt(variance), abs=1e-3),
+        "share_above": pytest.approx(beta.sf(0), abs=1e-4),
+        "skewness": pytest.approx(skewness, abs=0.01),
+        "kurtosis": pytest.approx(kurtosis, abs=0.02),
+    }
+
+
+def test_properties_of_other_targets():
+    assert target_properties(Binomial(4))["share_above"] == pytest.approx(5 / 16, abs=1e-4)
+    assert target_properties(TruncatedLaplace(0, 0.05))["kurtosis"] == pytest.approx(3, abs=0.1)
+    found = properties_table(["beta(5, 5)", "empirical", "beta(5, 5)"], Empirical([0.2, 0.2, 0.4]))
+    assert found.index.tolist() == ["beta(5, 5)", "empirical"]
+    assert found.loc["empirical", "mean"] > 0.2
+    with pytest.raises(ValueError, match="empirical: expected a distribution that stands for 'empirical'"):
+        properties_table(["empirical"])
+
+
+def test_histograms_become_distributions():
+    histogram = pd.DataFrame({"similarity": [-0.5, 0.0, 0.5], "positive": [0, 1, 3], "negative": [5, 1, 0]})
+    found = histogram_distribution(histogram).similarities
+    assert [(found == value).mean() for value in (-0.5, 0.0, 0.5)] == pytest.approx([0.5, 0.2, 0.3], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("target", "n_bits", "label", "family"),
+    [
+        ("beta(31.5, 31.5)", None, "Beta(31.5, 31.5)", "symmetric Beta"),
+        ("beta(31.5, 31.5)", 64, "Beta matched to K", "symmetric Beta"),
+        ("beta(2, 5)", 16, "Beta(2, 5)", "asymmetric Beta"),
+        ("binomial(16)", 16, "Binomial of K bits", "other"),
+        ("truncated_laplace(0, 0.21)", None, "Laplace(0, 0.21)", "other"),
+        ("empirical", None, "Empirical", "other"),
+    ],
+)
+def test_names_and_families_of_targets(target, n_bits, label, family):
+    assert (target_label(target, n_bits), target_family(target)) == (label, family)
+
+
+def test_grid_and_mirror_images():
+    means = by_target(targets()).set_index("calibration")["map_expected"]
+    grid = beta_grid(means)
+    np.testing.assert_allclose(grid.to_numpy(), [[58, 65], [50, 61]])
+    assert (grid.index.name, grid.columns.name) == ("a", "b")
+    with pytest.raises(ValueError, match=r"values: expected every Beta\(a, b\) with a and b of \[1.0, 2.0\]"):
+        beta_grid(means.drop("beta(1, 1)"))
+    assert mirror_pairs([*MEANS, "empirical", "beta(1, 5)"]) == [("beta(1, 2)", "beta(2, 1)")]
+
+
+def test_relations_have_a_row_a_property():
+    properties = properties_table(
+        [f"beta({a}, {b})" for a in (1, 2, 5) for b in (1, 2, 5, 10)] + ["beta(3, 3)"]
+    )
+    values = 50 - 10 * properties["mean"].drop("beta(3, 3)").round(4)
+    found = relations(properties, values, [("mean", "std")])
+    assert found.loc["mean", ["rho", "r2"]].tolist() == pytest.approx([-1, 1])
+    assert found.loc["mean and standard deviation", "r2"] == pytest.approx(1)
+    assert np.isnan(found.loc["mean and standard deviation", "rho"])
+
+
+def test_differences_to_the_default():
+    runs = pd.concat([targets(), targets({"beta(5, 5)": 0.5, "beta(7.5, 7.5)": 0.52}, n_bits=16)])
+    found = default_differences(by_target(runs))
+    assert found.columns.tolist() == ["tiny, 64 bits", "tiny, 16 bits"]
+    assert found.index[:2].tolist() == ["Beta(1, 2)", "Beta(2, 2)"]
+    assert found.loc["Beta matched to K", "tiny, 16 bits"] == pytest.approx(2)
+    assert found.loc["Beta(2, 1)"].tolist() == pytest.approx([-10, np.nan], nan_ok=True)
+
+
+def test_regret():
+    found = regret(pd.concat([targets(), targets({"beta(5, 5)": 0.6, "beta(2, 2)": 0.4}, data="other")]))
+    row = found.set_index("setting").loc["tiny, 64 bits"]
+    assert (row["best"], row["targets"]) == ("beta(1, 2)", 5)
+    assert [row["mean"], row["low"], row["high"]] == pytest.approx([5, 5 - WELCH, 5 + WELCH])
+    assert found.loc[1, ["mean", "low", "high"]].tolist() == [0, 0, 0]  # the default is best
+
+
+def test_a_seed_held_out_does_not_choose():
+    flat = {"beta(5, 5)": [0.6] * 3, "beta(1, 1)": [0.9, 0.5, 0.5]}
+    gains = held_out_gain(seeds_of(flat).rename(columns={"config": "calibration"}))
+    # Without seed 0 the default is better; with it the lucky target is chosen, and loses.
+    assert gains["chosen"].tolist() == ["beta(5, 5)", "beta(1, 1)", "beta(1, 1)"]
+    assert gains["gain"].tolist() == pytest.approx([0, -10, -10])
+    few = {"beta(5, 5)": [0.6] * 3, "beta(1, 2)": [0.9] * 2}
+    gains = held_out_gain(seeds_of(few).rename(columns={"config": "calibration"}))
+    assert gains["chosen"].tolist() == ["beta(1, 2)", "beta(1, 2)", "beta(5, 5)"]  # that has no third seed
+
+
+def test_queries_have_no_part_in_the_choice():
+    held_out = targets({"beta(5, 5)": 0.5, "beta(1, 2)": 0.53, "beta(2, 2)": 0.51}, data="tiny+holdout")
+    queried = targets({"beta(5, 5)": 0.6, "beta(1, 2)": 0.58, "beta(2, 2)": 0.64, "beta(9, 9)": 0.9})
+    (row,) = held_out_choice(pd.concat([held_out, queried, targets(data="other")])).to_dict("records")
+    assert (row["setting"], row["chosen"]) == ("tiny, 64 bits", "beta(1, 2)")
+    assert [row["held_out"], row["mean"], row["best"]] == pytest.approx([3, -2, 4])
+    assert [row["low"], row["high"]] == pytest.approx([-2 - WELCH, -2 + WELCH])
+    default = targets({"beta(5, 5)": 0.5, "beta(1, 2)": 0.4}, data="tiny+holdout")
+    (row,) = held_out_choice(pd.concat([default, targets()])).to_dict("records")
+    assert row["chosen"] == DEFAULT == "beta(5, 5)"
+    assert [row[name] for name in ("held_out", "mean", "low", "high")] == [0, 0, 0, 0]
+
+
+def test_shapes_are_compared_with_what_they_differ_from_in_one_thing():
+    means = {
+        "beta(5, 5)": 0.6,
+        "truncated_gaussian(0, 0.3)": 0.61,
+        "beta(31.5, 31.5)": 0.5,
+        "binomial(64)": 0.52,
+    }
+    short = targets({"beta(5, 5)": 0.4, "beta(7.5, 7.5)": 0.43, "beta(31.5, 31.5)": 0.1}, n_bits=16)
+    found = shape_contrasts(pd.concat([targets(means), short]))
+    rows = {(row.contrast, row.n_bits): row.mean for row in found.itertuples()}
+    assert rows == pytest.approx(
+        {("Gaussian", 64): 1, ("matched to K", 64): -10, ("binomial", 64): 2, ("matched to K", 16): 3}
+    )
+
+
+def test_targets_of_the_paper_stand_beside_ours():
+    runs = pd.concat([targets(), targets({"beta(5, 5)": 0.5, "beta(7.5, 7.5)": 0.6}, n_bits=16)])
+    both = with_paper(by_target(runs), PAPER)
+    theirs = both[both["source"] == "paper"]
+    assert theirs["target"].tolist() == ["beta(2, 2)", "beta(5, 5)", "truncated_gaussian(0, 0.3)"]
+    shown = paper_table(both, "paper")
+    assert shown["CIFAR-10, 64 bits"].to_dict() == {
+        "Beta(2, 2)": "60.0", "Beta(5, 5)": "63.0", "Gaussian(0, 0.3)": "62.0",
+    }  # fmt: skip
+    ours = paper_table(both, "this study")  # not the targets that the paper does not have
+    assert ours.index.tolist() == ["Beta(2, 2)", "Beta(5, 5)"]
+    assert ours.columns.tolist() == ["tiny, 64 bits"]  # with two of them at least
+    with pytest.raises(ValueError, match="calibration: expected a distribution such as"):
+        with_paper(by_target(runs), PAPER.assign(calibration="Cauchy(0, 1)"))
+
+    wide = spreads(both).query("source == 'this study' and n_bits == 64").set_index("target")
+    np.testing.assert_allclose(wide.loc[["beta(2, 2)", "beta(1, 1)"], "std"], 1 / np.sqrt([5, 3]), atol=1e-3)
+    np.testing.assert_allclose(wide.loc[["beta(5, 5)", "beta(2, 2)"], "difference"], [0, 1], atol=1e-9)
+    ranges = spread_ranges(both, narrow="beta(2, 2)", wide="beta(1, 1)").set_index("setting")
+    assert ranges["best"].to_dict() == {
+        "CIFAR-10, 64 bits": "Beta(5, 5)", "tiny, 64 bits": "Beta(2, 2)", "tiny, 16 bits": "Beta matched to K",
+    }  # fmt: skip
+    assert ranges.loc["tiny, 64 bits", ["narrow", "wide"]].tolist() == pytest.approx([1, -2])
+    assert np.isnan(ranges.loc["CIFAR-10, 64 bits", "wide"])
+
+
+# What spread, shape, alignment and labels add
+
+
+@pytest.fixture
+def matching(tmp_path):
+    """Runs of similarity matching, SDC and others in two settings, three seeds each."""
+    means = {"cosine": 0.5, "standardised": 0.6, "mapped": 0.58, "calibrated": 0.57}
+    rows = []
+    for data, n_bits in (("cifar10-embedded", 64), ("tiny", 16)):
+        for target, mean in means.items():
+            method = "sdc" if target == "calibrated" else "matching"
+            parameters = (
+                '{"preset": "release"}' if method == "sdc" else f'{{"features": "raw", "target": "{target}"}}'
+            )
+            rows += [
+                {"data": data, "n_bits": n_bits, "method": method, "parameters": parameters, "seed": seed}
+                | {"map_expected": mean + noise}
+                for seed, noise in enumerate(NOISE)
+            ]
+    rows += [
+        {
+            "method": "matching",
+            "parameters": '{"features": "whitened", "target": "rank"}',
+            "map_expected": 0.1,
+        },
+        {"parameters": '{"center": true, "preset": "release"}', "map_expected": 0.1},
+        {"method": "itq", "parameters": "{}", "map_expected": 0.1},
+        {"method": "supervised-sdc", "parameters": '{"labels": "target"}', "map_expected": 0.1},
+    ]
+    return with_targets(table_of(rows, tmp_path / "spread.csv"))
+
+
+def test_runs_are_called_by_target_and_features(matching):
+    assert list(dict.fromkeys(map(str, matching["config"]))) == [
+        "cosine as it is", "linear map", "quantile map", "SDC", "order alone (whitened)", "SDC (centred)", "ITQ",
+        "Supervised SDC (target)",
+    ]  # fmt: skip
+    assert find(matching, target="calibrated", features="centred").method == "sdc"
+
+
+def test_steps_add_up(matching):
+    steps = contributions(matching)
+    for _, group in steps.groupby("data"):
+        assert group["step"].tolist() == [name for name, *_ in STEPS]
+        np.testing.assert_allclose(group["mean"], [10, -2, -1, 7], atol=1e-9)
+    np.testing.assert_allclose(steps["high"] - steps["mean"], WELCH)
+
+
+@pytest.mark.parametrize(
+    ("whole", "spread", "rest", "expected"),
+    [
+        (
+            (1, 2, 1),
+            (1, 1, 1),
+            (-0.5, -3, -0.5),
+            "enough .* in 3 of these 3, .* in 0 of the 3 .* from it in 1",
+        ),
+        ((1, 2, -0.5), (1, -0.5, 1), (-0.5, -0.5, -0.5), "in 2 of 3 .* not all of it: .* in 1 of these 2,"),
+        (
+            (1, 2, 1),
+            (1, 1, 1),
+            (2, -3, -0.5),
+            "not all of it: .* 3 of these 3, .* in 1 of the 3 .* from it in 1",
+        ),
+        ((-2, -0.5, -0.5), (1, 1, 1), (1, 1, 1), "^SDC gains nothing .* any of 3 settings"),
+    ],
+)
+def test_the_question_of_spread_is_answered_by_intervals(whole, spread, rest, expected):
+    tables = [
+        pd.DataFrame({"setting": list("abc"), "low": lows}).assign(high=lambda t: t["low"] + 1)
+        for lows in (whole, spread, rest)
+    ]
+    assert re.search(expected, spread_or_distribution(*tables))
+    with pytest.raises(ValueError, match="rest: expected the settings"):
+        spread_or_distribution(*tables[:2], tables[2].head(1))
+
+
+def test_runs_are_set_against_the_same_without_training_rows():
+    seen = pd.concat([around({A: 0.5}), around({A: 0.5}, data="other")])
+    unseen = around({A: 0.3}, data="tiny+unseen", noise=2 * NOISE)
+    more = seen_less_unseen(pd.concat([seen, unseen]).sample(frac=1, random_state=0))
+    assert set(more["data"]) == {"tiny"}
+    np.testing.assert_allclose(more.sort_values("seed")["map_expected"], 0.2 - NOISE)
+
+
+def test_shares_and_targets_of_positive_pairs(tiny):
+    assert training_share("corel5k/efficientnet-lite0") == (4500, 4500)
+    assert training_share("caltech101/efficientnet-lite0+unseen") == (2020, 7667)
+    assert training_share("tiny", tiny) == (200, 400)
+    labels = tiny.database_labels[tiny.train_index]
+    first, second = np.triu_indices(len(labels), 1)
+    assert positive_share("tiny", tiny) == pytest.approx((labels[first] == labels[second]).mean())
+    assert positive_share("caltech101/efficientnet-lite0+unseen") == pytest.approx(19 / 2019)
+    assert mean_targets(0.1, Beta(1, 1)) == pytest.approx((-0.1, 0.9), abs=1e-4)  # uniform on [-1, 1]
+    methods = ("sdc", "cosine", "matching", "supervised-sdc", "logits", "orthohash")
+    assert [learns_from_labels(method) for method in methods] == [False, False, False, True, True, True]
+    for of, arguments, message in (
+        (training_share, ["tiny"], r"data: expected one of caltech101, .* or its features, got 'tiny'"),
+        (positive_share, ["corel5k/b"], r"data: expected a set with classes of one size, .* got 'corel5k/b'"),
+        (mean_targets, [0.0, Beta(1, 1), 100], r"share: expected pairs of both kinds, got 0.0 of 100 pairs"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            of(*arguments)
+
+
+def test_targets_of_pairs(tiny):
+    found = pair_targets(tiny, Beta(5, 5))
+    unit = tiny.train / np.linalg.norm(tiny.train, axis=1, keepdims=True)
+    first, second = np.triu_indices(200, 1)
+    np.testing.assert_allclose(np.sort(found.cosine), np.sort((unit @ unit.T)[first, second]), atol=1e-5)
+    assert found.cosine[found.positive].mean() > found.cosine[~found.positive].mean()
+    for values in (found.standardised, found.mapped):
+        assert [values.mean(), values.std()] == pytest.approx([0, 0.3015], abs=0.01)
+        assert (np.diff(values[found.cosine.argsort()]) >= -1e-6).all()
+    assert pair_targets(leave_out_training(tiny), Beta(5, 5), n_rows=30).cosine.shape == (435,)
+    values = np.array([0.0, 0, 0, 4, 4, 10])
+    by_hand = PairTargets(values, values, values, values > 0)
+    assert by_hand.separation("mapped") == pytest.approx(6 / values.std())
+    assert by_hand.upper_share("cosine", 1 / 6) == pytest.approx(49 / (49 + 3 * 9 + 2))
+    vectors = [np.eye(4, dtype=np.uint8)[labels] for labels in (tiny.query_labels, tiny.database_labels)]
+    several = dataclasses.replace(tiny, query_labels=vectors[0], database_labels=vectors[1])
+    with pytest.raises(ValueError, match="features: expected one label a training row in tiny"):
+        pair_targets(several, Beta(5, 5))
+
+
+# Bias of the features
+
+
+@pytest.fixture
+def biased():
+    """Float cosine, plain and centred, and three seeds of two methods in three sets."""
+    sets = {  # bias, mAP of float cosine and of both methods, intersections of the four
+        "cifar10/efficientnet-lite0": (0.4, 0.70, 0.75, 0.65, 0.50, 0.40, 0.30, 0.45),
+        "coil20/efficientnet-lite0": (0.3, 0.90, 0.90, 0.90, 0.10, 0.10, 0.10, 0.11),
+        "tiny": (0.2, 0.60, 0.40, 0.62, 0.20, 0.25, 0.30, 0.20),
+    }
+    tables = []
+    for data, (bias, cosine, first, second, *collapse) in sets.items():
+        for center in (False, True):
+            floats = seeds_of({Config("cosine", f"{center}"): [cosine]}, data=data, n_bits=None)
+            tables.append(
+                floats.assign(center=center, intersection=collapse[center], all_mean=0.0 if center else bias)
+            )
+        for config, value, overlap in ((A, first, collapse[2]), (B, second, collapse[3])):
+            tables.append(
+                around({config: value}, data=data).assign(intersection=overlap + NOISE, all_mean=0.0)
+            )
+    table = pd.concat(tables, ignore_index=True)
+    table = table.assign(negative_mean=table["all_mean"] - 0.01, overlap_auc=1 - table["intersection"])
+    return bias_table(table, A, B, 64)
+
+
+def test_bias_collapse_and_gains_side_by_side(biased):
+    assert biased.index.tolist() == ["CIFAR-10", "COIL-20", "tiny"]
+    row = biased.loc["CIFAR-10"]
+    assert row[
+        ["all_mean", "negative_mean", "float", "centred", "first", "second", "auc_float"]
+    ].tolist() == pytest.approx([0.4, 0.39, 50, 40, 30, 45, 50])
+    assert row["first_ci"] == pytest.approx(STUDENT)
+    for name, mean, half in (("gain", 10, WELCH), ("gain_float", 5, STUDENT), ("drop", 15, WELCH)):
+        assert row[[name, f"{name}_low", f"{name}_high"]].tolist() == pytest.approx(
+            [mean, mean - half, mean + half]
+        )
+
+
+def test_words_on_bias_follow_the_intervals(biased):
+    assert by_verdict(biased, "gain") == {"above": ["CIFAR-10"], "below": ["tiny"], "neither": ["COIL-20"]}
+    assert verdict_text(biased, "gain") == (
+        "above 0 on CIFAR-10 (+10.0, 7.7 to 12.3); below 0 on tiny (-22.0, -24.3 to -19.7); "
+        "not told from 0 on COIL-20 (+0.0, -2.3 to 2.3)"
+    )
+    assert at_the_ends(biased) == (
+        "On the set with the largest bias, CIFAR-10, SDC gains; on the one with the smallest, tiny, it loses."
+    )
+    assert contradiction(biased, "float", "intersection") == (
+        "COIL-20 has a larger bias than tiny (0.29 against 0.19) but a smaller intersection (10.0 against 20.0 %)."
+    )
+    assert contradiction(biased, "gain", "gain") == "By bias and by gain the sets are in the same order."
+
+
+# Imbalance of classes
+
+
+def tails(means, **more):
+    """Three seeds of each (configuration, kind of training rows)."""
+    return pd.concat(
+        [around({config: mean}, data=f"a+longtail-{kind}", **more) for (config, kind), mean in means.items()]
+    )
+
+
+def test_names_and_order_of_long_tails():
+    assert [tail_name(f"a+longtail-{kind}") for kind in ("100", "2.5-control")] == [
+        "ratio 100",
+        "ratio 2.5, control",
+    ]
+    with pytest.raises(
+        ValueError, match=r"data: expected a long-tailed set such as NAME\+longtail-50, got 'a'"
+    ):
+        tail_name("a")
+    kinds = ("1", "1-control", "9", "9-control")
+    assert [balanced(f"a+longtail-{kind}") for kind in kinds] == [True, True, False, True]
+    rows = [("100", "lsh"), ("10-control", "itq"), ("10", "itq"), ("100", "sdc"), ("10", "sdc")]
+    table = pd.DataFrame(
+        [(f"a+longtail-{kind}", method) for kind, method in rows] + [("a", "sdc")], columns=["data", "method"]
+    )
+    assert in_order(table).index.tolist() == [4, 2, 1, 3, 0]
+    both = add_ratios(
+        pd.DataFrame({"data": [f"a+longtail-{kind}" for kind in ("1", "10", "10-control")] + ["a"]})
+    )
+    assert both[["ratio", "control"]].to_numpy().tolist() == [[1, False], [10, False], [10, True], [1, True]]
+
+
+def test_means_over_classes_and_queries():
+    sizes = longtail_sizes(500, 10, 100)
+    classes = pd.DataFrame(
+        {"id": "r", "class": range(10), "n_train": sizes, "map_expected": np.arange(10) / 10}
+    )
+    table = mean_by_size(classes).set_index("group")
+    assert table["n_classes"].to_dict() == {"head": 3, "middle": 4, "tail": 3}
+    assert table["map_expected"].tolist() == pytest.approx([0.1, 0.45, 0.8])
+    assert table.loc["tail", "n_train"] == pytest.approx((13 + 8 + 5) / 3)
+    weighed = {
+        "id": ["r", "r"],
+        "class": [0, 1],
+        "n_train": 3,
+        "n_query": [1, 3],
+        "map_expected": [0.2, 0.6],
+        "map_unseen": [0.4, 0.0],
+    }
+    assert over_queries(pd.DataFrame(weighed)).loc[
+        0, ["map_expected", "map_unseen"]
+    ].tolist() == pytest.approx([0.5, 0.1])
+
+
+def test_fewer_rows_and_imbalance_add_up():
+    means = {
+        (A, "1"): 0.8,
+        (A, "9-control"): 0.7,
+        (A, "9"): 0.5,
+        (B, "9-control"): 0.6,
+        (B, "9"): 0.58,
+        (Config("sh"), "9"): 0.5,
+    }
+    table = tail_contrasts(add_ratios(tails(means)), 9, reference=B)
+    assert table[["group", "label"]].to_numpy().tolist() == [
+        ["fewer rows", A], ["imbalance", A], ["imbalance", B], ["more than reference", A],
+    ]  # fmt: skip
+    assert table["mean"].tolist() == pytest.approx([-10, -20, -2, -18])
+    assert table["high"].tolist()[:3] == pytest.approx([-10 + WELCH, -20 + WELCH, -2 + WELCH])
+
+
+def test_sizes_are_compared_with_the_same_classes_of_the_control():
+    """Head classes gain 1 point, the middle none, the tail loses 10; the other method loses 4 in the tail."""
+    shifts = {A: (0.01, 0, -0.1), B: (0, 0, -0.04)}
+    classes = pd.concat(
+        tails({(config, kind): 0.5 + number / 100 + (shift[number] if kind == "9" else 0)}).assign(
+            **{"class": number, "n_train": 1, "n_query": 1}
+        )
+        for config, shift in shifts.items()
+        for kind in ("9", "9-control")
+        for number in range(3)
+    )
+    table = size_contrasts(classes, 9).set_index(["label", "group"])
+    assert table.loc[A, "mean"].to_dict() == pytest.approx({"head": 1, "middle": 0, "tail": -10}, abs=1e-9)
+    apart = size_contrasts(classes, 9, "more than reference", B)
+    assert apart["label"].tolist() == [A] * 3
+    assert apart["mean"].tolist() == pytest.approx([1, 0, -6], abs=1e-9)
+    shown = by_size(classes, 9)
+    assert list(shown) == ["head", "middle", "tail"]
+    assert shown.loc[(A, "long tail"), "tail"] == "42.0 ± 2.5"
+    assert shown.loc[(A, "control"), "tail"] == "52.0 ± 2.5"
+
+
+def test_ratios_have_a_row_a_kind():
+    rows = [
+        (A, 10.0, True, 58.0, np.nan),
+        (A, 1.0, False, 60.0, 1.0),
+        (A, 1.0, True, 60.0, 1.0),
+        (B, 10.0, False, 50.0, 2.0),
+    ]
+    table = by_ratio(
+        pd.DataFrame(rows, columns=["config", "ratio", "control", "map_expected", "map_expected_ci"])
+    )
+    assert list(table) == ["ratio 1", "ratio 10"]
+    assert table.loc[(A, "control")].tolist() == ["60.0 ± 1.0", "58.0"]
+    assert table.loc[(B, "long tail")].tolist() == ["", "50.0 ± 2.0"]
+    assert table.loc[(B, "control")].tolist() == ["", ""]
+
+
+# Presets for instance sets
+
+
+def test_steps_of_training():
+    assert instance_table.training_steps(PRESETS["paper-instance"], 1240) == 20 * 4
+    assert instance_table.training_steps(PRESETS["release"], 1240) == 100 * 19
+    with pytest.raises(ValueError, match="n_train: expected a whole number >= 64, got 63"):
+        instance_table.training_steps(PRESETS["release"], 63)
+    found = instance_table.variant_table(1240)
+    assert found["steps"].tolist() == [80, 1900, 1900, 1900, 1900, 80]
+    assert found["hidden layers"].tolist() == [0, 0, 0, 0, 1, 1]
+    assert found.loc["longer", "rate falls after"] == "50%"
+
+
+def test_presets_are_taken_apart(tmp_path):
+    config = yaml.safe_load((PROJECT_ROOT / "config" / "instances.yaml").read_text())
+    run = [dict(spec.parameters) for spec in expand_config(config) if spec.n_bits == 64]
+    variants = list(instance_table.VARIANTS.values())
+    assert all(parameters in run for parameters in variants)
+    rows = [
+        {"seed": seed, "parameters": pd.Series(parameters).to_json(), "x": i + noise}
+        for i, parameters in enumerate(variants)
+        for seed, noise in enumerate(NOISE)
+    ]
+    found = instance_table.step_differences(table_of(rows, tmp_path / "t.csv"), 64, "x").set_index("label")
+    assert found["mean"].tolist() == pytest.approx([100, 100, 100, 100, 400, 500])
+    assert found["mean"].iloc[:4].sum() == pytest.approx(found.loc["all of release", "mean"])
+
+
+# Settings of a training
+
+QUICK = {"batch_size": 256, "learning_rate": 4e-4}
+CASES = [  # what differs from release, mean mAP, seconds
+    ({}, 0.60, 10.0),
+    ({"batch_size": 128}, 0.58, 6.0),
+    ({"batch_size": 128, "learning_rate": 2e-4}, 0.61, 6.5),
+    (QUICK, 0.62, 4.0),
+    ({**QUICK, "hidden_features": 64}, 0.61, 3.0),
+    ({**QUICK, "hidden_features": 1024}, 0.64, 20.0),
+    ({**QUICK, "center": True}, 0.62, 4.5),
+    ({"preset": "paper"}, 0.65, 40.0),
+]
+
+
+@pytest.fixture
+def trained(tmp_path):
+    rows = [
+        {"seed": seed, "parameters": pd.Series({"preset": "release", **changed}).to_json()}
+        | {"map_expected": mean + noise, "fit_seconds": seconds + seed}
+        for changed, mean, seconds in CASES
+        for seed, noise in enumerate(NOISE)
+    ]
+    return with_width(table_of(rows, tmp_path / "training.csv"), 256)
+
+
+@pytest.fixture
+def bases(trained):
+    release = find(trained, preset="release", batch_size=64)
+    return {"release": release, "quick": find(trained, **QUICK, hidden_features=256, center=False)}
+
+
+def test_names_of_changes():
+    settings = {
+        "batch_size": 32,
+        "learning_rate": 4e-4,
+        "pairs": "all",
+        "n_hidden_layers": 2,
+        "center": True,
+        "temperature": 0.5,
+    }
+    assert change_name(settings, ["learning_rate", "batch_size"]) == "batch 32, rate 0.0004"
+    assert change_name(settings, ["center", "temperature", "pairs"]) == "all pairs, centred, temperature 0.5"
+    assert change_name(settings, ["n_hidden_layers"]) == "2 hidden layers"
+    assert (
+        change_name({"n_hidden_layers": 0, "center": False}, ["n_hidden_layers", "center"])
+        == "no hidden layer, not centred"
+    )
+
+
+def test_every_setting_is_compared_with_the_base_nearest_to_it(trained, bases):
+    table = effects(trained, bases)
+    assert table[["change", "base", "group"]].to_numpy().tolist() == [
+        ["batch 128", "release", "batch size"],
+        ["batch 128, rate 0.0002", "release", "batch size and learning rate"],
+        ["batch 256, rate 0.0004", "release", "batch size and learning rate"],
+        ["width 64", "quick", "width"],
+        ["width 1024", "quick", "width"],
+        ["centred", "quick", "centring"],
+        ["preset paper", "release", "preset paper"],
+    ]
+    np.testing.assert_allclose(table["mean"], [-2, 1, 2, -1, 2, 0, 5], atol=1e-9)
+    np.testing.assert_allclose(table["p_holm"], multipletests(table["p"], method="holm")[1])
+    assert list(short_names(table).values()) == [
+        "release", "quick", "release, batch 128", "release, batch 128, rate 0.0002", "quick, width 64",
+        "quick, width 1024", "quick, centred", "paper",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="results: expected one data set and code length, got 2"):
+        effects(pd.concat([trained, trained.assign(n_bits=16)]), bases)
+
+
+def test_ladders_change_one_setting_alone(trained, bases):
+    def means(*arguments):
+        return ladder(trained, *arguments).groupby("value")["map_expected"].mean().to_dict()
+
+    assert means(bases["quick"], "hidden_features") == pytest.approx({64: 61, 256: 62, 1024: 64})
+    assert means(bases["release"], "batch_size") == pytest.approx({64: 60, 128: 58})
+    assert means(bases["release"], "batch_size", "learning_rate") == pytest.approx({64: 60, 128: 61, 256: 62})
+    with pytest.raises(ValueError, match="setting: expected runs with several values of 'temperature'"):
+        means(bases["release"], "temperature")
+
+
+def test_points_a_doubling():
+    noise = np.tile([0.1, -0.2, 0.1], 5)
+    values = np.repeat([0.0, 1, 2, 4, 8], 3)
+    steps = pd.DataFrame({"value": values, "map_expected": 50 + 2 * np.log2(values.clip(0.01)) + noise})
+    half = 2.228 * np.sqrt((noise[3:] ** 2).sum() / 10 / 15)  # squared doublings from their mean sum to 15
+    assert per_doubling(steps) == pytest.approx({"mean": 2, "low": 2 - half, "high": 2 + half}, abs=1e-3)
+
+
+def test_costs(trained, bases):
+    table = costs(trained)
+    assert list(table["seconds"]) == sorted(table["seconds"])
+    row = table.loc[bases["release"]]
+    assert row[["seconds", "seconds_low", "seconds_high"]].tolist() == [11, 10, 12]
+    assert row[["map_expected", "map_expected_ci"]].tolist() == pytest.approx([60, STUDENT])
+    names = short_names(effects(trained, bases))
+    best = [names[config] for config in table.index[table["best_for_its_time"]]]
+    assert best == ["quick, width 64", "quick", "quick, width 1024", "paper"]
+
+
+def test_noise_and_gain_over_epochs():
+    rows = pd.DataFrame(
+        [
+            {"epochs": epoch, "seed": seed, "map_expected": mean / 100 + (seed - 1) / 100}
+            for epoch, mean in ((5, 50), (79, 59.5), (80, 60.5), (99, 61.2), (100, 61.0))
+            for seed in range(3)
+        ]
+    )
+    table = by_epoch(rows)
+    assert table.loc[79].tolist() == pytest.approx([58.5, 59.5, 60.5])
+    table[2] += [0, 0, 3, 0, 0]
+    assert epoch_noise(table, (79, 80)) == pytest.approx(np.sqrt((0.5 + 0.5 + 8) / 3))
+    each = np.array([1.1, 1.1, -0.4])
+    half = stats.t.ppf(0.975, 2) * stats.sem(each)
+    assert fall_gain(table, (79, 80), (99, 100)) == pytest.approx(
+        {"mean": 0.6, "low": 0.6 - half, "high": 0.6 + half}
+    )
+    for wrong in (rows[1:], rows[:0]):
+        with pytest.raises(ValueError, match="rows: expected the same epochs of every seed"):
+            by_epoch(wrong)
+    with pytest.raises(ValueError, match="epochs: expected at least two epochs from 81 to 99, got 1"):
+        epoch_noise(table, (81, 99))
+
+
+# Verdicts
+
+
+@pytest.mark.parametrize(
+    ("lows", "side", "expected", "counts"),
+    [
+        ((1, 2), "above", "[Re]", (2, 0, 0)),
+        ((1, 2), "below", "[¬Re]", (0, 2, 0)),
+        ((1, -0.5), "above", "[Re] in part", (1, 0, 1)),
+        ((1, -4, -0.5), "above", "mixed", (1, 1, 1)),
+        ((-0.5, -4), "above", "[¬Re]", (0, 1, 1)),
+        ((-0.5,), "above", "undecided", (0, 0, 1)),
+        ((-3,), "below", "[Re]", (1, 0, 0)),
+    ],
+)
+def test_the_verdict_is_that_of_the_intervals(lows, side, expected, counts):
+    rows = pd.DataFrame({"low": lows}).assign(mean=lambda t: t["low"] + 0.5, high=lambda t: t["low"] + 1)
+    claim = Claim("x", rows, side)
+    assert judge(claim) == expected
+    points = f"{min(lows) + 0.5:+.1f} to {max(lows) + 0.5:+.1f}".replace("+0.0", "+0.0")
+    assert claim_table([claim]).loc["x"].tolist() == [expected, *counts, points]
+    with pytest.raises(
+        ValueError, match="rows: expected at least one difference that bears on 'x', got none"
+    ):
+        Claim("x", rows[:0], side)
+    with pytest.raises(ValueError, match="side: expected one of"):
+        Claim("x", rows, "left")
+
+
+# What parts of SDC gain
+
+
+def test_differences_of_parts(tmp_path):
+    rows = [
+        {"method": method, "seed": seed, "map_expected": value + noise}
+        for method, value in (("itq", 0.6), ("lsh", 0.5))
+        for seed, noise in enumerate(NOISE)
+    ]
+    table = table_of([*rows, {"method": "sh", "map_expected": 0.1}], tmp_path / "t.csv")
+    itq, lsh, sh = ({"method": method} for method in ("itq", "lsh", "sh"))
+    found = from_tables({"made": table}, [Part("part", "made", "itq instead", itq, lsh)])
+    assert found[["part", "change", "setting"]].to_numpy().tolist() == [
+        ["part", "itq instead", "tiny, 64 bits"]
+    ]
+    assert found[["mean", "high"]].iloc[0].tolist() == pytest.approx([10, 10 + WELCH])
+    with pytest.raises(ValueError, match=r"tables: expected seeds of .*itq.* and .*sh.* in made"):
+        from_tables({"made": table}, [Part("part", "made", "", itq, sh)])
+
+
+def test_changes_are_named_and_counted():
+    rows = pd.DataFrame(
+        [
+            ("b", "centred", "d", 64, 2.0, 1.0, 3.0),
+            ("a", "centred", "cifar10-embedded", 16, -0.5, -1.5, 0.5),
+            ("b", "binomial of 16 bits", "d", 16, -4.0, -5.0, -3.0),
+        ],
+        columns=["part", "change", "data", "n_bits", "mean", "low", "high"],
+    )
+    assert change_names(rows, "d", 64) == [
+        "centred",
+        "centred, CIFAR-10 (embedded), 16 bits",
+        "binomial of 16 bits",
+    ]
+    found = by_part(rows)
+    assert found.loc["b"].tolist() == [1, 1, 0, "-4.0 to +2.0"]
+    assert found.loc["a"].tolist() == [0, 0, 1, "-0.5"]
+
+
+def test_variants_less_the_base(tmp_path):
+    means = {
+        ("base", "base"): 0.61,
+        ("quantiles", "2"): 0.50,
+        ("quantiles", "8"): 0.61,
+        ("rate", "kept"): 0.1,
+    }
+    tables = [
+        around({variant: mean}, "variant").assign(study=study) for (study, variant), mean in means.items()
+    ]
+    pd.concat(tables).to_csv(tmp_path / "why.csv", index=False)
+    variants = read_variants(tmp_path / "why.csv")
+    found = less_base(variants, "quantiles").set_index("variant")
+    assert found["mean"].to_dict() == pytest.approx({"2": -11.0, "8": 0.0})
+    assert found["paired_high"].to_dict() == pytest.approx({"2": -11.0, "8": 0.0})
+    shown = laid_out(variants, "quantiles", {"map_expected": "mAP"})["mAP"]
+    assert shown.to_dict() == {"base": "61.0 ± 2.5", "2": "50.0 ± 2.5", "8": "61.0 ± 2.5"}
+    with pytest.raises(ValueError, match="study: expected one of base, quantiles, rate, got 'pairs'"):
+        less_base(variants, "pairs")
+    pd.DataFrame({"data": [], "variant": []}).to_csv(tmp_path / "other.csv", index=False)
+    with pytest.raises(
+        ValueError, match=r"other\.csv: expected the columns of a table of variants, .*'seed'"
+    ):
+        read_variants(tmp_path / "other.csv")
+
+
+@pytest.mark.parametrize(
+    ("highs", "expected"), [((-1, 0.2, 0.3), 4), ((0.1, -0.2, 0.3), 8), ((1, 1, -0.1), None), ((1, 0, 1), 2)]
+)
+def test_enough_quantiles_are_those_from_which_on_nothing_is_lost(highs, expected):
+    rows = pd.DataFrame({"variant": ["2", "4", "8"], "high": highs})
+    assert enough_quantiles(rows.sample(frac=1, random_state=0)) == expected
+
+
+def test_spread_of_coarse_targets():
+    values = stats.beta(5, 5).ppf((np.arange(8) + 0.5) / 8) * 2 - 1
+    halves = np.repeat([values[:4].mean(), values[4:].mean()], 4)
+    assert coarse_spread("beta(5, 5)", 8, 2) == pytest.approx(halves.std() / values.std())

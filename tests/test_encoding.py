@@ -124,6 +124,12 @@ def test_encode_refuses_what_transform_refuses(hasher: ITQHasher, value: float) 
     assert str(refused.value).removeprefix("X: ").partition(", got")[0] in str(found.value)
 
 
+def test_parameters_set_after_the_fit_do_not_change_codes() -> None:
+    hasher = ITQHasher(20).fit(rows())
+    expected = encode(hasher, rows())
+    np.testing.assert_array_equal(encode(hasher.set_params(n_bits=5), rows()), expected)
+
+
 def test_encode_refuses(hasher: ITQHasher) -> None:
     with pytest.raises(
         ValueError, match=r"vectors: expected vectors of shape \(n, d\), neither 0, got \(0, 24\)"

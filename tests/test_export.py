@@ -65,6 +65,7 @@ def test_onnx_runtime_computes_the_continuous_codes(
         SDCHasher(12, "release", n_hidden_layers=0, epochs=2),
         SDCHasher(12, "release", n_hidden_layers=2, hidden_features=40, center=True, epochs=2),
         SDCHasher(12, "paper", epochs=1),
+        *(SDCHasher(12, "release", norm=norm, epochs=1) for norm in ("plain", "fixed", "none")),
         SignHasher(12, center=True),
         LSHHasher(12, center=True),
         SHHasher(40),  # more bits than features: high modes
@@ -72,7 +73,7 @@ def test_onnx_runtime_computes_the_continuous_codes(
 )
 def test_other_heads(hasher: BaseHasher, X: NDArray[np.float32]) -> None:
     pytest.importorskip("onnx")
-    model = onnx_model(hasher.fit(X))
+    model = onnx_model(hasher.fit(X).set_params(n_bits=5))  # says nothing of what was fitted
     found = computed(model.SerializeToString(), X)["continuous_codes"]
     np.testing.assert_allclose(found, hasher.decision_function(X), rtol=0, atol=ATOL)
 

@@ -165,7 +165,7 @@ def encode(
     as_it_is = in_memory and array.dtype == np.float32 and array.flags.c_contiguous and array.flags.writeable
     memory = np.empty((0 if as_it_is else height, array.shape[1]), dtype=np.float32)
     packed = np.empty(
-        (len(array), -(-hasher.n_bits // 8)), dtype=np.int8 if precision == "binary" else np.uint8
+        (len(array), -(-hasher._n_features_out // 8)), dtype=np.int8 if precision == "binary" else np.uint8
     )
     with tqdm(total=len(array), desc="encode", unit="row", unit_scale=True, disable=not progress) as bar:
         for start in range(0, len(array), height):

@@ -17,7 +17,8 @@ from sdclib import __version__
 from sdclib.checks import check_int, check_name
 from sdclib.codes import pack_codes
 from sdclib.files import write_bytes
-from sdclib.methods import BaseHasher, ITQHasher, LSHHasher, PCAHHasher, RotationHasher, SHHasher, SignHasher
+from sdclib.methods.base import BaseHasher
+from sdclib.methods.closed_form import LinearHasher, SHHasher, SignHasher
 from sdclib.methods.trained import HashHead, TrainedHasher
 from sdclib.metrics.distances import check_packed
 from sdclib.search.defaults import OPSET
@@ -25,32 +26,11 @@ from sdclib.search.encoding import PRECISIONS, encode, pack_precision
 
 __all__ = ["onnx_model", "to_faiss", "to_onnx"]
 
-PROJECTIONS = (ITQHasher, LSHHasher, PCAHHasher, RotationHasher)  # codes are (x - mean_) @ projection_
-
 
 def to_onnx(
     hasher: BaseHasher, path: str | os.PathLike[str], *, opset: int = OPSET, packed: str | None = None
 ) -> Path:
-    """Write a fitted method as an ONNX model, at once (temporary name, then rename).
-
-    Parameters
-    ----------
-    hasher, opset, packed
-        See `onnx_model`.
-    path : path-like
-        Such as ``"head.onnx"``.
-
-    Returns
-    -------
-    pathlib.Path
-
-    Raises
-    ------
-    ImportError, ValueError
-        See `onnx_model`; nothing is written then.
-    OSError
-        If it cannot be written; an older file is then untouched.
-    """
+    """Write what `onnx_model` makes into a file, such as ``"head.onnx"``; an older one stays where that fails."""
     return write_bytes(path, onnx_model(hasher, opset=opset, packed=packed).SerializeToString())
 
 
@@ -95,19 +75,19 @@ def onnx_model(hasher: BaseHasher, *, opset: int = OPSET, packed: str | None = N
     newest = onnx.defs.onnx_opset_version()
     if check_int(opset, "opset", minimum=OPSET) > newest:
         raise ValueError(f"opset: expected at most {newest}, as onnx {onnx.__version__} knows, got {opset}")
-    graph = _Graph()
+    graph, n_bits = _Graph(), hasher._n_features_out
     codes = _continuous_codes(graph, hasher, "features")
     graph.add("Identity", codes, output="continuous_codes")
-    outputs = [("continuous_codes", TensorProto.FLOAT, hasher.n_bits)]
+    outputs = [("continuous_codes", TensorProto.FLOAT, n_bits)]
     if packed is not None:
         kind = TensorProto.INT8 if check_name(packed, "packed", PRECISIONS) == "binary" else TensorProto.UINT8
-        _pack(graph, codes, hasher.n_bits, packed, kind)
-        outputs.append(("packed_codes", kind, -(-hasher.n_bits // 8)))
+        _pack(graph, codes, n_bits, packed, kind)
+        outputs.append(("packed_codes", kind, -(-n_bits // 8)))
     version = helper.make_operatorsetid("", opset)
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
-            f"{hasher.method}_{hasher.n_bits}_bits",
+            f"{hasher.method}_{n_bits}_bits",
             [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", hasher.n_features_in_])],
             [helper.make_tensor_value_info(name, kind, ["n", width]) for name, kind, width in outputs],
             graph.constants,
@@ -117,7 +97,7 @@ def onnx_model(hasher: BaseHasher, *, opset: int = OPSET, packed: str | None = N
         producer_name="sdclib",
         producer_version=__version__,
     )
-    helper.set_model_props(model, {"method": hasher.method, "n_bits": str(hasher.n_bits)})
+    helper.set_model_props(model, {"method": hasher.method, "n_bits": str(n_bits)})
     onnx.checker.check_model(model, full_check=True)
     return model
 
@@ -216,10 +196,10 @@ def _continuous_codes(graph: _Graph, hasher: BaseHasher, x: str) -> str:
         for layer in _layers(hasher.head_):
             x = _layer(graph, layer, x)
         return x
-    if not isinstance(hasher, (*PROJECTIONS, SignHasher, SHHasher)):
+    if not isinstance(hasher, LinearHasher | SignHasher | SHHasher):
         raise ValueError(f"hasher: expected a method of sdclib, got {type(hasher).__name__}")
     x = graph.add("Sub", x, hasher.mean_) if hasher.mean_.any() else x
-    if isinstance(hasher, PROJECTIONS):
+    if isinstance(hasher, LinearHasher):
         return graph.add("MatMul", x, hasher.projection_)
     if isinstance(hasher, SHHasher):  # in double precision, as there
         double, single = _kind(np.float64), _kind(np.float32)
@@ -227,7 +207,7 @@ def _continuous_codes(graph: _Graph, hasher: BaseHasher, x: str) -> str:
         x = graph.add("MatMul", graph.add("Cast", x, to=double), columns)
         phase = graph.add("Mul", graph.add("Sub", x, hasher.origin_), hasher.omega_)
         return graph.add("Cast", graph.add("Sin", graph.add("Add", phase, np.float64(np.pi / 2))), to=single)
-    return graph.add("Gather", x, np.arange(hasher.n_bits), axis=1)
+    return graph.add("Gather", x, np.arange(hasher._n_features_out), axis=1)
 
 
 def _layers(head: nn.Module) -> list[nn.Module]:
@@ -250,8 +230,9 @@ def _layer(graph: _Graph, layer: nn.Module, x: str) -> str:
     if isinstance(layer, nn.LayerNorm):
         return graph.add("LayerNormalization", x, *weights, epsilon=layer.eps)
     if isinstance(layer, nn.BatchNorm1d):
-        statistics = [layer.running_mean.numpy(), layer.running_var.numpy()]  # type: ignore[union-attr]
-        return graph.add("BatchNormalization", x, *weights, *statistics, epsilon=layer.eps)
+        mean, variance = layer.running_mean.numpy(), layer.running_var.numpy()  # type: ignore[union-attr]
+        scale_and_shift = weights or [np.ones_like(mean), np.zeros_like(mean)]
+        return graph.add("BatchNormalization", x, *scale_and_shift, mean, variance, epsilon=layer.eps)
     raise ValueError(f"hasher: expected a head of layers that ONNX has here, got {layer}")
 
 

@@ -204,7 +204,7 @@ def read_packed(path: Path | str) -> FeatureSet:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             fields: dict[str, Any] = unpack_features(archive)
         return FeatureSet(**fields, **texts, top_k=top_k, sha256=digest)
-    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: unexpected content ({error})") from error
 
 
@@ -226,7 +226,7 @@ def read_packed_views(path: Path | str) -> tuple[NDArray[np.float32], str]:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             return np.stack([dequantise(view, archive["scale"]) for view in archive["views"]]), digest
-    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: unexpected content ({error})") from error
 
 
@@ -246,7 +246,7 @@ def _read_checked(path: Path) -> tuple[Any, bytes, str]:
     data = path.read_bytes()
     try:
         size, digest = int(manifest["npz_bytes"]), str(manifest["npz_sha256"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"{manifest_path}: damaged manifest, missing or wrong entry {error}") from error
     if len(data) != size:
         raise ValueError(f"{path}: damaged data file, expected {size} bytes, got {len(data)}")

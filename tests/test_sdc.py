@@ -233,6 +233,88 @@ class TestSockets:
                 assert np.isfinite(hasher.fit(X, ids).history_["loss"]).all()
 
 
+class TestContrastiveStep:
+    """The loss of a first step once more in NumPy, with BatchNorm, for both ways that the term is published."""
+
+    N, TAU, N_BITS = 32, 0.3, 12
+
+    def passed(self, hasher, rows):
+        """The head's layers by hand, BatchNorm over all rows that are given."""
+        first, _, last, norm = hasher.head_.layers
+        hidden = rows @ first.weight.detach().double().numpy().T + first.bias.detach().numpy()
+        hidden = hidden * stats.norm.cdf(hidden)
+        values = hidden @ last.weight.detach().double().numpy().T + last.bias.detach().numpy()
+        return (values - values.mean(axis=0)) / np.sqrt(values.var(axis=0) + norm.eps)
+
+    def nt_xent(self, first, second):
+        codes = np.concatenate([first, second])
+        codes /= np.linalg.norm(codes, axis=1, keepdims=True)
+        logits = codes @ codes.T / self.TAU
+        np.fill_diagonal(logits, -np.inf)
+        n = len(first)
+        partner = logits[np.arange(2 * n), (np.arange(2 * n) + n) % (2 * n)]
+        return (np.log(np.exp(logits).sum(axis=1)) - partner).mean()
+
+    def quantization(self, codes):
+        return np.mean([1 - cosine(f, np.sign(f)) for f in codes])
+
+    def calibration(self, pairs, clip=False):
+        """Of pairs of rows (code, code, feature, feature), sorted together."""
+        t = [cosine(x, y) for _, _, x, y in pairs]
+        similarities = np.array([cosine(*pairs[i][:2]) for i in np.argsort(t, kind="stable")])
+        targets = 2 * stats.beta(5, 5).ppf((2 * np.arange(1, len(pairs) + 1) - 1) / (2 * len(pairs))) - 1
+        return np.abs(similarities - (targets.clip(0) if clip else targets)).mean()
+
+    def pairs(self, codes, features):
+        half = len(codes) // 2
+        return list(zip(codes[:half], codes[half:], features[:half], features[half:], strict=True))
+
+    @pytest.fixture
+    def step(self, X, monkeypatch):
+        """Make a hasher take one step at rate 0; its history, and the rows and both views in the order of the batch."""
+        monkeypatch.setattr(trained, "training_scale", lambda X: 1.0)
+
+        def take(**settings):
+            views = X[: self.N] + np.random.default_rng(6).normal(0, 0.3, (2, self.N, 10)).astype(np.float32)
+            same = {"preset": "release", "batch_size": self.N, "epochs": 1, "learning_rate": 0.0}
+            hasher = SDCHasher(self.N_BITS, **same, contrastive_weight=1, **settings)
+            history = hasher.fit(X[: self.N], views=views).history_.iloc[0]
+            order = torch.randperm(self.N, generator=torch.Generator().manual_seed(0)).numpy()
+            return hasher, history, X[order].astype(np.float64), views[:, order].astype(np.float64)
+
+        return take
+
+    def test_the_supplement_contrasts_the_image_with_one_view(self, step):
+        hasher, history, rows, views = step(contrast="image")
+        codes = self.passed(hasher, rows)
+        calibration = self.calibration(self.pairs(codes, rows))
+        assert history["calibration_loss"] == pytest.approx(calibration, abs=1e-5)
+        assert history["quantization_loss"] == pytest.approx(self.quantization(codes), abs=1e-5)
+        contrast = [self.nt_xent(codes, self.passed(hasher, view)) for view in views]
+        off = [abs(history["contrastive_loss"] - value) for value in contrast]
+        assert min(off) < 1e-5 < max(off)
+        total = history[["calibration_loss", "quantization_loss", "contrastive_loss"]].sum()
+        assert history["loss"] == pytest.approx(total)
+
+    def test_the_authors_code_passes_both_views_at_once(self, step):
+        hasher, history, _, views = step(view_pairs=True, joint_views=True, clip_targets=True)
+        codes = self.passed(hasher, np.concatenate(views))
+        first, second = codes[: self.N], codes[self.N :]
+        pairs = self.pairs(first, views[0]) + self.pairs(second, views[1])
+        assert history["calibration_loss"] == pytest.approx(self.calibration(pairs, clip=True), abs=1e-5)
+        assert history["quantization_loss"] == pytest.approx(self.quantization(codes), abs=1e-5)
+        assert history["contrastive_loss"] == pytest.approx(self.nt_xent(first, second), abs=1e-5)
+
+    def test_what_cannot_go_together(self, X):
+        for settings, message in (
+            ({"view_pairs": True, "contrast": "image"}, "view_pairs: expected contrast='views'"),
+            ({"joint_views": True}, "joint_views: expected view_pairs"),
+            ({"joint_views": True, "view_pairs": True, "pairs": "all"}, "joint_views: expected view_pairs"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                SDCHasher(preset="release", contrastive_weight=1, **settings).fit(X)
+
+
 def unit(X):
     return X / np.linalg.norm(X, axis=1, keepdims=True)
 

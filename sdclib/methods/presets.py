@@ -21,6 +21,7 @@ BEST = "best"  # this study's variant: a preset of the method by its name, a cla
 
 CHOICES = {
     "pairs": ("half", "all"),
+    "contrast": ("views", "image"),
     "order_by": ("features", "neighbours", "labels"),
     "target": ("distribution", "similarities", "linear"),
     "match_by": ("quantiles", "regression", "rank"),
@@ -64,6 +65,11 @@ class SDCSettings:
     view_pairs : bool
         Whether calibration and quantization losses are those of the two augmented views, each with pairs of its own,
         rather than of the images as they are. It needs a contrastive weight.
+    contrast : {"views", "image"}
+        What the contrastive loss compares: two augmented views, or the image as it is with one augmented view.
+    joint_views : bool
+        Whether both views pass through the head at once, so that BatchNorm sees them together, and the pairs inside
+        both are put in one order. It needs `view_pairs`, and pairs of halves.
     order_by : {"features", "neighbours", "labels"}
         First socket: what puts the pairs of a batch in order. The cosine of the features; that of the features
         averaged over their nearest neighbours, see `sdclib.methods.neighbours`; or labels, all negative pairs before
@@ -113,6 +119,8 @@ class SDCSettings:
     temperature: float = 0.3
     clip_targets: bool = False
     view_pairs: bool = False
+    contrast: str = "views"
+    joint_views: bool = False
     order_by: str = "features"
     target: str = "distribution"
     match_by: str = "quantiles"
@@ -152,6 +160,14 @@ class SDCSettings:
                 check_name(getattr(self, name), name, choices)
         if self.view_pairs and not self.contrastive_weight:
             raise ValueError("view_pairs: expected a contrastive_weight above 0 beside it, got 0")
+        if self.view_pairs and self.contrast == "image":
+            raise ValueError("view_pairs: expected contrast='views' beside it, got 'image'")
+        if self.joint_views and not (
+            self.view_pairs and self.pairs == "half" and self.order_by == "features"
+        ):
+            raise ValueError(
+                "joint_views: expected view_pairs, pairs='half' and order_by='features' beside it, got others"
+            )
         if self.order_by == "labels" and self.match_by == "regression":
             raise ValueError(
                 "match_by: expected 'quantiles' or 'rank' where labels give the order, got 'regression'"

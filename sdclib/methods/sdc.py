@@ -100,20 +100,25 @@ class CalibratedHasher(TrainedHasher):
 
         def step(rows: Tensor) -> dict[str, Tensor]:
             pair = [] if views is None else [view[rows] for view in draw_views(views)]
-            view_codes = [head(view) for view in pair]
-            if settings.view_pairs:
-                order = pair if settings.order_by == "features" else [teacher[rows]] * 2
-                calibrated = list(zip(view_codes, order, strict=True))
+            if settings.joint_views:
+                calibrated, pair_codes = _pass_together(head, pair)
             else:
-                calibrated = [(head(features[rows]), teacher[rows])]
+                pair_codes = [head(view) for view in pair[: 1 if settings.contrast == "image" else 2]]
+                if settings.view_pairs:
+                    order = pair if settings.order_by == "features" else [teacher[rows]] * 2
+                    calibrated = list(zip(pair_codes, order, strict=True))
+                else:
+                    calibrated = [(head(features[rows]), teacher[rows])]
+                if settings.contrast == "image":
+                    pair_codes = [calibrated[0][0], *pair_codes]
             positive = None if labels is None else positive_pairs(labels[rows], settings.pairs)
             terms = {
                 "calibration_loss": _mean(pair_loss(codes, order, positive) for codes, order in calibrated),
                 "quantization_loss": _mean(quantization_loss(codes) for codes, _ in calibrated),
             }
             loss = terms["calibration_loss"] + settings.quantization_weight * terms["quantization_loss"]
-            if view_codes:
-                terms["contrastive_loss"] = nt_xent_loss(view_codes[0], view_codes[1], settings.temperature)
+            if pair:
+                terms["contrastive_loss"] = nt_xent_loss(pair_codes[0], pair_codes[1], settings.temperature)
                 loss = loss + settings.contrastive_weight * terms["contrastive_loss"]
             gradient_step(loss, optimizer)
             if positive is not None:
@@ -183,6 +188,8 @@ class SDCHasher(CalibratedHasher):
     temperature: float | None = None
     clip_targets: bool | None = None
     view_pairs: bool | None = None
+    contrast: str | None = None
+    joint_views: bool | None = None
     order_by: str | None = None
     target: str | None = None
     match_by: str | None = None
@@ -222,7 +229,7 @@ class SDCHasher(CalibratedHasher):
 
 # Settings that SDC got after the first runs, whose ids are made without them.
 LATER = {"order_by", "target", "match_by", "whiten", "shrinkage", "order_features", "n_neighbors", "n_steps"}
-LATER |= {"positive", "negative", "rank_temperature", "norm", "n_quantiles"}
+LATER |= {"positive", "negative", "rank_temperature", "norm", "n_quantiles", "contrast", "joint_views"}
 UPDATES = 500  # of the weights, where the number of epochs is not given
 
 
@@ -464,6 +471,15 @@ def absorb(head: nn.Module, mean: Tensor | None, matrix: Tensor | None) -> None:
             first.bias.sub_(first.weight @ mean)
 
 
+def _pass_together(head: nn.Module, pair: list[Tensor]) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
+    """Pass two views through the head at once; codes and features whose halves pair rows of one view, and its codes."""
+    half = len(pair[0]) // 2
+    features = torch.cat([view[rows] for rows in (slice(half), slice(half, 2 * half)) for view in pair])
+    codes = head(features)
+    first, second = codes.view(2, 2, half, -1).transpose(0, 1).reshape(2, 2 * half, -1)
+    return [(codes, features)], [first, second]
+
+
 def _fix_norm(head: nn.Module, features: Tensor) -> None:
     """Give the BatchNorm at the head's end mean and variance of all training rows, and keep them."""
     *layers, norm = head.layers  # type: ignore[misc]
@@ -494,7 +510,7 @@ def _pair_loss(settings: SDCSettings, teacher: Tensor) -> PairLoss:
 
 def _targets(settings: SDCSettings, teacher: Tensor) -> Callable[[int], Tensor]:
     """Quantiles that the pairs of a batch are to have, in order, by how many of them are positive."""
-    n_pairs = count_pairs_of(settings.batch_size, settings.pairs)
+    n_pairs = count_pairs_of(settings.batch_size, settings.pairs) * (2 if settings.joint_views else 1)
 
     def ready(quantiles: np.ndarray) -> Tensor:
         quantiles = quantiles.clip(min=0) if settings.clip_targets else quantiles

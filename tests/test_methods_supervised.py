@@ -1,4 +1,4 @@
-"""Methods that learn from labels: losses stated once more in NumPy, labels that are refused, and that they learn."""
+"""Methods that learn from labels: targets stated once more, what a run hands them, and that they learn."""
 
 import dataclasses
 
@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from sdclib import load_features
 from sdclib.data.variants import leave_out_training
@@ -20,7 +18,6 @@ from sdclib.methods import (
     SDCHasher,
     SupervisedSDCHasher,
 )
-from sdclib.methods.base import check_training_labels
 from sdclib.methods.sdc import _targets
 from sdclib.methods.supervised import class_targets
 from study.runs import RunSpec, run_experiment
@@ -39,55 +36,6 @@ def X(ids):
     rng = np.random.default_rng(1)
     centres = rng.standard_normal((4, 10))
     return (centres[ids] + 0.6 * rng.standard_normal((240, 10)) + 0.5).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def vectors(ids):
-    """Each row's class, and a further label for half of the rows; a last column that no row has."""
-    more = np.random.default_rng(2).integers(0, 2, 240)
-    return np.column_stack([ids[:, None] == np.arange(4), more, np.zeros(240)]).astype(np.uint8)
-
-
-class TestLabels:
-    def test_classes_are_numbered(self, vectors):
-        np.testing.assert_array_equal(check_training_labels([7, -2, 7, 40], 4, "m"), [1, 0, 1, 2])
-        checked = check_training_labels(vectors.astype(float), 240, "m")
-        assert checked.dtype == np.uint8
-        np.testing.assert_array_equal(checked, vectors[:, :5])
-
-    @pytest.mark.parametrize("method", SUPERVISED)
-    @pytest.mark.parametrize(
-        ("y", "message"),
-        [
-            (None, r"y: .* learns from labels of the training rows, .*\(240,\).*\(240, n_labels\), got none"),
-            (np.zeros(239, int), r"y: expected labels of shape \(240,\) or \(240, n_labels\), got \(239,\)"),
-            (np.zeros((240, 2, 2), int), r"y: expected labels of shape \(240,\)"),
-            (np.full(240, np.nan), r"y: expected a label for every row, got NaN in 240 place"),
-            (np.full(240, 0.5), "y: expected whole-number ids, got dtype float64"),
-            (np.full(240, "cat"), "y: expected whole-number ids, got dtype <U3"),
-            (np.full((240, 3), 2), "y: expected 0/1 label vectors, got other values"),
-            (np.full(240, 4), "y: expected labels of at least two classes, got 1"),
-            (np.zeros((240, 3), int), "y: expected labels of at least two classes, got 0"),
-        ],
-    )
-    def test_bad_labels_are_named(self, X, method, y, message):
-        with pytest.raises(ValueError, match=message):
-            METHODS[method](**QUICK).fit(X, y)
-
-    @pytest.mark.parametrize("method", SUPERVISED)
-    def test_ids_and_vectors(self, X, ids, vectors, method):
-        assert METHODS[method]().needs_labels
-        by_ids = METHODS[method](**QUICK).fit(X, ids).decision_function(X)
-        renamed = METHODS[method](**QUICK).fit(X, 10 * ids - 5).decision_function(X)
-        np.testing.assert_array_equal(by_ids, renamed)
-        several = METHODS[method](**QUICK).fit(X, vectors).transform(X)
-        assert several.shape == (240, 12)
-        other = METHODS[method](**QUICK).fit(X, np.roll(ids, 7)).decision_function(X)
-        assert np.abs(by_ids - other).max() > 1e-3
-
-    def test_in_a_pipeline(self, X, ids):
-        pipeline = make_pipeline(StandardScaler(), SupervisedSDCHasher(**QUICK))
-        assert pipeline.fit_transform(X, ids).shape == (240, 12)
 
 
 class TestSupervisedSDC:
@@ -166,40 +114,6 @@ def test_hashed_logits_are_projections_of_a_classifiers_logits(X, ids):
     angle = np.arccos((unit[:20] @ unit[:20].T).clip(-1, 1))
     np.testing.assert_allclose(share, angle / np.pi, atol=0.05)
     assert np.mean(ids[share.argsort(axis=1)[:, 1]] == ids[:20]) > 0.5
-
-
-@pytest.mark.parametrize(
-    ("method", "parameters", "message"),
-    [
-        ("supervised-sdc", {"labels": "magic"}, "labels: expected one of order, target, got 'magic'"),
-        ("supervised-sdc", {"calibration": "magic"}, "calibration: expected a distribution"),
-        (
-            "supervised-sdc",
-            {"labels": "target", "positive": "magic"},
-            "positive: expected a dist",
-        ),
-        ("supervised-sdc", {"labels": "target", "negative": "beta(0, 1)"}, "negative: expected"),
-        ("supervised-sdc", {"quantization_weight": -1}, "quantization_weight: expected a finite number >= 0"),
-        ("orthohash", {"class_targets": "magic"}, "class_targets: expected one of bernoulli, hadamard"),
-        ("orthohash", {"scale": -1}, "scale: expected a finite number >= 0"),
-        ("orthohash", {"margin": "x"}, "margin: expected a finite number >= 0"),
-        *(
-            (method, {name: value}, f"{name}: expected a .* number >= ")
-            for method in SUPERVISED
-            for name, value in {
-                "learning_rate": -1,
-                "weight_decay": -1,
-                "batch_size": 1,
-                "epochs": 0,
-                "step_epoch": 0,
-                **({} if method == "supervised-sdc" else {"n_hidden_layers": -1}),
-            }.items()
-        ),
-    ],
-)
-def test_bad_parameters_are_named(X, ids, method, parameters, message):
-    with pytest.raises(ValueError, match=message):
-        METHODS[method](**{**QUICK, **parameters}).fit(X, ids)
 
 
 class TestExperiment:

@@ -1,13 +1,18 @@
+"""Methods without gradient steps against their definitions."""
+
+from __future__ import annotations
+
 import math
 
 import numpy as np
 import pytest
+from scipy.linalg import orthogonal_procrustes
+from sklearn.decomposition import PCA
 
 from sdclib.methods import make_hasher
-from sdclib.methods.closed_form import PCAHHasher, RotationHasher, SHHasher
+from sdclib.methods.closed_form import ITQHasher, LSHHasher, PCAHHasher, RotationHasher, SHHasher, SignHasher
 from tests.packaged import packaged_map
-
-HASHERS = [PCAHHasher, SHHasher, RotationHasher]
+from tests.reference import cosine
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +29,50 @@ def principal_components(X):
     return np.array([row if row[np.abs(row).argmax()] > 0 else -row for row in rows])
 
 
-@pytest.mark.parametrize("kind", HASHERS)
-class TestAll:
-    @pytest.mark.parametrize("n_bits", [16, 64])
-    def test_beats_random_projections(self, kind, n_bits):
-        ours = packaged_map(kind(n_bits=n_bits))
-        assert ours > packaged_map(make_hasher("lsh", n_bits)) + 0.02
+@pytest.mark.parametrize("n_bits", [16, 64])
+def test_all_beat_random_projections(n_bits):
+    random = packaged_map(make_hasher("lsh", n_bits))
+    for kind in (PCAHHasher, SHHasher, RotationHasher):
+        assert packaged_map(kind(n_bits=n_bits)) > random + 0.02
+
+
+@pytest.mark.parametrize(
+    ("kind", "n_bits", "message"),
+    [
+        (SignHasher, 13, "the 12 features, got 13"),
+        (RotationHasher, 13, "the 12 features, got 13"),
+        (PCAHHasher, 13, r"min\(n_samples, n_features\) = 12, got 13"),
+        (ITQHasher, 13, r"min\(n_samples, n_features\) = 12, got 13"),
+        (PCAHHasher, 8, r"min\(n_samples, n_features\) = 5, got 8"),
+    ],
+)
+def test_more_bits_than_there_can_be_are_named(X, kind, n_bits, message):
+    with pytest.raises(ValueError, match=f"n_bits: expected at most {message}"):
+        kind(n_bits=n_bits).fit(X[: 5 if n_bits == 8 else None])
+
+
+def test_sign_and_lsh(X):
+    np.testing.assert_array_equal(SignHasher(n_bits=10).fit(X).transform(X), X[:, :10] >= 0)
+    centred = SignHasher(n_bits=12, center=True).fit(X).decision_function(X)
+    np.testing.assert_allclose(centred.mean(axis=0), 0, atol=1e-5)
+    # the share of differing bits estimates the angle (Goemans and Williamson)
+    codes = LSHHasher(n_bits=20_000, random_state=0).fit(X).transform(X[:2])
+    angle = np.arccos(cosine(X[0], X[1]))
+    assert np.mean(codes[0] != codes[1]) == pytest.approx(angle / np.pi, abs=0.015)
+
+
+def test_the_rotation_of_itq_is_a_fixed_point_of_the_alternation(X):
+    hasher = ITQHasher(n_bits=12, n_iterations=200).fit(X)
+    V = PCA(12).fit_transform(X.astype(np.float64))
+    VR = hasher.decision_function(X).astype(np.float64)
+    # same subspace, rotated: V R = VR for an orthogonal R
+    R, _ = orthogonal_procrustes(V, VR)
+    np.testing.assert_allclose(V @ R, VR, atol=1e-3)
+    # and the best rotation towards the signs of VR is the one there is
+    signs = np.where(VR >= 0, 1.0, -1.0)
+    best, _ = orthogonal_procrustes(V, signs)
+    error = np.linalg.norm(signs - VR) ** 2
+    assert np.linalg.norm(signs - V @ best) ** 2 == pytest.approx(error, rel=1e-4)
 
 
 class TestPCAH:
@@ -39,14 +82,6 @@ class TestPCAH:
         np.testing.assert_allclose(hasher.projection_, W.T, atol=1e-4)
         expected = [[float(w @ (x - X.mean(axis=0))) for w in W] for x in X[:20]]
         np.testing.assert_allclose(hasher.decision_function(X[:20]), expected, atol=1e-3)
-
-    def test_more_bits_than_components(self, X):
-        with pytest.raises(
-            ValueError, match=r"n_bits: expected at most min\(n_samples, n_features\) = 12, got 13"
-        ):
-            PCAHHasher(n_bits=13).fit(X)
-        with pytest.raises(ValueError, match=r"min\(n_samples, n_features\) = 5, got 8"):
-            PCAHHasher(n_bits=8).fit(X[:5])
 
 
 class TestSH:
@@ -135,9 +170,3 @@ class TestRotation:
         assert 160 < np.sum(determinants > 0) < 240
         np.testing.assert_allclose(Q.mean(axis=0), 0, atol=0.1)
         np.testing.assert_allclose((Q**2).mean(axis=0), 1 / 3, atol=0.06)
-
-    def test_bad_parameters(self, X):
-        with pytest.raises(ValueError, match="n_bits: expected at most the 12 features, got 13"):
-            RotationHasher(n_bits=13).fit(X)
-        with pytest.raises(ValueError, match="random_state: expected a whole number"):
-            RotationHasher(n_bits=3, random_state=-1).fit(X)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -16,15 +17,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from PIL import Image
 from safetensors.numpy import save
 
 from sdclib.data.embeddings import load_embeddings
 from sdclib.data.features import FeatureSet
-from sdclib.data.instances import LISTS, read_gnd
+from sdclib.data.image_sets import committed
+from sdclib.data.image_sets.committed import CommittedSet
+from sdclib.data.image_sets.corel5k import read_labels
+from sdclib.data.image_sets.digits import load_digits
+from sdclib.data.image_sets.fashion_mnist import find, read_idx
+from sdclib.data.image_sets.lists import ListedSet, read_list
+from sdclib.data.image_sets.sources import Found
+from sdclib.data.images import ImageSet, open_rgb
+from sdclib.data.instances import LISTS, read_gnd, read_solution
 from sdclib.data.plain_pickle import read_plain_pickle
+from sdclib.data.splits import Split, split_sha256
 from sdclib.data.vectors import SUFFIXES, encode_labels, read_vectors
 from sdclib.extract import feature_cache
-from tests.fuzzing import JSON, attacks, changed, damaged, fuzzed, lay_out, npy, npz, outcome, write
+from tests.fuzzing import JSON, NUMBERS, attacks, changed, damaged, fuzzed, lay_out, npy, npz, outcome, write
 from tests.landmarks import gnd
 
 # Pickles
@@ -235,6 +246,150 @@ def test_an_attack_in_the_schema_of_a_parquet(tmp_path: Path) -> None:
             parquet.write_table(pa.table([rows], schema=schema), tmp_path / "attack.parquet")
             np.testing.assert_array_equal(read_vectors(tmp_path / "attack.parquet").vectors, VECTORS)
     assert not marker.exists()
+
+
+# Image sets
+
+N_LABELS = 4
+LIST = b"a/1.png 0\na/2.png 3\nb/3.png 1\n\nb/4.png 2\n"
+ONE_HOT = b"a/1.png 0 1 1 0\na/2.png 0 0 0 0\nb/3.png 1 0 0 0\n"
+LABELS = st.sampled_from(["0", "3", "4", "-1", "00", "1.0", "\u00b2", "\u0661", "9" * 5000, "\0", "\ufeff"])
+IMAGES = st.sampled_from(["n" * 5000, "../1.png", "/", "a\0b"])
+
+
+@fuzzed
+@given(
+    st.binary(max_size=80)
+    | damaged(st.sampled_from([LIST, ONE_HOT]))
+    | st.builds(lambda image, label: LIST + f"{image} {label}\n".encode(), IMAGES, LABELS | st.just("1")),
+    st.sampled_from(["train", "test", "database"]),
+    st.sampled_from(["error", "skip"]),
+    st.booleans(),
+)
+def test_split_lists(tmp_path: Path, content: bytes, name: str, missing: str, multi_label: bool) -> None:
+    listed = ListedSet("some", N_LABELS, multi_label, 2, "none", "none")
+    (tmp_path / "a").mkdir(exist_ok=True)
+    for i, role in enumerate(("test", "database", "train")):
+        write(tmp_path / f"{role}.txt", f"a/{min(i, 1)}.png {'1 0 1 0' if multi_label else 1}\n".encode())
+        write(tmp_path / "a" / f"{i}.png", b"not looked at")
+    path = write(tmp_path / f"{name}.txt", content)
+    read = outcome(lambda: read_list(path, N_LABELS, multi_label=multi_label), path)
+    if read is not None:
+        images, labels = read
+        assert len(set(images)) == len(images) == len(labels) > 0
+        assert labels.shape[1:] == ((N_LABELS,) if multi_label else ())
+        assert 0 <= labels.min() <= labels.max() < (2 if multi_label else N_LABELS)
+    made = outcome(lambda: listed.load(root=tmp_path, missing=missing, top_k=1), "")
+    assert made is None or isinstance(made, ImageSet)
+
+
+SOLUTION = b"id,images,Usage\nq1,a b c,Public\nq2,None,Ignored\nq3,d,Private\n"
+WORDS = b"path,split,labels\nimages/1.jpg,train,sky sea\nimages/2.jpg,test,sky\n"
+FIELD = st.sampled_from(["q4", "NA", "a a", "Public", "train", '"', ",", "\n", "\0", '"' + "x" * 200_000])
+
+
+def table_of(whole: bytes) -> st.SearchStrategy[bytes]:
+    lines = st.lists(FIELD).map(lambda fields: whole + ",".join(fields).encode())
+    return st.binary(max_size=60) | damaged(whole) | lines | st.just(b"\xff" + whole)
+
+
+@fuzzed
+@given(table_of(SOLUTION), table_of(WORDS))
+def test_tables_of_sets(tmp_path: Path, solutions: bytes, words: bytes) -> None:
+    path = write(tmp_path / "solution.csv", solutions)
+    solution = outcome(lambda: read_solution(path), path)
+    assert solution is None or all(ids and len(set(ids)) == len(ids) for ids in solution.values())
+    other = write(tmp_path / "labels.csv", words)
+    read = outcome(lambda: read_labels(other), other)
+    if read is not None:
+        paths, splits, labels, known = read
+        assert labels.shape == (len(paths), len(known))
+        assert set(splits) <= {"train", "test"}
+        assert labels.any(axis=1).all()
+
+
+def idx(shape: tuple[int, ...], data: bytes) -> bytes:
+    return b"\0\0\x08" + bytes([len(shape)]) + np.array(shape, ">u4").tobytes() + data
+
+
+PIXELS, IDS = idx((3, 28, 28), bytes(3 * 28 * 28)), idx((3,), bytes([1, 0, 1]))
+
+
+@fuzzed
+@given(
+    st.binary(max_size=12).map(lambda tail: b"\0\0\x08" + tail)
+    | damaged(st.sampled_from([PIXELS, IDS, gzip.compress(IDS, mtime=0)]))
+    | st.lists(st.sampled_from(NUMBERS), max_size=90).map(
+        lambda shape: idx(tuple(n % 2**32 for n in shape), b"")
+    ),
+    st.sampled_from(["", ".gz"]),
+    st.sampled_from(["images-idx3", "labels-idx1"]),
+)
+def test_fashion_mnist(tmp_path: Path, content: bytes, suffix: str, kind: str) -> None:
+    for part in ("train", "t10k"):
+        write(tmp_path / f"{part}-images-idx3-ubyte", PIXELS)
+        write(tmp_path / f"{part}-labels-idx1-ubyte", IDS)
+    name = f"train-{kind}-ubyte"
+    (tmp_path / name).unlink()
+    (tmp_path / f"{name}.gz").unlink(missing_ok=True)
+    for data in (content, gzip.compress(content, mtime=0)) if suffix else (content,):
+        path = write(tmp_path / f"{name}{suffix}", data)
+        array = outcome(lambda path=path: read_idx(path), path)
+        assert array is None or array.dtype == np.uint8
+        found = outcome(lambda: find(tmp_path, False), tmp_path)
+        assert found is None or len(found.ids) == len(found.labels)
+
+
+def digits_as_committed(by_pixels: bool) -> tuple[CommittedSet, Split, bytes]:
+    images = load_digits()
+    split = Split(images.query, images.database, images.train_index)
+    found = Found(images.ids, images.labels, images.class_names, images.read)
+    made = CommittedSet("few", lambda *_: found, lambda _: split, "", by_pixels, 5, "none", "none")
+    return made, split, committed.split_bytes(made, found, split)
+
+
+DIGITS = {by_pixels: digits_as_committed(by_pixels) for by_pixels in (True, False)}
+
+
+@pytest.mark.parametrize("by_pixels", [True, False])
+@fuzzed
+@given(data=st.data())
+def test_committed_splits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_pixels: bool, data: st.DataObject
+) -> None:
+    """Also where the manifest has the hash of what is there."""
+    made, split, whole = DIGITS[by_pixels]
+    rows = st.sampled_from([b"", b"id,role\n", b"role\nquery\n", b"id,role\nx\n", b'id,role\n"'])
+    other = st.binary(max_size=40) | rows.map(gzip.compress) | damaged(rows).map(gzip.compress)
+    content = data.draw(st.just(whole) | damaged(whole) | other)
+    monkeypatch.setattr(committed, "SPLITS", tmp_path)
+    monkeypatch.setattr(committed, "MANIFEST", tmp_path / "splits.json")
+    found = made.find(tmp_path, False)
+    entry: dict[str, Any] = {
+        "file_sha256": hashlib.sha256(content).hexdigest(),
+        "data_sha256": made.image_set(found, split).sha256,
+        "split_sha256": split_sha256(split, found.ids),
+        "counts": {"query": len(split.query), "database": len(split.database)},
+    }
+    write(tmp_path / "splits.json", json.dumps({"few": entry}).encode())
+    write(made.file, content)
+    images = outcome(lambda: made.load(root=tmp_path), "few")
+    if content == whole:
+        assert images.sha256 == entry["data_sha256"]
+
+
+def image_bytes(kind: str) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.arange(75, dtype=np.uint8).reshape(5, 5, 3)).save(file, kind)
+    return file.getvalue()
+
+
+@fuzzed
+@given(damaged(st.sampled_from([image_bytes(kind) for kind in ("png", "jpeg", "bmp", "gif", "tiff")])))
+def test_images(tmp_path: Path, content: bytes) -> None:
+    path = write(tmp_path / "image.png", content)
+    image = outcome(lambda: open_rgb(path), path)
+    assert image is None or image.mode == "RGB"
 
 
 # The feature cache

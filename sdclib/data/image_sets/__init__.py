@@ -1,39 +1,26 @@
-"""Image sets by name, each with its split: `load_image_set`."""
+"""Image sets by name, each with its split: `load_image_set`. A module here that registers a set makes it known."""
 
 from __future__ import annotations
 
+import importlib
 import inspect
-from collections.abc import Callable
+import pkgutil
 from typing import Any
 
 from sdclib.checks import check_name
-from sdclib.data.image_sets.caltech101 import CALTECH101
-from sdclib.data.image_sets.cifar10 import CIFAR10
-from sdclib.data.image_sets.coil20 import COIL20
-from sdclib.data.image_sets.committed import CommittedSet
-from sdclib.data.image_sets.corel5k import COREL5K
-from sdclib.data.image_sets.digits import load_digits
-from sdclib.data.image_sets.fashion_mnist import FASHION_MNIST
-from sdclib.data.image_sets.folder import load_folder
+from sdclib.data.image_sets.committed import COMMITTED_SETS
 from sdclib.data.image_sets.lists import LISTED_SETS
+from sdclib.data.image_sets.sources import LOADERS
 from sdclib.data.images import ImageSet
 
 __all__ = ["COMMITTED_SETS", "IMAGE_SETS", "LISTED_SETS", "has_images", "load_image_set", "named_images"]
 
 DISJOINT = "-disjoint"
 
-COMMITTED_SETS: dict[str, CommittedSet] = {
-    committed.name: committed for committed in (CALTECH101, CIFAR10, COIL20, COREL5K, FASHION_MNIST)
-}
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
 
-_LOADERS: dict[str, Callable[..., ImageSet]] = {
-    **{name: committed.load for name, committed in COMMITTED_SETS.items()},
-    **{name: listed.load for name, listed in LISTED_SETS.items()},
-    "digits": load_digits,
-    "folder": load_folder,
-}
-
-IMAGE_SETS = tuple(sorted(_LOADERS))
+IMAGE_SETS = tuple(sorted(LOADERS))
 """Names that `load_image_set` knows."""
 
 
@@ -61,10 +48,9 @@ def load_image_set(name: str, *, train_in_database: bool = True, **options: Any)
     ValueError
         If the name or an option is unknown, or the images are not those expected; the message says which.
     """
-    loader = _LOADERS[check_name(name, "name", _LOADERS)]
-    known = set(inspect.signature(loader).parameters)
+    loader = LOADERS[check_name(name, "name", LOADERS)]
     for option in options:
-        check_name(option, f"options of image set {name!r}", known)
+        check_name(option, f"options of image set {name!r}", inspect.signature(loader).parameters)
     images = loader(**options)
     return images if train_in_database else images.disjoint()
 
@@ -72,7 +58,7 @@ def load_image_set(name: str, *, train_in_database: bool = True, **options: Any)
 def has_images(name: str) -> bool:
     """Whether `name` is ``"IMAGE_SET/BACKBONE"``, see `sdclib.catalogue.load_extracted`."""
     image_set, slash, backbone = name.partition("/")
-    return bool(slash and backbone) and image_set.removesuffix(DISJOINT) in IMAGE_SETS
+    return bool(slash and backbone) and image_set.removesuffix(DISJOINT) in LOADERS
 
 
 def named_images(name: str) -> tuple[ImageSet, str]:

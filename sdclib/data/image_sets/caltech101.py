@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sdclib.data.image_sets.committed import CommittedSet, Found
-from sdclib.data.image_sets.folder import find_classes
-from sdclib.data.image_sets.sources import try_download
-from sdclib.data.splits import Split, class_split
+from sdclib.data.image_sets.committed import CommittedSet, register
+from sdclib.data.image_sets.sources import Found, find_classes, try_download
+from sdclib.data.splits import class_split
 
 __all__ = ["CALTECH101", "find"]
 
@@ -31,21 +30,17 @@ def find(root: Path, download: bool) -> Found:
     return find_classes(folder, leave_out=("BACKGROUND_Google",), suffix=False)
 
 
-def protocol(found: Found) -> Split:
-    """Split with 10 queries a class, the rest database, of which 20 a class for training."""
-    return class_split(found.ids, found.labels, seed=42, n_query=10, n_train=20)
-
-
-CALTECH101 = CommittedSet(
-    name="caltech101",
-    find=find,
-    rule=protocol,
-    rule_text="class_split by SHA-256 of 42:CLASS/STEM; a class: 10 queries, the rest "
-    "database, 20 of it "
-    "for training",
-    by_pixels=False,
-    top_k=100,
-    licence="CC BY 4.0 (CaltechDATA)",
-    citation="L. Fei-Fei, R. Fergus, P. Perona: Learning generative visual models from few training examples, CVPR "
-    "Workshop on Generative-Model Based Vision, 2004",
+CALTECH101 = register(
+    CommittedSet(
+        name="caltech101",
+        find=find,
+        rule=lambda found: class_split(found.ids, found.labels, seed=42, n_query=10, n_train=20),
+        rule_text="class_split by SHA-256 of 42:CLASS/STEM; a class: 10 queries, the rest database, 20 of it "
+        "for training",
+        by_pixels=False,
+        top_k=100,
+        licence="CC BY 4.0 (CaltechDATA)",
+        citation="L. Fei-Fei, R. Fergus, P. Perona: Learning generative visual models from few training examples, "
+        "CVPR Workshop on Generative-Model Based Vision, 2004",
+    )
 )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sdclib.data.image_sets.committed import CommittedSet, Found
+from sdclib.data.image_sets.committed import CommittedSet, register
+from sdclib.data.image_sets.sources import Found
 from sdclib.data.images import file_reader
 from sdclib.data.splits import Split
+from sdclib.data.tables import read_csv
 
 __all__ = ["COREL5K", "find", "read_labels"]
 
@@ -33,26 +34,25 @@ def read_labels(path: Path) -> tuple[list[str], list[str], NDArray[np.uint8], tu
     """
     if not path.is_file():
         raise ValueError(f"{path}: expected a file with the columns path, split, labels, found none")
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (ValueError, csv.Error) as error:
-        raise ValueError(f"{path}: expected a CSV file ({error})") from error
-    for number, row in enumerate(rows, start=2):
-        if (
-            row.get("split") not in ("train", "test")
-            or not row.get("path")
-            or not (row.get("labels") or "").split()
-        ):
+    table = read_csv(path, dtype=str, keep_default_na=False)
+    if not {"path", "split", "labels"} <= set(table.columns):
+        raise ValueError(
+            f"{path}: expected the columns path,split,labels, got {','.join(map(str, table.columns))}"
+        )
+    rows = [
+        (str(row.path), str(row.split), set(str(row.labels).split())) for row in table.itertuples(index=False)
+    ]
+    for number, (image, part, words) in enumerate(rows, start=2):
+        if part not in ("train", "test") or not image or not words or image == "nan":
             raise ValueError(
-                f"{path}, line {number}: expected path,split,labels with split train or test, got {row}"
+                f"{path}, line {number}: expected path,split,labels with split train or test, got "
+                f"{image!r}, {part!r}, {' '.join(sorted(words))!r}"
             )
     if not rows:
         raise ValueError(f"{path}: expected at least one image, found none")
-    lists = [set(row["labels"].split()) for row in rows]
-    words = tuple(sorted(set().union(*lists)))
-    labels = np.array([[word in present for word in words] for present in lists], dtype=np.uint8)
-    return [row["path"] for row in rows], [row["split"] for row in rows], labels, words
+    known = tuple(sorted(set().union(*(words for _, _, words in rows))))
+    labels = np.array([[word in words for word in known] for _, _, words in rows], dtype=np.uint8)
+    return [row[0] for row in rows], [row[1] for row in rows], labels, known
 
 
 def find(root: Path, download: bool) -> Found:
@@ -83,15 +83,17 @@ def protocol(found: Found) -> Split:
     return Split(np.array(query, np.int64), np.array(database, np.int64), np.arange(len(database)))
 
 
-COREL5K = CommittedSet(
-    name="corel5k",
-    find=find,
-    rule=protocol,
-    rule_text="as given: test = queries, train = database = for training; order by SHA-256 of 42:SPLIT/STEM",
-    by_pixels=False,
-    top_k=1000,
-    licence="Corel stock photographs, for research; no licence for redistribution",
-    citation="P. Duygulu, K. Barnard, J. F. G. de Freitas, D. A. Forsyth: Object Recognition as Machine Translation: "
-    "Learning a Lexicon for a Fixed Image Vocabulary, ECCV 2002",
-    empty="skip",
+COREL5K = register(
+    CommittedSet(
+        name="corel5k",
+        find=find,
+        rule=protocol,
+        rule_text="as given: test = queries, train = database = for training; order by SHA-256 of 42:SPLIT/STEM",
+        by_pixels=False,
+        top_k=1000,
+        licence="Corel stock photographs, for research; no licence for redistribution",
+        citation="P. Duygulu, K. Barnard, J. F. G. de Freitas, D. A. Forsyth: Object Recognition as Machine "
+        "Translation: Learning a Lexicon for a Fixed Image Vocabulary, ECCV 2002",
+        empty="skip",
+    )
 )

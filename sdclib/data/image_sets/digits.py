@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sdclib.data.image_sets.committed import in_split_order
-from sdclib.data.image_sets.sources import ArrayReader, array_ids
+from sdclib.data.image_sets.sources import LOADERS, ArrayReader, Found, array_ids, split_images
 from sdclib.data.images import ImageSet
 from sdclib.data.splits import class_split
 
@@ -26,24 +25,19 @@ def load_digits() -> ImageSet:
 
     digits = datasets.load_digits()
     pixels = np.round(digits.images * 255 / 16).astype(np.uint8)
-    labels = digits.target.astype(np.int64)
-    ids = array_ids(pixels)
-    _, first = np.unique(ids, return_index=True)  # no image twice
-    kept = np.sort(first)
-    ids, labels, pixels = [ids[i] for i in kept], labels[kept], pixels[kept]
-    split = class_split(ids, labels, seed=42, n_query=10, n_train=20, n_database=50)
-    order, split = in_split_order(split)
-    return ImageSet(
+    kept = np.sort(np.unique(array_ids(pixels), return_index=True)[1])  # no image twice
+    pixels, labels = pixels[kept], digits.target[kept].astype(np.int64)
+    found = Found(array_ids(pixels), labels, tuple("0123456789"), ArrayReader(pixels))
+    split = class_split(found.ids, labels, seed=42, n_query=10, n_train=20, n_database=50)
+    return split_images(
+        found,
+        split,
         name="digits",
-        ids=tuple(ids[i] for i in order),
-        read=ArrayReader(pixels[order]),
-        labels=labels[order],
-        query=split.query,
-        database=split.database,
-        train_index=split.train_index,
         top_k=50,
         licence="CC BY 4.0 (UCI Machine Learning Repository)",
         citation="E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, "
         "1998",
-        class_names=tuple("0123456789"),
     )
+
+
+LOADERS["digits"] = load_digits

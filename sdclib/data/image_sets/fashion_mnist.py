@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdclib.data.image_sets.cifar10 import protocol
-from sdclib.data.image_sets.committed import CommittedSet, Found
-from sdclib.data.image_sets.sources import ArrayReader, array_ids, try_download
+from sdclib.data.image_sets.committed import CommittedSet, register
+from sdclib.data.image_sets.sources import ArrayReader, Found, array_ids, try_download
 
 __all__ = ["CLASSES", "DEBIAN", "FASHION_MNIST", "find", "read_idx"]
 
@@ -96,15 +96,17 @@ def _file(folder: Path, name: str) -> Path | None:
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
 
 
-FASHION_MNIST = CommittedSet(
-    name="fashion_mnist",
-    find=find,
-    rule=protocol,
-    rule_text="class_split by SHA-256 of the grey pixels, seed 42; a class: 100 queries, the rest "
-    "database, 500 of it for training (as CIFAR-10)",
-    by_pixels=True,
-    top_k=1000,
-    licence="MIT (Zalando SE)",
-    citation="H. Xiao, K. Rasul, R. Vollgraf: Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning "
-    "Algorithms, arXiv:1708.07747, 2017",
+FASHION_MNIST = register(
+    CommittedSet(
+        name="fashion_mnist",
+        find=find,
+        rule=protocol,
+        rule_text="class_split by SHA-256 of the grey pixels, seed 42; a class: 100 queries, the rest database, "
+        "500 of it for training (as CIFAR-10)",
+        by_pixels=True,
+        top_k=1000,
+        licence="MIT (Zalando SE)",
+        citation="H. Xiao, K. Rasul, R. Vollgraf: Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine "
+        "Learning Algorithms, arXiv:1708.07747, 2017",
+    )
 )

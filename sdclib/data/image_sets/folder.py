@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from sdclib.checks import check_int
-from sdclib.data.image_sets.committed import Found, in_split_order
-from sdclib.data.image_sets.sources import class_folders, list_images
-from sdclib.data.images import ImageSet, data_root, file_reader
+from sdclib.data.image_sets.sources import LOADERS, find_classes, split_images
+from sdclib.data.images import ImageSet, data_root
 from sdclib.data.splits import class_split
 
-__all__ = ["find_classes", "load_folder"]
-
-
-def find_classes(root: Path, *, leave_out: Sequence[str] = (), suffix: bool = True) -> Found:
-    """Find ``root/CLASS/*``; ids are CLASS/FILE, or CLASS/STEM without `suffix`, labels the sorted class names.
-
-    Raises
-    ------
-    ValueError
-        If there is no folder with images, or two files have one id.
-    """
-    names = class_folders(root, leave_out=leave_out)
-    paths, labels, ids = [], [], []
-    for label, name in enumerate(names):
-        files = list_images(root / name)
-        paths += files
-        labels += [label] * len(files)
-        ids += [f"{name}/{path.name if suffix else path.stem}" for path in files]
-    return Found(ids, np.array(labels, dtype=np.int64), tuple(names), file_reader(paths))
+__all__ = ["load_folder"]
 
 
 def load_folder(
@@ -69,17 +46,14 @@ def load_folder(
     folder = data_root() / "folder" if root is None else Path(root)
     found = find_classes(folder)
     split = class_split(found.ids, found.labels, seed=seed, n_query=n_query, n_train=n_train)
-    order, split = in_split_order(split)
-    return ImageSet(
+    return split_images(
+        found,
+        split,
         name=folder.resolve().name if name is None else name,
-        ids=tuple(found.ids[i] for i in order),
-        read=file_reader([found.read.paths[i] for i in order]),  # type: ignore[attr-defined]
-        labels=found.labels[order],
-        query=split.query,
-        database=split.database,
-        train_index=split.train_index,
-        top_k=min(1000, len(split.database)) if top_k is None else check_int(top_k, "top_k", minimum=1),
+        top_k=min(1000, len(split.database)) if top_k is None else top_k,
         licence="the images' own",
         citation="",
-        class_names=found.class_names,
     )
+
+
+LOADERS["folder"] = load_folder

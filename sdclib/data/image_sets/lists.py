@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sdclib.checks import check_int, check_name
+from sdclib.checks import check_name
+from sdclib.data.image_sets.sources import LOADERS
 from sdclib.data.images import ImageSet, data_root, file_reader
 
 __all__ = ["IMAGENET100", "LISTED_SETS", "MSCOCO", "NUSWIDE", "ListedSet", "read_list"]
@@ -174,7 +175,7 @@ class ListedSet:
             database=database,
             train_index=np.array(train_index, dtype=np.int64),
             separate_train=None if inside else train,
-            top_k=self.top_k if top_k is None else check_int(top_k, "top_k", minimum=1),
+            top_k=self.top_k if top_k is None else top_k,
             licence=self.licence,
             citation=self.citation,
             class_names=tuple(f"label {i}" for i in range(self.n_labels)),
@@ -210,3 +211,4 @@ MSCOCO = ListedSet(
     citation="T.-Y. Lin et al.: Microsoft COCO: Common Objects in Context, ECCV 2014",
 )
 LISTED_SETS: dict[str, ListedSet] = {listed.name: listed for listed in (IMAGENET100, NUSWIDE, MSCOCO)}
+LOADERS.update({name: listed.load for name, listed in LISTED_SETS.items()})

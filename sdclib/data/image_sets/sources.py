@@ -1,4 +1,4 @@
-"""How images lie on disk: class folders, pixels in arrays, and what identifies an image by its pixels."""
+"""What the image sets share: how images lie on disk, what identifies them, and how a split of them becomes a set."""
 
 from __future__ import annotations
 
@@ -13,37 +13,96 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdclib.data.images import open_rgb
+from sdclib.data.images import ImageSet, file_reader, open_rgb
+from sdclib.data.splits import Split
 from sdclib.files import cache_dir, write_text
 from sdclib.progress import tqdm
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["ArrayReader", "array_ids", "class_folders", "file_ids", "list_images", "try_download"]
+__all__ = [
+    "LOADERS",
+    "ArrayReader",
+    "Found",
+    "array_ids",
+    "file_ids",
+    "find_classes",
+    "list_images",
+    "split_images",
+    "try_download",
+]
+
+LOADERS: dict[str, Callable[..., ImageSet]] = {}
+"""What makes an image set of each name; a set registers itself by an entry here."""
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
-def class_folders(root: Path, *, leave_out: Sequence[str] = ()) -> list[str]:
-    """List the folders of `root` that hold images, sorted; hidden ones and those to leave out are not among them.
+@dataclass(frozen=True)
+class Found:
+    """The images of a set as they lie on this machine, in any order; fields as in `ImageSet`."""
+
+    ids: Sequence[str]
+    labels: NDArray[np.integer]
+    class_names: tuple[str, ...]
+    read: Callable[[int], Image.Image]
+
+
+def split_images(found: Found, split: Split, *, name: str, top_k: int, **fields: Any) -> ImageSet:
+    """Make the image set of a split, its images numbered in the split's order: queries, then the database.
+
+    So their numbers do not depend on the machine. Other fields are those of `ImageSet`.
+    """
+    order = np.concatenate([split.query, split.database])
+    return ImageSet(
+        name=name,
+        ids=tuple(found.ids[i] for i in order),
+        read=_Reordered(found.read, order),
+        labels=found.labels[order],
+        query=np.arange(len(split.query)),
+        database=np.arange(len(split.query), len(order)),
+        train_index=split.train_index,
+        top_k=top_k,
+        class_names=found.class_names,
+        **fields,
+    )
+
+
+@dataclass(frozen=True)
+class _Reordered:
+    """Reads image number i as number ``order[i]`` of another reader; can be sent to another process."""
+
+    read: Callable[[int], Image.Image]
+    order: NDArray[np.int64]
+
+    def __call__(self, image: int) -> Image.Image:
+        return self.read(int(self.order[image]))
+
+
+def find_classes(root: Path, *, leave_out: Sequence[str] = (), suffix: bool = True) -> Found:
+    """Find ``root/CLASS/*``; ids are CLASS/FILE, or CLASS/STEM without `suffix`, labels the sorted class names.
+
+    Hidden folders and those to leave out or without images are no classes.
 
     Raises
     ------
     ValueError
-        If `root` is no folder or has none.
+        If there is no folder with images.
     """
     if not root.is_dir():
         raise ValueError(f"{root}: expected a folder with one folder of images a class, found none")
-    names = sorted(
-        path.name
-        for path in root.iterdir()
-        if path.is_dir() and not path.name.startswith(".") and path.name not in leave_out
-    )
-    names = [name for name in names if list_images(root / name)]
-    if not names:
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and path.name not in leave_out)
+    files = {path.name: list_images(path) for path in folders if not path.name.startswith(".")}
+    files = {name: paths for name, paths in files.items() if paths}
+    if not files:
         raise ValueError(f"{root}: expected one folder of images a class, found no folder with images")
-    return names
+    return Found(
+        ids=[f"{name}/{p.name if suffix else p.stem}" for name, paths in files.items() for p in paths],
+        labels=np.repeat(np.arange(len(files)), [len(paths) for paths in files.values()]),
+        class_names=tuple(files),
+        read=file_reader([path for paths in files.values() for path in paths]),
+    )
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -61,17 +120,7 @@ def array_ids(images: NDArray[np.uint8]) -> list[str]:
 
 
 def file_ids(paths: Sequence[Path], size: tuple[int, int]) -> list[str]:
-    """SHA-256 of the RGB pixels of image files, hexadecimal; kept in the cache folder until a file changes.
-
-    Parameters
-    ----------
-    paths : sequence of pathlib.Path
-    size : (width, height)
-        That every image must have.
-
-    Returns
-    -------
-    list of str
+    """SHA-256 of the RGB pixels of image files of this (width, height); kept in the cache until a file changes.
 
     Raises
     ------
@@ -112,23 +161,9 @@ class ArrayReader:
         return Image.fromarray(self.images[image]).convert("RGB")
 
 
-def try_download(make: Callable[[], Any], root: Path, expected: str) -> Any:
-    """Call torchvision's data set; if it cannot download, say what it needs where.
-
-    Parameters
-    ----------
-    make : callable
-        Makes the data set, downloading into `root`.
-    root : pathlib.Path
-    expected : str
-        What would be read without a download, for the message.
-
-    Raises
-    ------
-    ValueError
-        If it fails.
-    """
+def try_download(make: Callable[[], Any], root: Path, expected: str) -> None:
+    """Let torchvision's data set download into `root`; if it cannot, ValueError with what is `expected` there."""
     try:
-        return make()
+        make()
     except (OSError, RuntimeError) as error:  # no network, no space; torchvision's check of what came
         raise ValueError(f"{root}: expected {expected}, and a download failed ({error})") from error

@@ -36,13 +36,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class PairTargets:
-    """Feature cosines of training pairs, and the targets that they would have.
+    """Feature cosines of training pairs, and the targets that they would have, shapes (n_pairs,).
 
     Attributes
     ----------
-    cosine, standardised, mapped : ndarray, shapes (n_pairs,)
+    cosine, standardised, mapped : ndarray
         Targets of `sdclib.methods.sdc.MatchingHasher` by their names.
-    positive : ndarray, shape (n_pairs,), bool
+    positive : ndarray of bool
         Whether both rows have the same label.
     """
 
@@ -66,23 +66,9 @@ class PairTargets:
 def pair_targets(
     features: FeatureSet, calibration: CalibrationDistribution, n_rows: int = 2000, seed: int = 0
 ) -> PairTargets:
-    """Compute the targets of all pairs of `n_rows` training rows drawn at random.
+    """Compute the targets of all pairs of at most `n_rows` training rows drawn at random.
 
-    Labels are used to tell positive from negative pairs, not for the targets.
-
-    Parameters
-    ----------
-    features : FeatureSet
-        With one label an image.
-    calibration : CalibrationDistribution
-    n_rows : int
-        At most so many.
-    seed : int
-
-    Raises
-    ------
-    ValueError
-        If training rows have no label or several.
+    Labels, one a row, are used to tell positive from negative pairs, not for the targets.
     """
     labels = _training_classes(features)
     rows = np.random.default_rng(seed).permutation(len(labels))[:n_rows]
@@ -116,17 +102,7 @@ def learns_from_labels(method: str) -> bool:
 def training_share(data: str, features: FeatureSet | None = None) -> tuple[int, int]:
     """Count the training rows and the database rows of a set, the first among the second.
 
-    Parameters
-    ----------
-    data : str
-        Name of the set; of an image set with a committed split the split's manifest says it, without any image.
-    features : FeatureSet, optional
-        The set itself, where the manifest does not have it.
-
-    Raises
-    ------
-    ValueError
-        If neither says it.
+    The manifest of committed splits says it without any image; of other sets give the features.
     """
     if features is not None:
         return len(features.train_index), len(features.database)
@@ -135,18 +111,7 @@ def training_share(data: str, features: FeatureSet | None = None) -> tuple[int, 
 
 
 def positive_share(data: str, features: FeatureSet | None = None) -> float:
-    """Share of pairs of different training rows that are of one class.
-
-    Parameters
-    ----------
-    data, features
-        See `training_share`.
-
-    Raises
-    ------
-    ValueError
-        If neither says how many training rows each class has, as where rows have several labels.
-    """
+    """Share of pairs of different training rows that are of one class; see `training_share`."""
     if features is None:
         counts = _counts(data)
         if len(counts.get("train_per_class", [])) != 1:
@@ -172,21 +137,7 @@ def _counts(data: str) -> dict[str, Any]:
 def mean_targets(
     share: float, calibration: CalibrationDistribution, n_pairs: int = 100_000
 ) -> tuple[float, float]:
-    """Mean targets of negative and of positive pairs where positive pairs get the upper quantiles.
-
-    Parameters
-    ----------
-    share : float
-        Of positive pairs among all, in (0, 1).
-    calibration : CalibrationDistribution
-    n_pairs : int
-        Quantiles that stand for the distribution.
-
-    Raises
-    ------
-    ValueError
-        If the share leaves no pair of one kind.
-    """
+    """Mean targets of negative and of positive pairs where the `share` of positive pairs gets the upper quantiles."""
     n_positive = round(share * n_pairs)
     if not 0 < n_positive < n_pairs:
         raise ValueError(f"share: expected pairs of both kinds, got {share!r} of {n_pairs} pairs")
@@ -194,40 +145,22 @@ def mean_targets(
     return float(targets[:-n_positive].mean()), float(targets[-n_positive:].mean())
 
 
-def plot_pair_targets(targets: PairTargets, n_bins: int = 60) -> Figure:
-    """Distribution of each target over training pairs, positive and negative, one panel a target.
-
-    Parameters
-    ----------
-    targets : PairTargets
-    n_bins : int
-        On [-1, 1].
-    """
+def plot_pair_targets(targets: PairTargets) -> Figure:
+    """Distribution of each target over training pairs, positive and negative, one panel a target."""
     names = ("cosine", "standardised", "mapped")
-    bins = np.linspace(-1, 1, n_bins + 1)
-    figure, grid = plt.subplots(
-        1, len(names), figsize=(2.1 * len(names), 2.6), sharey=True, layout="constrained"
-    )
-    for axes, name in zip(grid.flat, names, strict=True):
-        values = getattr(targets, name)
-        for kind, color, label in (
-            (targets.positive, POSITIVE_COLOR, "positive pairs"),
-            (~targets.positive, NEGATIVE_COLOR, "negative pairs"),
+    figure, grid = plt.subplots(1, 3, figsize=(6.3, 2.6), sharey=True, layout="constrained")
+    for axes, name in zip(grid, names, strict=True):
+        for kind, color, line, label in (
+            (targets.positive, POSITIVE_COLOR, "-", "positive pairs"),
+            (~targets.positive, NEGATIVE_COLOR, "--", "negative pairs"),
         ):
-            axes.hist(
-                values[kind],
-                bins=bins,
-                density=True,
-                histtype="step",
-                color=color,
-                linewidth=1.4,
-                linestyle="-" if label.startswith("pos") else "--",
-                label=label,
-            )
+            style: dict[str, Any] = {"color": color, "linewidth": 1.4, "linestyle": line, "label": label}
+            values = getattr(targets, name)[kind]
+            axes.hist(values, bins=np.linspace(-1, 1, 61), density=True, histtype="step", **style)
         axes.set(xlim=(-1, 1), xticks=(-1, 0, 1))
         axes.set_title(TARGET_NAMES[name], fontsize="medium")
     figure.supxlabel("target (cosine similarity)", fontsize="medium")
-    grid.flat[0].set_ylabel("density")
-    grid.flat[1].legend(frameon=False, fontsize="small", loc="upper left")  # where there is room
+    grid[0].set_ylabel("density")
+    grid[1].legend(frameon=False, fontsize="small", loc="upper left")  # where there is room
     sns.despine(figure)
     return figure

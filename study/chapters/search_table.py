@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["SET_LABELS", "fastest", "index_table", "ordered_sets", "search_table", "spelled_setting"]
+__all__ = ["SET_LABELS", "fastest", "index_table", "ordered_sets", "search_table", "setting_text"]
 
 SET_LABELS = {"real": "Real", "enlarged": "Enlarged"}
 INDEX_LABELS = {"flat": "flat", "ivf": "IVF", "hnsw": "HNSW"}
@@ -19,9 +19,9 @@ def ordered_sets(results: Mapping[str, Any]) -> dict[str, Any]:
     return dict(sorted(results["sets"].items(), key=lambda item: item[1]["n_database"]))
 
 
-def spelled_setting(index: str, setting: int | None) -> str:
+def setting_text(index: str, setting: int | None) -> str:
     """Name an index's setting, such as ``"n_probe = 4"``; nothing for the flat index."""
-    return "" if setting is None or pd.isna(setting) else f"{SETTING_NAMES[index]} = {setting}"
+    return "" if setting is None or pd.isna(setting) else f"{SETTING_NAMES[index]} = {setting:.0f}"
 
 
 def search_table(results: Mapping[str, Any], k: int = 10) -> pd.DataFrame:
@@ -41,53 +41,39 @@ def search_table(results: Mapping[str, Any], k: int = 10) -> pd.DataFrame:
         distance, of a search for 100), recall in [0, 1] of the k nearest float neighbours, ms (a query, with its
         encoding and re-scoring), bytes_per_item (of the index, without the float vectors that re-scoring reads).
         Of each set the first row is float search.
-
-    Raises
-    ------
-    ValueError
-        If the benchmark did not measure recall@k.
     """
-    rows: list[dict[str, Any]] = []
+    tables = []
     for name, part in ordered_sets(results).items():
-        shared = {"set": SET_LABELS.get(name, name), "n_database": part["n_database"]}
-        floats = part["float"]
-        rows.append(
-            {
-                **shared,
-                "label": "Float cosine",
-                "n_bits": None,
-                "index": "flat",
-                "setting": None,
-                "rescored": 0,
-                "recall": 1.0,
-                "ms": floats["search_ms"],
-                "bytes_per_item": floats["index_bytes"] / part["n_database"],
-            }
+        rows, codes = pd.DataFrame(part["rows"]), pd.DataFrame(part["codes"])
+        if f"recall_{k}" not in rows:
+            raise ValueError(f"k: expected one that the benchmark measured, got {k!r}")
+        rows = rows.merge(codes[["label", "n_bits", "encode_query_ms"]], on=["label", "n_bits"])
+        rows = rows.assign(
+            index=rows["index"].map(INDEX_LABELS), ms=rows["encode_query_ms"] + rows["search_ms"]
         )
-        encode = {(code["label"], code["n_bits"]): code["encode_query_ms"] for code in part["codes"]}
-        for row in part["rows"]:
-            if f"recall_{k}" not in row:
-                raise ValueError(f"k: expected one that the benchmark measured, got {k!r}")
-            searched = encode[row["label"], row["n_bits"]] + row["search_ms"]
-            orders = [(row["candidates"], row[f"rescored_{k}"], searched + row["rescore_ms"])]
-            if row["candidates"] == 100:
-                orders.append((0, row[f"recall_{k}"], searched))
-            rows += [
-                {
-                    **shared,
-                    "label": row["label"],
-                    "n_bits": row["n_bits"],
-                    "index": INDEX_LABELS[row["index"]],
-                    "setting": row["setting"],
-                    "rescored": rescored,
-                    "recall": recall,
-                    "ms": ms,
-                    "bytes_per_item": row["index_bytes"] / part["n_database"],
-                }
-                for rescored, recall, ms in orders
-                if recall is not None
-            ]
-    return pd.DataFrame(rows).astype({"n_bits": "Int64", "setting": "Int64"})
+        ordered = rows.assign(
+            rescored=rows["candidates"], recall=rows[f"rescored_{k}"], ms=rows["ms"] + rows["rescore_ms"]
+        )
+        alone = rows[rows["candidates"] == 100].assign(rescored=0, recall=rows[f"recall_{k}"])
+        searches = pd.concat([ordered, alone]).sort_index(kind="stable").dropna(subset="recall")
+        floats = {"label": "Float cosine", "index": "flat", "rescored": 0, "recall": 1.0}
+        floats |= {"ms": part["float"]["search_ms"], "index_bytes": part["float"]["index_bytes"]}
+        table = pd.concat([pd.DataFrame([floats]), searches])
+        table = table.assign(set=SET_LABELS.get(name, name), n_database=part["n_database"])
+        tables.append(table.assign(bytes_per_item=table["index_bytes"] / part["n_database"]))
+    columns = [
+        "set",
+        "n_database",
+        "label",
+        "n_bits",
+        "index",
+        "setting",
+        "rescored",
+        "recall",
+        "ms",
+        "bytes_per_item",
+    ]
+    return pd.concat(tables, ignore_index=True)[columns].astype({"n_bits": "Int64", "setting": "Int64"})
 
 
 def index_table(results: Mapping[str, Any], name: str, label: str, n_bits: int, k: int = 100) -> pd.DataFrame:
@@ -103,46 +89,27 @@ def index_table(results: Mapping[str, Any], name: str, label: str, n_bits: int, 
     n_bits : int
     k : int
         Items searched for, 100 or 10; 100 candidates are fetched.
-
-    Returns
-    -------
-    DataFrame
-        index, setting, recall@k of exact Hamming search (percent), search (ms a query), build (s), memory (MB).
     """
-    part = results["sets"][name]
-    rows = [
+    rows = pd.DataFrame(results["sets"][name]["rows"])
+    rows = rows[(rows["label"] == label) & (rows["n_bits"] == n_bits) & (rows["candidates"] == 100)]
+    index = rows["index"].map(INDEX_LABELS)
+    table = pd.DataFrame(
         {
-            "index": INDEX_LABELS[row["index"]],
-            "setting": spelled_setting(INDEX_LABELS[row["index"]], row["setting"]),
-            f"recall@{k} of exact search (%)": round(100 * row[f"hamming_{k}"], 1),
-            "search (ms a query)": round(row["search_ms"], 3),
-            "build (s)": round(row["build_seconds"], 2),
-            "memory (MB)": round(row["index_bytes"] / 1e6, 1),
+            "index": index,
+            "setting": list(map(setting_text, index, rows["setting"])),
+            f"recall@{k} of exact search (%)": (100 * rows[f"hamming_{k}"]).round(1),
+            "search (ms a query)": rows["search_ms"].round(3),
+            "build (s)": rows["build_seconds"].round(2),
+            "memory (MB)": (rows["index_bytes"] / 1e6).round(1),
         }
-        for row in part["rows"]
-        if (row["label"], row["n_bits"], row["candidates"]) == (label, n_bits, 100)
-    ]
-    return pd.DataFrame(rows).set_index(["index", "setting"])
+    )
+    return table.set_index(["index", "setting"])
 
 
 def fastest(table: pd.DataFrame, target: float) -> pd.DataFrame:
-    """Of each set the fastest search that reaches a recall, without float search.
-
-    Parameters
-    ----------
-    table : DataFrame
-        See `search_table`.
-    target : float
-        Recall in [0, 1].
-
-    Returns
-    -------
-    DataFrame
-        One row a set that has such a search, as in `table`, with ``speedup``: float search's time over its own.
-    """
+    """Of each set the fastest search that reaches a recall (in [0, 1]), with its speedup over float search."""
     floats = table[table["n_bits"].isna()].set_index("set")["ms"]
     codes = table[table["n_bits"].notna() & (table["recall"] >= target)]
     best = codes.sort_values("ms").drop_duplicates("set").set_index("set")
-    order = [name for name in table["set"].unique() if name in best.index]
-    best = best.loc[order].assign(speedup=lambda chosen: floats[chosen.index] / chosen["ms"])
-    return best.reset_index()
+    best = best.loc[[name for name in table["set"].unique() if name in best.index]]
+    return best.assign(speedup=floats[best.index] / best["ms"]).reset_index()

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from sdclib.figures.style import MARKERS
 from study.chapters.targets import PROPERTIES, target_family
+from study.figures.plots import MAP_LABEL
 
 __all__ = [
     "plot_beta_grids",
@@ -32,16 +33,9 @@ SETTING_COLORS = ("#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#00000
 
 
 def plot_beta_grids(grids: Mapping[str, pd.DataFrame]) -> Figure:
-    """Heat maps over Beta(a, b), one panel a metric.
-
-    Parameters
-    ----------
-    grids : mapping of str to DataFrame
-        By the panel's title; see `study.chapters.targets.beta_grid`.
-    """
-    figure, axes = plt.subplots(
-        1, len(grids), figsize=(3 * len(grids), 3), squeeze=False, layout="constrained"
-    )
+    """Heat maps over Beta(a, b), see `study.chapters.targets.beta_grid`, one panel a metric by its title."""
+    size = 3 * len(grids), 3
+    figure, axes = plt.subplots(1, len(grids), figsize=size, squeeze=False, layout="constrained")
     for panel, (title, grid) in zip(axes.flat, grids.items(), strict=True):
         shown = grid.iloc[::-1]
         sns.heatmap(shown, ax=panel, annot=True, fmt=".1f", cmap="cividis", cbar=False, square=True)
@@ -52,22 +46,13 @@ def plot_beta_grids(grids: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def plot_target_differences(differences: pd.DataFrame) -> Figure:
-    """Heat map of targets by settings: expected mAP less that of the default target.
-
-    Parameters
-    ----------
-    differences : DataFrame
-        Points; see `study.chapters.targets.default_differences`. Targets that did not run stay white.
-    """
+    """Heat map of targets by settings, see `study.chapters.targets.default_differences`; what did not run is white."""
     size = 1.8 + 0.95 * differences.shape[1], 0.29 * len(differences) + 1.1
     figure, axes = plt.subplots(figsize=size, layout="constrained")
     limit = float(np.nanmax(np.abs(differences.to_numpy(dtype=float))))
-    shown = differences.set_axis(
-        [str(name).replace(" (", "\n(").replace(", ", "\n") for name in differences], axis=1
-    )
-    sns.heatmap(
-        shown, ax=axes, annot=True, fmt="+.1f", cmap="RdBu", center=0, vmin=-limit, vmax=limit, cbar=False
-    )
+    names = [str(name).replace(" (", "\n(").replace(", ", "\n") for name in differences]
+    style = {"annot": True, "fmt": "+.1f", "cmap": "RdBu", "center": 0, "cbar": False}
+    sns.heatmap(differences.set_axis(names, axis=1), ax=axes, vmin=-limit, vmax=limit, **style)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.set(xlabel="", ylabel="")
@@ -90,18 +75,13 @@ def plot_spread(spreads: pd.DataFrame, lowest: float | None = None) -> Figure:
         1, len(sources), figsize=size, squeeze=False, sharex=True, sharey=True, layout="constrained"
     )
     for axes, source in zip(grid.flat, sources, strict=True):
-        here = spreads[spreads["source"] == source]
-        for i, (setting, rows) in enumerate(here.groupby("setting", sort=False)):
-            ordered = rows.sort_values("std")
+        lines = spreads[spreads["source"] == source].sort_values("std").groupby("setting", sort=False)
+        settings = spreads.loc[spreads["source"] == source, "setting"].unique()
+        for setting, color, marker in zip(settings, SETTING_COLORS, MARKERS, strict=False):
+            rows, style = lines.get_group(setting), {"markersize": 5, "linewidth": 1.2}
+            half = np.nan_to_num(rows["ci"])
             axes.errorbar(
-                ordered["std"],
-                ordered["difference"],
-                yerr=np.nan_to_num(ordered["ci"]),
-                color=SETTING_COLORS[i],
-                marker=MARKERS[i],
-                markersize=5,
-                linewidth=1.2,
-                label=setting,
+                rows["std"], rows["difference"], half, color=color, marker=marker, label=setting, **style
             )
         axes.axhline(0, color="0.7", linewidth=1, zorder=0)
         axes.set_title(source)
@@ -139,7 +119,7 @@ def plot_properties(table: pd.DataFrame, runs: pd.DataFrame, names: Mapping[str,
     for axes in grid.flat[len(names) :]:
         axes.remove()
     for row in grid:
-        row[0].set_ylabel("expected mAP@R (%)")
+        row[0].set_ylabel(MAP_LABEL)
     _families(figure, grid.flat[0])
     return figure
 
@@ -154,11 +134,12 @@ def plot_reached(table: pd.DataFrame) -> Figure:
     """
     shown = table.assign(all_mean=table["all_mean"] / 100, all_std=table["all_std"] / 100)
     figure, grid = plt.subplots(1, 2, figsize=(6.2, 3.1), layout="constrained")
-    for axes, wanted, reached in zip(grid, ("mean", "std"), ("all_mean", "all_std"), strict=True):
-        _points(axes, shown, wanted, reached)
-        ends = [min(shown[wanted].min(), shown[reached].min()), shown[[wanted, reached]].max(axis=None)]
+    for axes, name in zip(grid, ("mean", "std"), strict=True):
+        _points(axes, shown, name, f"all_{name}")
+        both = shown[[name, f"all_{name}"]]
+        ends = [both.min(axis=None), both.max(axis=None)]
         axes.plot(ends, ends, color="0.6", linewidth=1, zorder=0)
-        axes.set(xlabel=f"{PROPERTIES[wanted]} of the target", ylabel=f"{PROPERTIES[wanted]} of the codes")
+        axes.set(xlabel=f"{PROPERTIES[name]} of the target", ylabel=f"{PROPERTIES[name]} of the codes")
     _families(figure, grid[0])
     return figure
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from sdclib.checks import check_name
 from sdclib.data.image_sets import COMMITTED_SETS
 from sdclib.data.image_sets.committed import MANIFEST, CommittedSet, split_bytes
 from sdclib.data.images import data_root
@@ -27,16 +28,12 @@ def make_split(committed: CommittedSet) -> tuple[bytes, dict[str, Any]]:
     split = committed.rule(found)
     images = committed.image_set(found, split)
     data = split_bytes(committed, found, split)
-    counts: dict[str, Any] = {
-        "query": len(images.query),
-        "database": len(images.database),
-        "train": len(images.train),
-        "labels": len(images.class_names),
-    }
+    counts: dict[str, Any] = {role: len(getattr(images, role)) for role in ("query", "database", "train")}
+    counts["labels"] = len(images.class_names)
     if images.labels.ndim == 1:
         for role in ("query", "train"):
             per_class = np.bincount(images.labels[getattr(images, role)], minlength=counts["labels"])
-            counts[f"{role}_per_class"] = sorted({int(count) for count in per_class})
+            counts[f"{role}_per_class"] = np.unique(per_class).tolist()
     entry = {
         "file_sha256": hashlib.sha256(data).hexdigest(),
         "data_sha256": images.sha256,
@@ -55,22 +52,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(COMMITTED_SETS))
     parser.add_argument("--check", action="store_true", help="compare only")
     arguments = parser.parse_args(argv)
-    unknown = sorted(set(arguments.names) - set(COMMITTED_SETS))
-    if unknown:
-        parser.error(f"expected names among {', '.join(COMMITTED_SETS)}, got {', '.join(unknown)}")
+    for name in arguments.names:
+        check_name(name, "NAME", COMMITTED_SETS)
     manifest = read_json(MANIFEST) if MANIFEST.is_file() else {}
     status = 0
     for name in arguments.names or COMMITTED_SETS:
         committed = COMMITTED_SETS[name]
         data, entry = make_split(committed)
         print(f"{committed.file.name}: {len(data)} bytes, {entry['counts']}")
-        if arguments.check:
-            if manifest.get(name) != entry or committed.file.read_bytes() != data:
-                print(f"{committed.file.name}: differs from the committed file")
-                status = 1
-            continue
-        write_bytes(committed.file, data)
-        write_json(MANIFEST, manifest := manifest | {name: entry})
+        if not arguments.check:
+            write_bytes(committed.file, data)
+            write_json(MANIFEST, manifest := manifest | {name: entry})
+        elif manifest.get(name) != entry or committed.file.read_bytes() != data:
+            print(f"{committed.file.name}: differs from the committed file")
+            status = 1
     return status
 
 

@@ -3,9 +3,9 @@
 python scripts/verify_results.py config/main.yaml [--rows 4] [--seed 0]
 
 A row is stale if its data or settings, or one of the numbers `results_version` and `EVALUATION_VERSION`, have changed
-since. A row comes out again if every
-mAP and the intersection are within a tolerance: 0.005 for methods that do not train (rounding may flip a bit on another
-processor), 0.03 for methods that do (training amplifies rounding; seeds alone move mAP by about 0.01).
+since. A row comes out again if every mAP and the intersection are within a tolerance: 0.005 for methods that do not
+train (rounding may flip a bit on another processor), 0.03 for methods that do (training amplifies rounding; seeds alone
+move mAP by about 0.01).
 """
 
 from __future__ import annotations
@@ -41,6 +41,35 @@ def compare(spec: RunSpec, row: pd.Series) -> list[str]:
     ]
 
 
+def verify(config: Path, n_rows: int, seed: int | None) -> tuple[int, dict[str, str]]:
+    """Check a configuration's table; return how many rows are stale or missing, and what came of those run again."""
+    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+    name = settings["table"]
+    try:
+        specs = {spec.id: spec for spec in expand_config(settings)}
+    except (OSError, ValueError, ImportError) as error:
+        print(f"{name}: not checked, as data are missing: {error}")
+        return 0, {}
+    path = RESULTS / f"{name}.csv"
+    if not path.is_file():
+        print(f"{name}: no table yet, nothing to check; make sweep CONFIG={config} makes it")
+        return 0, {}
+    table = pd.read_csv(path, dtype={"id": str})
+    stale = stale_rows(table, specs.values())
+    for row in stale.to_dict("records"):
+        print(f"stale: {row['id']} {row['method']} {row['n_bits']} seed {row['seed']} {row['parameters']}")
+    n_missing = len(set(specs) - set(table["id"]))
+    print(f"{name}: {len(table)} rows, {len(stale)} stale, {n_missing} runs without a row")
+    fresh = table[~table["id"].isin(stale["id"])].set_index("id")
+    verified = {}
+    for key in random.Random(seed).sample(sorted(fresh.index), min(n_rows, len(fresh))):
+        spec = specs[key]
+        wrong = compare(spec, fresh.loc[key])
+        verified[key] = "differs" if wrong else "comes out again"
+        print("\n  ".join([f"{verified[key]}: {key} {spec.method} {spec.n_bits} seed {spec.seed}", *wrong]))
+    return len(stale) + n_missing, verified
+
+
 def main() -> None:
     """Parse the command line and check; the exit code is 1 if a row is stale, missing or does not come out again."""
     parser = argparse.ArgumentParser(
@@ -52,43 +81,12 @@ def main() -> None:
     arguments = parser.parse_args()
     bad, verified = 0, {}
     for config in arguments.configs:
-        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
-        try:
-            specs = {spec.id: spec for spec in expand_config(settings)}
-        except (OSError, ValueError, ImportError) as error:
-            print(f"{settings['table']}: not checked, as data are missing: {error}")
-            continue
-        path = RESULTS / f"{settings['table']}.csv"
-        if not path.is_file():
-            print(f"{settings['table']}: no table yet, nothing to check; make sweep CONFIG={config} makes it")
-            continue
-        table = pd.read_csv(path, dtype={"id": str})
-        stale = stale_rows(table, specs.values())
-        missing = [spec for key, spec in specs.items() if key not in set(table["id"])]
-        for row in stale.to_dict("records"):
-            print(
-                f"stale: {row['id']} {row['method']} {row['n_bits']} seed {row['seed']} {row['parameters']}"
-            )
-        print(
-            f"{settings['table']}: {len(table)} rows, {len(stale)} stale, {len(missing)} runs without a row"
-        )
-        bad += len(stale) + len(missing)
-        fresh = table[~table["id"].isin(stale["id"])].set_index("id")
-        chosen = random.Random(arguments.seed).sample(sorted(fresh.index), min(arguments.rows, len(fresh)))
-        for key in chosen:
-            spec = specs[key]
-            wrong = compare(spec, fresh.loc[key])
-            print(
-                f"{'differs' if wrong else 'comes out again'}: {key} {spec.method} {spec.n_bits} seed {spec.seed}"
-            )
-            for line in wrong:
-                print(f"  {line}")
-            bad += bool(wrong)
-            verified[key] = "differs" if wrong else "comes out again"
+        n_bad, found = verify(config, arguments.rows, arguments.seed)
+        bad, verified = bad + n_bad, verified | found
     if verified:
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
         print(write_manifest({"date": today, "machine": machine(), "rows": verified}))
-    sys.exit(int(bad > 0))
+    sys.exit(bool(bad or "differs" in verified.values()))
 
 
 if __name__ == "__main__":

@@ -7,13 +7,18 @@ import tomllib
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from packaging.requirements import Requirement
 
 import sdclib
+from sdclib.figures.style import method_colors
+from sdclib.methods import BaseHasher
 from study.provenance import PROJECT_ROOT
-from study.runs import expand_config
+from study.records import collect_records, write_record
+from study.runs import RunSpec, expand_config, run_experiment
+from study.tables import read_results
 
 if not (PROJECT_ROOT / "pyproject.toml").is_file():
     pytest.skip("not a checkout", allow_module_level=True)
@@ -96,3 +101,47 @@ def test_every_config_expands_and_says_what_it_is(path: Path):
     specs = expand_config(config)
     stated = re.search(r"(\d+) runs", text)
     assert int(stated[1]) == len(specs)
+
+
+def test_the_layout_names_files_that_are_there():
+    layout = (PROJECT_ROOT / "book" / "layout.md").read_text(encoding="utf-8")
+    named = [name for name in re.findall(r"`([\w./]+)`", layout) if "/" in name and "local" not in name]
+    assert len(named) > 15
+    assert [name for name in named if not (PROJECT_ROOT / name).exists()] == []
+
+
+def test_a_new_method_and_new_data_reach_tables_and_figures(tmp_path, monkeypatch):
+    for registry in ("_CLASSES", "METHOD_LABELS", "METHOD_COLORS"):
+        known = getattr(sdclib.methods, registry)
+        monkeypatch.setitem(known, "first-bits", None)
+        monkeypatch.delitem(known, "first-bits")
+
+    class FirstBits(BaseHasher):
+        method, label, color = "first-bits", "First bits", "#123456"
+
+        def __init__(self, n_bits=8):
+            self.n_bits = n_bits
+
+        def _fit(self, X):
+            self.mean_ = X.mean(axis=0)
+
+        def _continuous_codes(self, X):
+            return (X - self.mean_)[:, : self.n_bits]
+
+        def _get_state(self):
+            return {"mean": self.mean_}
+
+        def _set_state(self, state):
+            self.mean_ = state["mean"]
+
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], 40)
+    np.savez(tmp_path / "new.npz", features=rng.standard_normal((120, 8)) + labels[:, None], labels=labels)
+    monkeypatch.setenv("SDC_DATA", str(tmp_path))
+    spec = RunSpec("embeddings/new.npz", "first-bits", 8)
+    write_record(run_experiment(spec), tmp_path / "runs")
+    collect_records([spec], tmp_path / "runs").to_csv(tmp_path / "new.csv", index=False)
+    (row,) = read_results(tmp_path / "new.csv").to_dict("records")
+    assert (row["data"], row["label"], row["n_bits"]) == ("embeddings/new.npz", "First bits", 8)
+    assert 0.4 < row["map_expected"] <= 1
+    assert method_colors(["First bits"]) == {"First bits": "#123456"}

@@ -79,7 +79,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=4, help="rows a table to run again")
     parser.add_argument("--seed", type=int, default=None, help="of the choice of rows; random by default")
     arguments = parser.parse_args()
-    bad, verified = 0, {}
+    bad = 0
+    verified: dict[str, str] = {}
     for config in arguments.configs:
         n_bad, found = verify(config, arguments.rows, arguments.seed)
         bad, verified = bad + n_bad, verified | found

@@ -16,8 +16,7 @@ import sdclib
 from sdclib.figures.style import method_colors
 from sdclib.methods import BaseHasher
 from study.provenance import PROJECT_ROOT
-from study.records import collect_records, write_record
-from study.runs import RunSpec, expand_config, run_experiment
+from study.runs import RunSpec, collect_records, expand_config, run_experiment, write_record
 from study.tables import read_results
 
 if not (PROJECT_ROOT / "pyproject.toml").is_file():

@@ -142,6 +142,6 @@ def test_a_new_method_and_new_data_reach_tables_and_figures(tmp_path, monkeypatc
     write_record(run_experiment(spec), tmp_path / "runs")
     collect_records([spec], tmp_path / "runs").to_csv(tmp_path / "new.csv", index=False)
     (row,) = read_results(tmp_path / "new.csv").to_dict("records")
-    assert (row["data"], row["label"], row["n_bits"]) == ("embeddings/new.npz", "First bits", 8)
+    assert (row["data"], str(row["config"]), row["n_bits"]) == ("embeddings/new.npz", "First bits", 8)
     assert 0.4 < row["map_expected"] <= 1
     assert method_colors(["First bits"]) == {"First bits": "#123456"}

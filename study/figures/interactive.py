@@ -96,7 +96,7 @@ def scatter_by_bits(
     Parameters
     ----------
     summary : DataFrame
-        Of one data set: label, n_bits, and the metrics with their half intervals, see `study.tables.summarise`.
+        Of one data set: label, n_bits, and the metrics with their half intervals, see `study.stats.summarise`.
         Rows of float features are left out.
     n_bits : int
         Code length that is shown first.

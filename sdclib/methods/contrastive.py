@@ -27,6 +27,7 @@ from sdclib.methods.trained import (
     gradient_step,
     straight_through_sign,
     train,
+    two_layers,
 )
 
 __all__ = ["CIBHashHasher", "CroVCAHasher", "NSHHasher", "WCHHasher"]
@@ -65,14 +66,14 @@ class CIBHashHasher(TrainedHasher):
     learning_rate : float
         Of Adam.
     batch_size, epochs, random_state, device, progress : optional
-        See `sdclib.methods.trained.TrainedHasher`.
+        See `TrainedHasher`, as for the attributes.
 
     Attributes
     ----------
     head_ : torch.nn.Sequential
         From features to logits, on the CPU.
     history_ : DataFrame
-        See `sdclib.methods.trained.train`, with contrastive_loss and kl_loss; not there after `load`.
+        With contrastive_loss and kl_loss.
 
     Notes
     -----
@@ -104,8 +105,7 @@ class CIBHashHasher(TrainedHasher):
     needs_views = True
 
     def _make_head(self, n_features: int) -> nn.Module:
-        hidden = check_int(self.hidden_features, "hidden_features", minimum=1)
-        return nn.Sequential(nn.Linear(n_features, hidden), nn.ReLU(), nn.Linear(hidden, self.n_bits))
+        return two_layers(n_features, self.hidden_features, self.n_bits)
 
     def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
         views = more["views"]
@@ -166,14 +166,14 @@ class NSHHasher(TrainedHasher):
     learning_rate : float
         Of Adam.
     batch_size, epochs, random_state, device, progress : optional
-        See `sdclib.methods.trained.TrainedHasher`.
+        See `TrainedHasher`, as for the attributes.
 
     Attributes
     ----------
     head_ : torch.nn.Sequential
         The hash head :math:`f`, on the CPU; its outputs are the continuous codes. The latent head is not kept.
     history_ : DataFrame
-        See `sdclib.methods.trained.train`, with contrastive_loss and quantization_loss; not there after `load`.
+        With contrastive_loss and quantization_loss.
 
     Notes
     -----
@@ -211,16 +211,12 @@ class NSHHasher(TrainedHasher):
     needs_views = True
 
     def _make_head(self, n_features: int) -> nn.Module:
-        return self._two_layers(n_features, self.n_bits)
-
-    def _two_layers(self, n_in: int, n_out: int) -> nn.Module:
-        hidden = check_int(self.hidden_features, "hidden_features", minimum=1)
-        return nn.Sequential(nn.Linear(n_in, hidden), nn.ReLU(), nn.Linear(hidden, n_out))
+        return two_layers(n_features, self.hidden_features, self.n_bits)
 
     def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
         views = more["views"]
         n_latent = check_int(self.latent_features, "latent_features", minimum=1)
-        latent_head = self._two_layers(features.shape[1], n_latent).to(features.device)
+        latent_head = two_layers(features.shape[1], self.hidden_features, n_latent).to(features.device)
         sort_temperature = 1 / self.n_bits if self.sort_temperature is None else self.sort_temperature
         contrastive_loss = partial(
             sorted_nce_loss,
@@ -276,15 +272,14 @@ class WCHHasher(TrainedHasher):
     learning_rate : float
         Of Adam at the start; it falls to 0 along half a cosine.
     batch_size, epochs, random_state, device, progress : optional
-        See `sdclib.methods.trained.TrainedHasher`.
+        See `TrainedHasher`, as for the attributes.
 
     Attributes
     ----------
     head_ : torch.nn.Sequential
         LayerNorm and two linear layers, :math:`f`, on the CPU; its outputs are the continuous codes.
     history_ : DataFrame
-        See `sdclib.methods.trained.train`, with contrastive_loss, balance_loss and mean_weight (of an image for
-        another); not there after `load`.
+        With contrastive_loss, balance_loss and mean_weight (of an image for another).
 
     Notes
     -----
@@ -387,15 +382,15 @@ class CroVCAHasher(TrainedHasher):
     weight_decay : float
         Of AdamW.
     batch_size, epochs, random_state, device, progress : optional
-        See `sdclib.methods.trained.TrainedHasher`.
+        See `TrainedHasher`, as for the attributes.
 
     Attributes
     ----------
     head_ : torch.nn.Sequential
         From features to logits, on the CPU.
     history_ : DataFrame
-        See `sdclib.methods.trained.train`, with alignment_loss and coding_rate (the mean of both views');
-        learning_rate is that of an epoch's first step. Not there after `load`.
+        With alignment_loss and coding_rate (the mean of both views'); learning_rate is that of an epoch's first
+        step.
 
     Notes
     -----

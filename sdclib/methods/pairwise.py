@@ -12,7 +12,7 @@ from torch.nn.functional import normalize, softplus
 
 from sdclib.checks import check_int, check_real
 from sdclib.losses.pairwise import pair_label_loss, pair_similarity_loss
-from sdclib.methods.trained import TrainedHasher, gradient_step, straight_through_sign, train
+from sdclib.methods.trained import TrainedHasher, gradient_step, straight_through_sign, train, two_layers
 
 __all__ = [
     "BiHalfHasher",
@@ -49,14 +49,14 @@ class GreedyHashHasher(TrainedHasher):
     learning_rate, momentum, weight_decay : float
         Of stochastic gradient descent.
     batch_size, epochs, step_epoch, random_state, device, progress : optional
-        See `sdclib.methods.trained.TrainedHasher`.
+        See `TrainedHasher`, as for the attributes.
 
     Attributes
     ----------
     head_ : torch.nn.Linear
         From features to :math:`h`, on the CPU.
     history_ : DataFrame
-        See `sdclib.methods.trained.train`, with similarity_loss and penalty; not there after `load`.
+        With similarity_loss and penalty.
 
     Notes
     -----
@@ -204,15 +204,14 @@ class BiHalfHasher(TrainedHasher):
     learning_rate, momentum, weight_decay : float
         Of stochastic gradient descent.
     batch_size, epochs, step_epoch, random_state, device, progress : optional
-        See `sdclib.methods.trained.TrainedHasher`.
+        See `TrainedHasher`, as for the attributes.
 
     Attributes
     ----------
     head_ : torch.nn.Linear
         From features to :math:`u`, on the CPU.
     history_ : DataFrame
-        See `sdclib.methods.trained.train`, with similarity_loss and distance, the mean of :math:`(u - b)^2`; not
-        there after `load`.
+        With similarity_loss and distance, the mean of :math:`(u - b)^2`.
 
     Notes
     -----
@@ -293,15 +292,14 @@ class SSDHHasher(TrainedHasher):
     learning_rate : float
         Of Adam.
     batch_size, epochs, random_state, device, progress : optional
-        See `sdclib.methods.trained.TrainedHasher`.
+        See `TrainedHasher`, as for the attributes.
 
     Attributes
     ----------
     head_ : torch.nn.Linear
         From features to :math:`W x + c`, on the CPU.
     history_ : DataFrame
-        See `sdclib.methods.trained.train`, with similar and dissimilar, the shares of a batch's pairs with labels 1
-        and -1; not there after `load`.
+        With similar and dissimilar, the shares of a batch's pairs with labels 1 and -1.
 
     Notes
     -----
@@ -450,15 +448,15 @@ class TBHHasher(TrainedHasher):
     learning_rate : float
         Of Adam, for the auto-encoder and for the critics.
     batch_size, epochs, random_state, device, progress : optional
-        See `sdclib.methods.trained.TrainedHasher`.
+        See `TrainedHasher`, as for the attributes.
 
     Attributes
     ----------
     head_ : torch.nn.Sequential
         From features to :math:`f`, on the CPU.
     history_ : DataFrame
-        See `sdclib.methods.trained.train`, with reconstruction (the first term of the loss) and critic_loss
-        (:math:`4 \log 2` where the critics cannot tell); not there after `load`.
+        With reconstruction (the first term of the loss) and critic_loss (:math:`4 \log 2` where the critics
+        cannot tell).
 
     Notes
     -----
@@ -494,8 +492,7 @@ class TBHHasher(TrainedHasher):
     epochs: int = 100
 
     def _make_head(self, n_features: int) -> nn.Module:
-        hidden = check_int(self.hidden_features, "hidden_features", minimum=1)
-        return nn.Sequential(nn.Linear(n_features, hidden), nn.ReLU(), nn.Linear(hidden, self.n_bits))
+        return two_layers(n_features, self.hidden_features, self.n_bits)
 
     def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
         n_hidden, n_latent = (

@@ -61,14 +61,12 @@ class OrthoHashHasher(SupervisedHasher):
     learning_rate, weight_decay : float
         Of Adam.
     batch_size, epochs, step_epoch, random_state, device, progress : optional
-        See `sdclib.methods.trained.TrainedHasher`.
+        See `TrainedHasher`, as for the attributes.
 
     Attributes
     ----------
     head_ : HashHead
         The trained hash head, on the CPU.
-    history_ : DataFrame
-        See `sdclib.methods.trained.train`; not there after `load`.
 
     Notes
     -----
@@ -169,14 +167,12 @@ class LogitHasher(SupervisedHasher):
     learning_rate, weight_decay : float
         Of Adam.
     batch_size, epochs, step_epoch, random_state, device, progress : optional
-        See `sdclib.methods.trained.TrainedHasher`.
+        See `TrainedHasher`, as for the attributes.
 
     Attributes
     ----------
     head_ : torch.nn.Sequential
         From features to :math:`f`, on the CPU.
-    history_ : DataFrame
-        See `sdclib.methods.trained.train`; not there after `load`.
 
     Notes
     -----

@@ -28,6 +28,7 @@ __all__ = [
     "pick_device",
     "straight_through_sign",
     "train",
+    "two_layers",
 ]
 
 
@@ -74,6 +75,12 @@ class HashHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Features of shape (n, n_features) to continuous codes of shape (n, n_bits)."""
         return self.layers(features)
+
+
+def two_layers(n_in: int, hidden_features: int, n_out: int) -> nn.Sequential:
+    """Linear layer, ReLU, linear layer, as several rivals have them; ValueError for no hidden features."""
+    hidden = check_int(hidden_features, "hidden_features", minimum=1)
+    return nn.Sequential(nn.Linear(n_in, hidden), nn.ReLU(), nn.Linear(hidden, n_out))
 
 
 SMALL_PRODUCT = 2**24  # multiply-adds a batch below which a second thread costs more than it gives
@@ -298,7 +305,7 @@ class TrainedHasher(BaseHasher):
     head_ : torch.nn.Module
         From features of shape (n, d) to continuous codes of shape (n, n_bits); on the CPU, in evaluation mode.
     history_ : DataFrame
-        See `sdclib.methods.trained.train`; not there after `load`.
+        See `sdclib.methods.trained.train`; some methods add terms of their loss. Not there after `load`.
     """
 
     n_bits: int = 64

@@ -5,26 +5,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import io
 import os
 import random
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 import scripts.sweep
 import sdclib.methods.base
@@ -43,18 +39,6 @@ VERSIONS = (0, 1)
 SPEC = RunSpec("tiny", "itq", 8)
 # So long that no file of a version fits into what is left on a full disk.
 VECTORS = make_features(n_query=1, n_database=3000, d=16).database
-
-
-@dataclass(frozen=True)
-class Kept:
-    """Something that is kept in a folder, of which there are two versions.
-
-    `write(folder, version)` raises OSError with what a user sees; `read(folder)` returns the version, or None where
-    there is nothing, and raises where something is damaged or mixed.
-    """
-
-    write: Callable[[Path, int], Any]
-    read: Callable[[Path], int | None]
 
 
 def codes(version: int) -> np.ndarray:
@@ -137,7 +121,7 @@ def read_run(folder: Path) -> int | None:
     return int(version)
 
 
-# Tables, by the command that collects them, without the runs.
+# Tables of a sweep.
 
 
 def table(version: int) -> pd.DataFrame:
@@ -145,22 +129,10 @@ def table(version: int) -> pd.DataFrame:
 
 
 def write_tables(folder: Path, version: int) -> None:
-    config = {"table": "t", "data": "cifar10-embedded", "n_bits": 8, "seeds": 0, "runs": [{"method": "sign"}]}
-    path = folder.parent.with_name(f"{folder.parent.name}.yaml")
-    path.write_text(yaml.safe_dump(config))
-    shown = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(shown):
-        patch.setattr(scripts.sweep, "OWN_RESULTS", folder)
-        patch.setattr(scripts.sweep, "runs_folder", lambda: path.with_suffix(".runs"))
-        patch.setattr(scripts.sweep, "run_sweep", lambda *_: 0)
-        patch.setattr(scripts.sweep, "report_failures", lambda *_: None)
+    with pytest.MonkeyPatch.context() as patch:
         for name in ("collect_records", "collect_histograms"):
             patch.setattr(scripts.sweep, name, lambda _: table(version))
-        patch.setattr(sys, "argv", ["sweep.py", str(path)])
-        with pytest.raises(SystemExit) as stopped:
-            scripts.sweep.main()
-    if stopped.value.code:
-        raise OSError(shown.getvalue())
+        scripts.sweep.collect_tables({"table": "t"}, [], folder)
 
 
 def read_tables(folder: Path) -> int | None:
@@ -168,12 +140,14 @@ def read_tables(folder: Path) -> int | None:
     return min((which(pd.read_csv(path), table) for path in paths), default=None)
 
 
-KINDS = {
-    "file": Kept(write_file, read_file),
-    "model": Kept(write_model, read_model),
-    "cache": Kept(write_cache, read_cache),
-    "record": Kept(write_run, read_run),
-    "tables": Kept(write_tables, read_tables),
+# What is kept in a folder, of which there are two versions. `write(folder, version)` raises OSError with what a user
+# sees; `read(folder)` returns the version, or None for nothing, and raises where something is damaged or mixed.
+KINDS: dict[str, tuple[Callable[[Path, int], Any], Callable[[Path], int | None]]] = {
+    "file": (write_file, read_file),
+    "model": (write_model, read_model),
+    "cache": (write_cache, read_cache),
+    "record": (write_run, read_run),
+    "tables": (write_tables, read_tables),
 }
 
 
@@ -197,49 +171,51 @@ def content(folder: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("kept", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize(("write", "read"), KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-def test_a_write_that_fails_is_named_and_loses_nothing(kept: Kept, fault: Any, tmp_path: Path) -> None:
+def test_a_write_that_fails_is_named_and_loses_nothing(
+    write: Any, read: Any, fault: Any, tmp_path: Path
+) -> None:
     with ExitStack() as stack:
         disk = tmp_path / "disk"
         stack.enter_context(small_disk(disk)) if fault is full_disk else disk.mkdir()
         folder = disk / "folder"
         folder.mkdir()
-        kept.write(folder, 0)
+        write(folder, 0)
         before = content(folder)
         with fault(folder):
             with pytest.raises(OSError, match=FAULTS[fault]) as error:
-                kept.write(folder, 1)
+                write(folder, 1)
             assert str(folder) in str(error.value)
             assert any(words in str(error.value) for words in ("make room", "are kept")), str(error.value)
             # A cache has a folder for the new features, and a model may have new weights that nothing names.
             after = content(folder)
             assert {name: after[name] for name in before} == before
             assert not [name for name in after if name.endswith(".tmp")]
-            assert kept.read(folder) == 0
-        kept.write(folder, 1)
-        assert kept.read(folder) == 1
+            assert read(folder) == 0
+        write(folder, 1)
+        assert read(folder) == 1
 
 
-@pytest.mark.parametrize("kept", KINDS.values(), ids=KINDS)
-def test_killed_at_random_moments(kept: Kept, folder: Path) -> None:
+@pytest.mark.parametrize(("write", "read"), KINDS.values(), ids=KINDS)
+def test_killed_at_random_moments(write: Any, read: Any, folder: Path) -> None:
     """Five kills of a process that writes both versions in turn: what is there is one of them, whole."""
-    kept.write(folder, 0)
+    write(folder, 0)
     rng = random.Random(0)
 
     def write_in_turn() -> None:
         while True:
             for version in (1, 0):
-                kept.write(folder, version)
+                write(folder, version)
 
     for _ in range(5):
         child = forked(write_in_turn)
         time.sleep(rng.uniform(0, 0.2))
         os.kill(child, signal.SIGKILL)
         assert ended(child) == -signal.SIGKILL
-        kept.read(folder)  # raises if something is damaged or mixed
-    kept.write(folder, 1)
-    assert kept.read(folder) == 1
+        read(folder)  # raises if something is damaged or mixed
+    write(folder, 1)
+    assert read(folder) == 1
 
 
 @pytest.mark.parametrize("name", ["cache", "record", "file"])
@@ -248,41 +224,40 @@ def test_two_writers_at_once(name: str, folder: Path) -> None:
 
     def write_often(version: int) -> None:
         for _ in range(5):
-            KINDS[name].write(folder, version)
+            KINDS[name][0](folder, version)
 
     a_run()  # in this process, once
     for _ in range(2):
         children = [forked(functools.partial(write_often, version)) for version in VERSIONS]
         assert [ended(child) for child in children] == [0, 0]
-        assert KINDS[name].read(folder) in VERSIONS
+        assert KINDS[name][1](folder) in VERSIONS
     assert not [path for path in content(folder) if ".tmp" in path]
 
 
 def test_a_writer_killed_in_a_record_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a killed writer had written is cleared away, and an earlier record stays until a new one is whole."""
-    kept = KINDS["record"]
-    kept.write(tmp_path, 0)
+    write_run(tmp_path, 0)
 
     def write_and_die() -> None:
         monkeypatch.setattr("study.runs.write_json", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-        kept.write(tmp_path, 1)
+        write_run(tmp_path, 1)
 
     assert ended(forked(write_and_die)) == -signal.SIGKILL
     assert [path for path in content(tmp_path) if ".tmp" in path]
-    assert kept.read(tmp_path) == 0
-    kept.write(tmp_path, 1)
-    assert kept.read(tmp_path) == 1
+    assert read_run(tmp_path) == 0
+    write_run(tmp_path, 1)
+    assert read_run(tmp_path) == 1
     assert not [path for path in content(tmp_path) if ".tmp" in path]
 
 
 def test_a_damaged_record_is_named_with_what_to_do(tmp_path: Path) -> None:
-    KINDS["record"].write(tmp_path, 0)
+    write_run(tmp_path, 0)
     (path,) = tmp_path.glob("*/codes.npz")
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"codes\.npz: damaged, .*; delete the folder and run again"):
-        KINDS["record"].read(tmp_path)
+        read_run(tmp_path)
 
 
 def test_two_writers_of_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,25 +51,11 @@ def load_hasher(folder: str | os.PathLike[str]) -> BaseHasher:
 
 
 def pack_bits(codes: ArrayLike, bit_order: str = "little") -> NDArray[np.uint8]:
-    """Pack codes into bytes, in either order.
+    """Pack codes into bytes: "little" as `sdclib.codes.pack_codes` and faiss, "big" as NumPy's `packbits`.
 
-    Parameters
-    ----------
-    codes : array-like, shape (n, n_bits), values 0 and 1
-    bit_order : {"little", "big"}
-        "little": the first bit of a code is the lowest of the first byte, as in `sdclib.codes.pack_codes` and faiss.
-        "big": it is the highest, as NumPy's `packbits` does by default. Hamming distances do not depend on it, but
-        codes of different order must not meet.
-
-    Returns
-    -------
-    ndarray, shape (n, ceil(n_bits / 8)), uint8
-        Unused bits of the last byte are 0.
-
-    Raises
-    ------
-    ValueError
-        If an argument is not as described.
+    In the first order the first bit of a code is the lowest of its byte, in the second the highest. Hamming distances
+    do not depend on it, but codes of different order must not meet. Unused bits of the last byte are 0. Raises
+    ValueError where an argument is not as described.
     """
     order: Any = check_name(bit_order, "bit_order", BIT_ORDERS)
     return np.packbits(check_codes(codes), axis=1, bitorder=order)
@@ -82,14 +68,14 @@ def pack_precision(codes: ArrayLike, precision: str = "sdc") -> NDArray[Any]:
     ----------
     codes : array-like, shape (n, n_bits), values 0 and 1
     precision : {"sdc", "ubinary", "binary"}
-        "sdc": bit order little, as in `sdclib.codes.pack_codes` and faiss. "ubinary": bit order big. "binary": the
-        same less 128, as int8. The last two are how ``sentence_transformers.quantize_embeddings`` names and packs
-        them; but a continuous code of exactly 0 is a 1 here and a 0 there.
+        "sdc": bit order little. "ubinary": bit order big. "binary": the same less 128, as int8. The last two are how
+        ``sentence_transformers.quantize_embeddings`` names and packs them; but a continuous code of exactly 0 is a 1
+        here and a 0 there.
 
     Returns
     -------
     ndarray, shape (n, ceil(n_bits / 8)), uint8, or int8 for "binary"
-        Unused bits of the last byte are those of a 0. Hamming distances within a precision are the same for all.
+        Unused bits of the last byte are those of a 0.
 
     Raises
     ------

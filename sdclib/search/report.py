@@ -49,13 +49,10 @@ class EmbeddingReport:
 
     Attributes
     ----------
-    name : str
     sizes : dict of str to int
         ``n_vectors`` in the file, ``n_features``, and ``n_query``, ``n_database``, ``n_train`` of the sample.
-    k, depth, shown_bits, seed : int
-        Neighbours, candidates that are re-scored, code length of the histograms, seed.
-    sdc_parameters : dict
-        SDC's parameters beside the code length.
+    k, depth, shown_bits : int
+        Neighbours, candidates that are re-scored, code length of the histograms.
     histograms : dict of str to PairHistograms
         Similarities of query-database pairs by label; positive: a query and one of its k nearest.
     recall : DataFrame
@@ -159,7 +156,9 @@ def measure_embeddings(
     float_seconds = time.perf_counter() - start
     relevant = list(neighbours)
     histograms = {FLOAT: cosine_pair_histograms(query, database, relevant)}
-    sdc_parameters = _sdc_parameters(len(train), epochs)
+    sdc_parameters = SDC_PARAMETERS | {"batch_size": min(SDC_PARAMETERS["batch_size"], len(train))}
+    if epochs is not None:
+        sdc_parameters["epochs"] = epochs
     recall: list[dict[str, Any]] = []
     speed: list[dict[str, Any]] = [
         {
@@ -173,17 +172,12 @@ def measure_embeddings(
         label = METHOD_LABELS.get(method, method)
         bar.set_description(f"{label}, {bits} bits")
         hasher = make_hasher(method, bits, seed=seed, **(sdc_parameters if method == "sdc" else {}))
-        times, codes, found, rescored = _run(hasher, train, query, database, depth)
-        speed.append({"label": label, "n_bits": bits, "bytes_per_vector": codes[1].shape[1], **times})
-        for limit, items in ((0, found), (depth, rescored)):
-            recall.append(
-                {
-                    "label": label,
-                    "n_bits": bits,
-                    "depth": limit,
-                    "recall": neighbour_recall(items, neighbours, query, database),
-                }
-            )
+        times, codes, found = _run(hasher, train, query, database, depth)
+        what = {"label": label, "n_bits": bits}
+        speed.append({**what, "bytes_per_vector": codes[1].shape[1], **times})
+        for limit, items in found.items():
+            share = neighbour_recall(items, neighbours, query, database)
+            recall.append({**what, "depth": limit, "recall": share})
         if bits == shown:
             histograms[label] = pair_histograms(*codes, relevant, n_bits=bits)
     columns = ["label", "n_bits", "bytes_per_vector", "fit_seconds", "encode_us", "search_us", "rescore_us"]
@@ -275,11 +269,6 @@ def _sample(
     return rows[:n_query], rows[n_query:]
 
 
-def _sdc_parameters(n_train: int, epochs: int | None) -> dict[str, Any]:
-    parameters = {**SDC_PARAMETERS, "batch_size": min(SDC_PARAMETERS["batch_size"], n_train)}
-    return parameters if epochs is None else parameters | {"epochs": epochs}
-
-
 def _possible(method: str, n_bits: int, train: NDArray[np.float32]) -> bool:
     """Whether the method gives codes of this length: some have at most as many bits as there are dimensions."""
     return method not in AT_MOST_DIMENSIONS or n_bits <= min(train.shape)
@@ -291,31 +280,25 @@ def _run(
     query: NDArray[np.float32],
     database: NDArray[np.float32],
     depth: int,
-) -> tuple[
-    dict[str, float], tuple[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.int64], NDArray[np.int64]
-]:
-    """Fit, encode, search, re-score: times, packed codes of queries and database, items in both orders."""
+) -> tuple[dict[str, float], tuple[NDArray[np.uint8], NDArray[np.uint8]], dict[int, NDArray[np.int64]]]:
+    """Fit, encode, search, re-score: times, packed codes of queries and database, items found by depth re-scored."""
     marks = [time.perf_counter()]
 
-    def mark() -> None:
+    def timed(value: Any) -> Any:
         marks.append(time.perf_counter())
+        return value
 
-    hasher.fit(train)
-    mark()
-    database_codes = encode(hasher, database)
-    mark()
+    timed(hasher.fit(train))
+    database_codes = timed(encode(hasher, database))
     query_codes = encode(hasher, query)
-    index = HammingIndex(database_codes, n_bits=hasher.n_bits)
-    mark()
-    _, found = index.search(query_codes, depth, packed=True)
-    mark()
-    _, rescored = index.rescore(found, query, database)
-    mark()
-    fit, encoding, _, search, rescore = np.diff(marks)
+    index = timed(HammingIndex(database_codes, n_bits=hasher.n_bits))
+    _, found = timed(index.search(query_codes, depth, packed=True))
+    _, rescored = timed(index.rescore(found, query, database))
+    fit, encoding, _, search, rescore = map(float, np.diff(marks))
     times = {
-        "fit_seconds": float(fit),
-        "encode_us": float(1e6 * encoding / len(database)),
-        "search_us": float(1e6 * search / len(query)),
-        "rescore_us": float(1e6 * rescore / len(query)),
+        "fit_seconds": fit,
+        "encode_us": 1e6 * encoding / len(database),
+        "search_us": 1e6 * search / len(query),
+        "rescore_us": 1e6 * rescore / len(query),
     }
-    return times, (query_codes, database_codes), found, rescored
+    return times, (query_codes, database_codes), {0: found, depth: rescored}

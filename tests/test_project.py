@@ -1,6 +1,8 @@
 """What the project's own files say of each other must agree."""
 
 import ast
+import json
+import pkgutil
 import re
 import sys
 import tomllib
@@ -102,12 +104,36 @@ def test_every_config_expands_and_says_what_it_is(path: Path):
     assert int(stated[1]) == len(specs)
 
 
-def test_the_layout_names_files_that_are_there():
-    layout = (PROJECT_ROOT / "book" / "layout.md").read_text(encoding="utf-8")
-    named = {name for name in re.findall(r"`([\w./]+)`", layout) if "/" in name}
-    named -= {"results/local/", "embeddings/FILE"}  # made by the reader
-    assert len(named) > 15
-    assert [name for name in named if not (PROJECT_ROOT / name).exists()] == []
+def prose():
+    """Texts by the file they are in: the README, pages of the book, markdown of the chapters."""
+    pages = [PROJECT_ROOT / "README.md", *(PROJECT_ROOT / "book").glob("*.md")]
+    yield from ((path.name, path.read_text(encoding="utf-8")) for path in pages)
+    for path in (PROJECT_ROOT / "notebooks").glob("*.ipynb"):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        yield (
+            path.name,
+            "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"),
+        )
+
+
+def test_prose_names_files_and_functions_that_are_there():
+    made_by_readers = re.compile(r"local|NAME|FILE|landmarks")
+    wrong, n_names = [], 0
+    for page, text in prose():
+        for name in re.findall(r"`((?:sdclib|study)(?:\.[A-Za-z_]\w*)+)", text):
+            n_names += 1
+            try:
+                pkgutil.resolve_name(name)
+            except (ImportError, AttributeError):
+                wrong.append((page, name))
+        for name in re.findall(
+            r"\b((?:scripts|config|workflow|tests|benchmarks|sdclib|study)/[\w./]*)", text
+        ):
+            n_names += 1
+            if not made_by_readers.search(name) and not (PROJECT_ROOT / name.rstrip(".")).exists():
+                wrong.append((page, name))
+    assert n_names > 100
+    assert wrong == []
 
 
 def test_a_new_method_and_new_data_reach_tables_and_figures(tmp_path, monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 from pathlib import Path
@@ -11,11 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
 from sdclib.catalogue import FEATURE_SETS, load_features
 from sdclib.data.features import DATA, FeatureSet, read_packed
+from sdclib.data.splits import class_split, split_sha256
 from sdclib.metrics import cosine_mean_average_precision, cosine_pair_histograms, intersection
 from tests.reference import unit
 
@@ -36,49 +38,27 @@ def manifest() -> dict[str, Any]:
 # The embedded file
 
 
-def test_counts(embedded: FeatureSet) -> None:
-    assert embedded.query.shape == (1000, 256)
-    assert embedded.database.shape == (10000, 256)
-    assert embedded.train.shape == (5000, 256)
+def test_embedded_features(embedded: FeatureSet, manifest: dict[str, Any]) -> None:
+    assert (embedded.query.shape, embedded.database.shape) == ((1000, 256), (10000, 256))
     assert embedded.query.dtype == embedded.database.dtype == embedded.train.dtype == np.float32
-    assert np.bincount(embedded.query_labels).tolist() == [100] * 10
-    assert np.bincount(embedded.database_labels).tolist() == [1000] * 10
-    assert np.bincount(embedded.database_labels[embedded.train_index]).tolist() == [500] * 10
-    assert embedded.top_k == 1000
+    for labels, count in (
+        (embedded.query_labels, 100),
+        (embedded.database_labels, 1000),
+        (embedded.database_labels[embedded.train_index], 500),
+    ):
+        assert np.bincount(labels).tolist() == [count] * 10
+        assert labels.dtype == np.int64
     assert embedded.relevant == (embedded.query_labels, embedded.database_labels)
-    assert embedded.query_labels.dtype == embedded.database_labels.dtype == np.int64
-
-
-def test_training_images_are_in_the_database(embedded: FeatureSet) -> None:
-    assert len(np.unique(embedded.train_index)) == 5000
     np.testing.assert_array_equal(embedded.train, embedded.database[embedded.train_index])
-
-
-def test_queries_are_not_in_the_database() -> None:
     with np.load(PATH, allow_pickle=False) as file:
         ids = np.concatenate([file["query_ids"], file["database_ids"]])
     assert len(np.unique(ids)) == 11000
-
-
-def test_classes_are_mixed(embedded: FeatureSet) -> None:
-    for labels in (embedded.query_labels, embedded.database_labels):
-        assert np.mean(labels[1:] == labels[:-1]) < 0.15
-
-
-def test_manifest_names_file_source_and_terms(embedded: FeatureSet, manifest: dict[str, Any]) -> None:
-    assert manifest["npz_sha256"] == hashlib.sha256(PATH.read_bytes()).hexdigest() == embedded.sha256
-    assert manifest["npz_bytes"] == PATH.stat().st_size < 5_000_000
-    assert (manifest["name"], manifest["top_k"]) == (embedded.name, 1000)
-    assert manifest["counts"] == {
-        "query": 1000,
-        "database": 10000,
-        "train": 5000,
-        "per_class": {"query": 100, "database": 1000, "train": 500},
-    }
+    assert manifest["npz_sha256"] == embedded.sha256
+    assert manifest["npz_bytes"] < 5_000_000
+    assert manifest["counts"]["per_class"] == {"query": 100, "database": 1000, "train": 500}
+    assert (embedded.name, embedded.top_k) == ("cifar10-embedded", 1000)
     assert "Krizhevsky" in embedded.citation
     assert "CIFAR-10" in embedded.licence
-    assert len(manifest["split_sha256"]) == len(manifest["whole_split_sha256"]) == 64
-    assert manifest["backbone"]["name"] == "efficientnet-lite0"
 
 
 def test_packed_features_are_close_to_the_full_ones(embedded: FeatureSet, manifest: dict[str, Any]) -> None:
@@ -145,30 +125,22 @@ def test_features_extracted_again_agree(embedded: FeatureSet, manifest: dict[str
     np.testing.assert_allclose(norms, 1, atol=0.05)
 
 
-# Damaged files
+# Packed files
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> Path:
-    """A packed file of a few rows that loads."""
-    rng = np.random.default_rng(0)
-    write_packed(
-        tmp_path / "small.npz",
-        query=rng.integers(1, 99, (3, 4), dtype=np.int8),
-        database=rng.integers(1, 99, (6, 4), dtype=np.int8),
-        scale=np.ones(4, np.float32),
-        query_labels=np.array([0, 1, 1], np.uint8),
-        database_labels=np.array([0, 1, 0, 1, 0, 1], np.uint8),
-        train_index=np.array([1, 2], np.int32),
-    )
-    return tmp_path / "small.npz"
+ARRAYS: dict[str, NDArray[Any]] = {
+    "query": np.arange(1, 13, dtype=np.int8).reshape(3, 4),
+    "database": np.arange(1, 25, dtype=np.int8).reshape(6, 4),
+    "scale": np.full(4, 0.5, np.float32),
+    "query_labels": np.array([0, 1, 1], np.uint8),
+    "database_labels": np.array([0, 1, 0, 1, 0, 1], np.uint8),
+    "train_index": np.array([1, 2], np.int32),
+}
 
 
-def write_packed(path: Path, **arrays: NDArray[Any]) -> None:
-    file = io.BytesIO()
-    np.savez_compressed(file, allow_pickle=True, **arrays)
-    path.write_bytes(file.getvalue())
-    write_manifest(path)
+def write_packed(path: Path, arrays: dict[str, NDArray[Any]], **changes: Any) -> None:
+    np.savez_compressed(path, allow_pickle=True, **arrays)
+    write_manifest(path, **changes)
 
 
 def write_manifest(path: Path, **changes: Any) -> None:
@@ -178,67 +150,58 @@ def write_manifest(path: Path, **changes: Any) -> None:
     path.with_suffix(".json").write_text(json.dumps({k: v for k, v in values.items() if v is not None}))
 
 
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A packed file of a few rows that loads."""
+    write_packed(tmp_path / "small.npz", ARRAYS)
+    return tmp_path / "small.npz"
+
+
 def test_packed_file_loads(small: Path) -> None:
     features = read_packed(small)
     assert (features.name, features.top_k, features.train.shape) == ("small", 2, (2, 4))
+    np.testing.assert_array_equal(features.query, ARRAYS["query"] / 2)
 
 
-def test_flipped_byte(small: Path) -> None:
-    data = bytearray(small.read_bytes())
-    data[len(data) // 2] ^= 1
-    small.write_bytes(data)
-    with pytest.raises(
-        ValueError, match=r"small\.npz: damaged data file, expected SHA-256 .*, got [0-9a-f]{64}"
+def test_damaged_packed_files(small: Path) -> None:
+    whole, manifest = small.read_bytes(), small.with_suffix(".json").read_text()
+    flipped = bytearray(whole)
+    flipped[len(flipped) // 2] ^= 1
+    for data, message in (
+        (whole[:-7], f"expected bytes {len(whole)}, got {len(whole) - 7}"),
+        (bytes(flipped), "expected SHA-256 .*, got [0-9a-f]{64}"),
     ):
-        read_packed(small)
-
-
-def test_truncated(small: Path) -> None:
-    size = small.stat().st_size
-    small.write_bytes(small.read_bytes()[:-7])
-    with pytest.raises(
-        ValueError, match=rf"small\.npz: damaged data file, expected {size} bytes, got {size - 7}"
-    ):
-        read_packed(small)
-
-
-@pytest.mark.parametrize("name", ["small.npz", "small.json"])
-def test_missing(small: Path, name: str) -> None:
-    small.with_name(name).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"{name}: data file is missing; install sdclib again"):
-        read_packed(small)
-
-
-def test_damaged_manifest(small: Path) -> None:
-    manifest = small.with_suffix(".json")
+        small.write_bytes(data)
+        with pytest.raises(ValueError, match=rf"small\.npz: damaged data file, {message}"):
+            read_packed(small)
+    small.write_bytes(whole)
     for text in ('{"name": ', "[]", "null"):
-        manifest.write_text(text)
+        small.with_suffix(".json").write_text(text)
         with pytest.raises(ValueError, match=r"small\.json: damaged"):
             read_packed(small)
     for key in ("name", "licence", "citation", "top_k", "npz_bytes", "npz_sha256"):
         write_manifest(small, **{key: None})
-        with pytest.raises(
-            ValueError, match=rf"small\.json: damaged manifest, missing or wrong entry '{key}'"
-        ):
+        with pytest.raises(ValueError, match=rf"small\.json: damaged manifest, .* '{key}'"):
             read_packed(small)
+    small.with_suffix(".json").write_text(manifest)
+    small.unlink()
+    with pytest.raises(FileNotFoundError, match=r"small\.npz: data file is missing; install sdclib again"):
+        read_packed(small)
 
 
-def test_content_that_is_not_as_described(small: Path) -> None:
-    with np.load(small) as file:
-        arrays = dict(file)
-    cases: list[tuple[dict[str, Any], str]] = [
-        ({"query": arrays["query"].astype(np.float32)}, "codes: expected int8"),
-        ({"scale": np.ones(3, np.float32)}, "scale: expected 4 positive"),
-        ({"scale": np.array([1, 1, 1, np.nan])}, "scale: expected 4 positive"),
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"query": np.ones((3, 4), np.float32)}, "codes: expected int8"),
+        ({"scale": np.ones(3, np.float32)}, "scale: expected 4 of float32"),
+        ({"scale": np.array([1, 1, 1, np.nan], np.float32)}, "query: expected finite"),
         ({"train_index": np.array([6])}, "train_index: expected numbers from 0 to 5"),
         ({"query_labels": np.array([{}, {}, {}])}, "allow_pickle=False"),
-    ]
-    for changes, message in cases:
-        write_packed(small, **(arrays | changes))
-        with pytest.raises(ValueError, match=rf"small\.npz: unexpected content \(.*{message}"):
-            read_packed(small)
-    write_packed(small, **{k: v for k, v in arrays.items() if k != "scale"})
-    with pytest.raises(ValueError, match=r"small\.npz: unexpected content .*scale"):
+    ],
+)
+def test_content_that_is_not_as_described(small: Path, changes: dict[str, Any], message: str) -> None:
+    write_packed(small, ARRAYS | changes)
+    with pytest.raises(ValueError, match=rf"small\.npz: unexpected content \(.*{message}"):
         read_packed(small)
     small.write_bytes(b"PK\x03\x04 no archive")
     write_manifest(small)
@@ -365,3 +328,124 @@ def test_training_features_of_their_own() -> None:
 def test_feature_set_with_lists_refuses(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         FeatureSet(**with_lists(**changes))
+
+
+# How they were made
+
+script = pytest.importorskip("scripts.make_embedded_features", reason="the tests run outside the repository")
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.integers(1, 8), st.floats(-6, 6))
+@settings(deadline=None, max_examples=50)
+def test_quantisation_is_within_half_a_step(seed: int, n: int, d: int, magnitude: float) -> None:
+    values = np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32) * np.float32(10**magnitude)
+    scale = script.quantisation_scale(values)
+    codes = script.quantise(values, scale)
+    assert codes.dtype == np.int8
+    assert (np.abs(codes).max(axis=0) == 127).all()
+    assert (np.abs(codes * scale - values) <= scale * 0.5001).all()
+    np.testing.assert_array_equal(
+        script.quantise(np.zeros((2, 2)), script.quantisation_scale(np.zeros((2, 2)))), 0
+    )
+
+
+def skewed(n: int, d: int, seed: int = 0) -> NDArray[np.float64]:
+    """Non-negative rows with a large mean and a falling spectrum."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, d)) * np.arange(1, d + 1) ** -0.5 @ rng.normal(size=(d, d)) / np.sqrt(d)
+    return np.maximum(x + 0.3, 0)
+
+
+def test_map_keeps_norm_and_mean_cosine_of_new_rows() -> None:
+    rows = skewed(4000, 60)
+    database, query = rows[:3000], rows[3000:]
+    projection = script.energy_preserving_map(database, 12)
+    assert projection.shape == (60, 12)
+    plain = projection / np.linalg.norm(projection, axis=0)
+    np.testing.assert_allclose(plain.T @ plain, np.eye(12), atol=1e-10)
+    assert np.sum((query @ plain) ** 2) < 0.95 * np.sum(query**2)
+    assert np.sum((query @ projection) ** 2) == pytest.approx(np.sum(query**2), rel=0.02)
+
+    def mean_cosine(matrix: NDArray[np.float64]) -> float:
+        return float(unit(query @ matrix).mean(axis=0) @ unit(database @ matrix).mean(axis=0))
+
+    full = mean_cosine(np.eye(60))
+    assert abs(mean_cosine(projection) - full) < 0.3 * (mean_cosine(plain) - full)
+
+
+def test_map_raises_each_eigenvalue_alike() -> None:
+    rows = skewed(500, 20)
+    projection = script.energy_preserving_map(rows, 5)
+    values = np.linalg.eigvalsh(rows.T @ rows)[::-1][:5]
+    raised = np.linalg.eigvalsh((rows @ projection).T @ (rows @ projection))[::-1]
+    np.testing.assert_allclose(raised - values, (raised - values).mean(), rtol=1e-3)
+    assert (raised > values).all()
+
+
+def test_map_of_full_rank_changes_no_cosine() -> None:
+    rows = skewed(200, 8)
+    projection = script.energy_preserving_map(rows, 8)
+    np.testing.assert_allclose(projection @ projection.T, np.eye(8), atol=1e-6)
+
+
+# The split
+
+
+def pretend_hashes(n: int) -> list[str]:
+    return [hashlib.sha256(str(i).encode()).hexdigest() for i in range(n)]
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=20)
+def test_split_does_not_depend_on_the_order_of_images(seed: int) -> None:
+    pixels, labels = pretend_hashes(200), np.arange(200) % 4
+    order = np.random.default_rng(seed).permutation(200)
+    other = [pixels[i] for i in order]
+    options = {"seed": 7, "n_query": 5, "n_train": 10}
+    first, second = class_split(pixels, labels, **options), class_split(other, labels[order], **options)
+    assert [pixels[i] for i in first.query] == [other[i] for i in second.query]
+    assert [pixels[i] for i in first.database] == [other[i] for i in second.database]
+    np.testing.assert_array_equal(first.train_index, second.train_index)
+    assert split_sha256(first, pixels) == split_sha256(second, other)
+
+
+def test_smaller_database_is_part_of_the_whole() -> None:
+    pixels, labels = pretend_hashes(300), np.arange(300) % 3
+    options = {"seed": 1, "n_query": 4, "n_train": 6}
+    part, whole = (
+        class_split(pixels, labels, **options, n_database=20),
+        class_split(pixels, labels, **options),
+    )
+    np.testing.assert_array_equal(part.query, whole.query)
+    assert len(part.database) == 60
+    assert len(whole.database) == 300 - 12
+    np.testing.assert_array_equal(part.database, whole.database[np.isin(whole.database, part.database)])
+    np.testing.assert_array_equal(part.database[part.train_index], whole.database[whole.train_index])
+    assert not np.isin(whole.query, whole.database).any()
+    for indices, count in ((part.query, 4), (part.database, 20), (part.database[part.train_index], 6)):
+        assert np.bincount(labels[indices]).tolist() == [count] * 3
+    assert split_sha256(part, pixels) != split_sha256(whole, pixels)
+
+
+def test_split_depends_on_the_seed() -> None:
+    pixels, labels = pretend_hashes(60), np.arange(60) % 3
+    first, second = (class_split(pixels, labels, seed=seed, n_query=4, n_train=6) for seed in (0, 1))
+    assert set(first.query) != set(second.query)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": np.zeros(9, int)}, r"labels: expected labels of shape \(10,\)"),
+        ({"labels": np.zeros((10, 2), int)}, r"labels: expected ids of shape \(n_images,\)"),
+        ({"n_query": 8}, "labels: expected at least 10 images a class, got 5 of 0"),
+        ({"n_query": 0}, "n_query"),
+        ({"n_train": 0}, "n_train"),
+        ({"seed": -1}, "seed"),
+        ({"n_database": 1}, "n_database: expected a whole number >= 2"),
+    ],
+)
+def test_split_refuses(changes: dict[str, Any], message: str) -> None:
+    arguments: dict[str, Any] = {"labels": np.arange(10) % 2, "seed": 0, "n_query": 1, "n_train": 2} | changes
+    with pytest.raises(ValueError, match=message):
+        class_split(pretend_hashes(10), arguments.pop("labels"), **arguments)

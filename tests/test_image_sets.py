@@ -667,41 +667,23 @@ def test_missing_images_are_named_or_skipped(tmp_path: Path) -> None:
         load_image_set("nuswide", root=tmp_path / "nowhere", lists=tmp_path, missing="skip")
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        (f"images/9.jpg {vector(20)}", "line 3: expected a path and 21 numbers 0 or 1, got 20 fields"),
-        (f"images/9.jpg {vector(22)}", "line 3: expected a path and 21 numbers 0 or 1, got 22 fields"),
-        ("images/9.jpg 4", "line 3: expected a path and 21 numbers 0 or 1, got 1 fields"),
-        ("images/9.jpg", "line 3: expected a path and 21 numbers 0 or 1, got 0 fields"),
-        (f"images/9.jpg {vector(20)} 2", "among them '2'"),
-        (
-            f"images/0.jpg {vector(21, 0)}",
-            "line 3: expected every image once, got images/0.jpg again, first in line 1",
-        ),
-    ],
-)
-def test_lists_with_a_wrong_line(line: str, message: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("labels", [vector(20), vector(22), "4", "", f"{vector(20)} 2"])
+def test_lines_that_are_no_vectors(labels: str, tmp_path: Path) -> None:
     path = tmp_path / "database.txt"
-    path.write_text(f"images/0.jpg {vector(21, 0)}\n\n{line}\n")
-    with pytest.raises(ValueError, match=rf"database\.txt, .*{message}"):
+    path.write_text(f"images/0.jpg {vector(21, 0)}\n\nimages/9.jpg {labels}\n")
+    with pytest.raises(
+        ValueError, match=r"database\.txt, line 3: expected a path and 21 numbers 0 or 1, got"
+    ):
         read_list(path, 21, multi_label=True)
+    path.write_text("a.jpg 0\na.jpg 1\n")
+    with pytest.raises(ValueError, match=r"line 2: expected every image once, got a\.jpg again"):
+        read_list(path, 2, multi_label=False)
 
 
-@pytest.mark.parametrize(
-    ("labels", "message"),
-    [
-        ("100", "expected a class id from 0 to 99, got '100'"),
-        ("-1", "expected a class id from 0 to 99, got '-1'"),
-        ("cat", "expected a class id from 0 to 99, got 'cat'"),
-        ("1 2", "expected a path and 100 numbers 0 or 1, got 2 fields"),
-        (vector(100, 3, 5), "expected a single class, got 2 ones"),
-        (vector(100), "expected a single class, got 0 ones"),
-    ],
-)
-def test_single_label_lists_with_a_wrong_line(labels: str, message: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("labels", ["100", "-1", "cat", "1 2", "\u00b2", vector(100, 3, 5), vector(100)])
+def test_lines_that_are_no_class_ids(labels: str, tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text(f"a.jpg {labels}\n")
-    with pytest.raises(ValueError, match=rf"train\.txt, line 1: {message}"):
+    with pytest.raises(ValueError, match=r"train\.txt, line 1: expected a path and a class id from 0 to 99"):
         read_list(tmp_path / "train.txt", 100, multi_label=False)
 
 

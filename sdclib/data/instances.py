@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,12 @@ from sdclib.data.features import FeatureSet
 from sdclib.data.image_sets.lists import MISSING
 from sdclib.data.images import data_root
 from sdclib.data.plain_pickle import read_plain_pickle
+from sdclib.data.splits import check_rows
 from sdclib.data.vectors import SUFFIXES, VectorFile, arrays_sha256, read_csv, read_vectors
 
 __all__ = [
     "INSTANCE_SETS",
     "PROTOCOLS",
-    "Revisited",
     "load_gldv2",
     "load_instance_set",
     "load_revisited",
@@ -64,27 +63,25 @@ def read_solution(path: Path | str, *, usage: Sequence[str] = ("Public", "Privat
     if not path.is_file():
         raise ValueError(f"{path}: expected GLDv2's retrieval solution, found none")
     table = read_csv(path, dtype=str, keep_default_na=False)
-    if list(table.columns) != ["id", "images", "Usage"]:
-        raise ValueError(
-            f"{path}: expected the columns id,images,Usage, got {','.join(map(str, table.columns))}"
-        )
+    names = ",".join(map(str, table.columns))
+    if names != "id,images,Usage":
+        raise ValueError(f"{path}: expected the columns id,images,Usage, got {names}")
     solution: dict[str, list[str]] = {}
     seen: set[str] = set()
     for number, (query, images, use) in enumerate(table.itertuples(index=False, name=None), start=2):
-        where = f"{path}, line {number}"
-        if use not in USAGE:
-            raise ValueError(f"{where}: expected Usage to be one of {', '.join(USAGE)}, got {use!r}")
-        if query in seen:
-            raise ValueError(f"{where}: expected every query once, got {query} again")
+        ids = str(images).split()
+        wrong = (
+            (f"Usage to be one of {', '.join(USAGE)}", use not in USAGE),
+            ("every query once", query in seen),
+            (f"index ids of the {use} query", use in usage and (not ids or ids == ["None"])),
+            ("every index id once", use in usage and len(set(ids)) != len(ids)),
+        )
+        for expected, is_wrong in wrong:
+            if is_wrong:
+                raise ValueError(f"{path}, line {number}: expected {expected}, got {query},{images},{use}")
         seen.add(query)
-        if use not in usage:
-            continue
-        ids = images.split()
-        if not ids or ids == ["None"]:
-            raise ValueError(f"{where}: expected index ids of the {use} query {query}, got {images!r}")
-        if len(set(ids)) != len(ids):
-            raise ValueError(f"{where}: expected every index id once, got some twice")
-        solution[query] = ids
+        if use in usage:
+            solution[query] = ids
     if not solution:
         raise ValueError(f"{path}: expected at least one {' or '.join(usage)} query, found none")
     return solution
@@ -115,10 +112,9 @@ def read_gnd(path: Path | str) -> dict[str, Any]:
             raise ValueError(f"{path}: expected {key} to be a list of names")
         if len(set(names)) != len(names):
             raise ValueError(f"{path}: expected every name of {key} once, got some twice")
-    if not isinstance(raw["gnd"], list) or len(raw["gnd"]) != len(raw["qimlist"]):
-        raise ValueError(
-            f"{path}: expected gnd to be a list with one entry for each of {len(raw['qimlist'])} queries"
-        )
+    n_queries, n = len(raw["qimlist"]), len(raw["imlist"])
+    if not isinstance(raw["gnd"], list) or len(raw["gnd"]) != n_queries:
+        raise ValueError(f"{path}: expected gnd to be a list with one entry for each of {n_queries} queries")
     truth = []
     for number, entry in enumerate(raw["gnd"]):
         if not isinstance(entry, dict) or not set(LISTS) <= set(entry):
@@ -126,9 +122,14 @@ def read_gnd(path: Path | str) -> dict[str, Any]:
                 f"{path}: expected lists easy, hard and junk of query {number} (the sets revisited in 2018; the "
                 "older 'ok' lists are another ground truth)"
             )
-        lists = {
-            key: _indices(entry[key], len(raw["imlist"]), f"{path}: query {number}, {key}") for key in LISTS
-        }
+        lists = {}
+        for key in LISTS:
+            try:
+                lists[key] = check_rows(
+                    np.asarray(entry[key]), f"query {number}, {key}", n, may_be_empty=True
+                )
+            except (TypeError, ValueError) as error:  # lists in lists, of several lengths
+                raise ValueError(f"{path}: {error}") from error
         together = np.concatenate(list(lists.values()))
         if len(np.unique(together)) != len(together):
             raise ValueError(
@@ -138,34 +139,8 @@ def read_gnd(path: Path | str) -> dict[str, Any]:
     return {"imlist": raw["imlist"], "qimlist": raw["qimlist"], "gnd": truth}
 
 
-def _indices(values: Any, n: int, where: str) -> NDArray[np.int64]:
-    flat = isinstance(values, np.ndarray) or (
-        isinstance(values, list | tuple) and all(isinstance(value, int | np.integer) for value in values)
-    )
-    array = np.asarray(values) if flat else np.zeros(())
-    if array.shape == (0,):
-        return np.zeros(0, dtype=np.int64)
-    if array.ndim != 1 or array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= n:
-        raise ValueError(f"{where}: expected indices from 0 to {n - 1}")
-    return array.astype(np.int64)
-
-
-@dataclass(frozen=True)
-class Revisited:
-    """What a revisited set's folder and ground truth are called."""
-
-    folder: str
-    gnd: str
-    citation: str = (
-        "F. Radenovic, A. Iscen, G. Tolias, Y. Avrithis, O. Chum: Revisiting Oxford and Paris: Large-Scale Image "
-        "Retrieval Benchmarking, CVPR 2018"
-    )
-
-
-REVISITED = {
-    "roxford": Revisited("roxford5k", "gnd_roxford5k.pkl"),
-    "rparis": Revisited("rparis6k", "gnd_rparis6k.pkl"),
-}
+REVISITED = {"roxford": "roxford5k", "rparis": "rparis6k"}
+"""Folders of the revisited sets; their ground truth is ``gnd_FOLDER.pkl``."""
 
 
 def load_gldv2(
@@ -292,10 +267,10 @@ def load_revisited(
     ValueError
         If a file is missing or not as described.
     """
-    revisited = REVISITED[check_name(name, "name", REVISITED)]
+    place = REVISITED[check_name(name, "name", REVISITED)]
     good, bad = PROTOCOLS[check_name(protocol, "protocol", PROTOCOLS)]
-    folder = data_root() / revisited.folder if root is None else Path(root)
-    truth = read_gnd(folder / (revisited.gnd if gnd is None else gnd))
+    folder = data_root() / place if root is None else Path(root)
+    truth = read_gnd(folder / (f"gnd_{place}.pkl" if gnd is None else gnd))
     values = {}
     for key, file in (("qimlist", query), ("imlist", database)):
         vectors = _features(folder, file)
@@ -330,7 +305,8 @@ def load_revisited(
         top_k=top_k,
         empty="skip",
         licence="images: Flickr users' own licences; ground truth for research",
-        citation=revisited.citation,
+        citation="F. Radenovic, A. Iscen, G. Tolias, Y. Avrithis, O. Chum: Revisiting Oxford and Paris: Large-Scale "
+        "Image Retrieval Benchmarking, CVPR 2018",
     )
 
 

@@ -31,6 +31,9 @@ __all__ = [
 
 HOLDOUT = "+holdout"
 SHARE = 0.1  # of the training rows
+LONG_TAIL = "+longtail-"
+CONTROL = "-control"
+UNSEEN = "+unseen"
 
 
 def holdout_rows(n: int, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -55,38 +58,22 @@ def holdout_rows(n: int, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.i
 
 
 def hold_out(features: FeatureSet, seed: int = 0) -> FeatureSet:
-    """Make a feature set of the training rows alone: a tenth are queries, the rest database and for training.
+    """Make a feature set of the training rows alone, NAME+holdout: a tenth are queries, the rest database and training.
 
     R becomes the same share of the smaller database. No query and no other database row of the set is in it, so
     whatever is chosen on it has seen neither.
 
-    Parameters
-    ----------
-    features : FeatureSet
-        With labels of its training rows, that is, with training rows in the database.
-    seed : int
-        See `holdout_rows`.
-
-    Returns
-    -------
-    FeatureSet
-        Named NAME+holdout.
-
     Raises
     ------
     ValueError
-        If the training rows have no labels.
+        If the training rows have no labels, as where they are not in the database.
     """
-    labels = features.database_labels[features.train_index]
-    if not len(labels) or labels.shape[1:] == (0,):
-        raise ValueError(
-            f"features: expected labelled training rows in the database of {features.name}, found none to tune on"
-        )
+    labels = _train_labels(features, one_an_image=False)
     rows = features.train
     query, train = holdout_rows(len(rows), seed)
     return dataclasses.replace(
         features,
-        name=f"{features.name}+holdout",
+        name=f"{features.name}{HOLDOUT}",
         query=rows[query],
         database=rows[train],
         query_labels=labels[query],
@@ -97,10 +84,6 @@ def hold_out(features: FeatureSet, seed: int = 0) -> FeatureSet:
         ground_truth=None,
         junk=None,
     )
-
-
-LONG_TAIL = "+longtail-"
-CONTROL = "-control"
 
 
 def parse_longtail(name: str) -> tuple[str, float, bool] | None:
@@ -133,20 +116,7 @@ def longtail_sizes(n_max: int, n_classes: int, ratio: float) -> list[int]:
     r"""Sizes of the classes of a long-tailed set, largest first.
 
     Class :math:`i = 0, \dots, C - 1` keeps :math:`\lfloor n_{max} \, ratio^{-i / (C - 1)} \rfloor` rows, so the first
-    class has `ratio` times the rows of the last.
-
-    Parameters
-    ----------
-    n_max : int
-        Rows of the first class.
-    n_classes : int
-        C, at least 2.
-    ratio : float
-        At least 1.
-
-    Returns
-    -------
-    list of int
+    class has `ratio` (at least 1) times the rows of the last.
 
     Raises
     ------
@@ -180,7 +150,7 @@ def long_tail(features: FeatureSet, ratio: float, *, control: bool = False, seed
     Parameters
     ----------
     features : FeatureSet
-        With one label an image, and training rows in the database.
+        With one label an image, and training rows of every class in the database.
     ratio : float
         Rows of the largest class over rows of the smallest, at least 1; 1 keeps the classes equal.
     control : bool
@@ -196,29 +166,25 @@ def long_tail(features: FeatureSet, ratio: float, *, control: bool = False, seed
     Raises
     ------
     ValueError
-        If the training rows have no labels or several an image, a class of the database has no training row, there
-        are fewer than two classes, or the ratio is below 1 or so large that a class would have no row.
+        If `features` are not as described, or the ratio is below 1 or so large that a class would have no row.
     """
     labels = _train_labels(features)
     classes = np.unique(features.database_labels)
     per_class = [np.flatnonzero(labels == label) for label in classes]
-    rows_of_smallest = min(len(rows) for rows in per_class)
-    if not rows_of_smallest:
-        lost = [int(label) for label, rows in zip(classes, per_class, strict=True) if not len(rows)]
+    lost = [int(label) for label, rows in zip(classes, per_class, strict=True) if not len(rows)]
+    if lost:
         raise ValueError(
             f"features: expected training rows of each of the {len(classes)} classes in the database of "
             f"{features.name}, but {len(lost)} have none, first class {lost[0]}"
         )
-    sizes = longtail_sizes(rows_of_smallest, len(classes), ratio)
+    sizes = longtail_sizes(min(map(len, per_class)), len(classes), ratio)
     if control:
         each, more = divmod(sum(sizes), len(classes))
         sizes = [each + (i < more) for i in range(len(classes))]
+    keys = [hashlib.sha256(f"{seed}:{row}".encode()).digest() for row in features.train_index]
     kept = np.zeros(len(labels), dtype=np.bool_)
     for rows, size in zip(per_class, sizes, strict=True):
-        digest = {
-            row: hashlib.sha256(f"{seed}:{features.train_index[row]}".encode()).digest() for row in rows
-        }
-        kept[sorted(rows, key=digest.__getitem__)[:size]] = True
+        kept[sorted(rows, key=keys.__getitem__)[:size]] = True
     train_index = features.train_index[kept]
     chosen = f"{features.sha256} train {','.join(map(str, train_index))}"
     return dataclasses.replace(
@@ -246,49 +212,20 @@ def same_class_share(sizes: NDArray[np.integer]) -> float:
     return float((sizes * (sizes - 1)).sum() / pairs) if pairs else float("nan")
 
 
-def _train_labels(features: FeatureSet) -> NDArray[np.integer]:
-    """Class ids of the training rows, shape (n_train,)."""
-    if features.database_labels.ndim != 1:
-        kind = "several labels" if features.database_labels.shape[1] else "no labels"
-        raise ValueError(
-            f"features: expected one label an image, as classes are to have different sizes, but {features.name} "
-            f"has {kind}"
-        )
-    if not len(features.train_index):
-        raise ValueError(
-            f"features: expected labelled training rows in the database of {features.name}, found none"
-        )
-    return features.database_labels[features.train_index]
-
-
-UNSEEN = "+unseen"
-
-
 def leave_out_training(features: FeatureSet) -> FeatureSet:
-    """Take the training rows out of every query's ranking, as junk; training itself stays as it is.
+    """Take the training rows out of every query's ranking, as junk: NAME+unseen; training and R stay as they are.
 
     A method that has seen the labels of training rows ranks them better than it would rank new images. What is left
     of the database are rows of which it has seen neither features nor labels.
-
-    Parameters
-    ----------
-    features : FeatureSet
-        With labels, and more database rows than training rows.
-
-    Returns
-    -------
-    FeatureSet
-        Named NAME+unseen, with the same R.
 
     Raises
     ------
     ValueError
         If relevance is not by labels, no training row lies in the database, or fewer than R other rows do.
     """
-    if features.ground_truth is not None or features.database_labels.shape[1:] == (0,):
+    if features.ground_truth is not None:
         raise ValueError(f"features: expected relevance by labels, but {features.name} has none")
-    if not len(features.train_index):
-        raise ValueError(f"features: expected training rows in the database of {features.name}, found none")
+    _train_labels(features, one_an_image=False)
     left = len(features.database) - len(features.train_index)
     if left < features.top_k:
         raise ValueError(
@@ -303,3 +240,18 @@ def leave_out_training(features: FeatureSet) -> FeatureSet:
         junk=tuple(np.union1d(trained, junk) if len(junk) else trained for junk in before),
         sha256=hashlib.sha256(f"{features.sha256}{UNSEEN}".encode()).hexdigest(),
     )
+
+
+def _train_labels(features: FeatureSet, *, one_an_image: bool = True) -> NDArray[np.integer]:
+    """Labels of the training rows, of shape (n_train,) if there is to be one an image."""
+    if one_an_image and features.database_labels.ndim != 1:
+        kind = "several labels" if features.database_labels.shape[1] else "no labels"
+        raise ValueError(
+            f"features: expected one label an image, as classes are to have different sizes, but {features.name} "
+            f"has {kind}"
+        )
+    if not len(features.train_index) or features.database_labels.shape[1:] == (0,):
+        raise ValueError(
+            f"features: expected labelled training rows in the database of {features.name}, found none"
+        )
+    return features.database_labels[features.train_index]

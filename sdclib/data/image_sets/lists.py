@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,46 +43,33 @@ def read_list(path: Path, n_labels: int, *, multi_label: bool) -> tuple[list[str
     if not path.is_file():
         raise ValueError(f"{path}: expected a list with one image a line (path, then labels), found none")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected a text file ({error})") from error
-    seen: dict[str, int] = {}
-    labels = []
+    ids = {str(i): i for i in range(n_labels)}
+    labels: dict[str, int | list[int]] = {}
     for number, line in enumerate(lines, start=1):
         image, *fields = line.split() or [""]
         if not image:
             continue
-        where = f"{path}, line {number}"
-        if image in seen:
+        if image in labels:
+            raise ValueError(f"{path}, line {number}: expected every image once, got {image} again")
+        vector = [int(field) for field in fields if field in ("0", "1")]
+        whole = len(fields) == len(vector) == n_labels
+        if multi_label and whole:
+            labels[image] = vector
+        elif not multi_label and whole and n_labels > 1 and sum(vector) == 1:
+            labels[image] = vector.index(1)
+        elif not multi_label and len(fields) == 1 and fields[0] in ids:
+            labels[image] = ids[fields[0]]
+        else:
+            kind = "" if multi_label else f"a class id from 0 to {n_labels - 1}, or a single 1 among "
             raise ValueError(
-                f"{where}: expected every image once, got {image} again, first in line {seen[image]}"
+                f"{path}, line {number}: expected a path and {kind}{n_labels} numbers 0 or 1, got {line[:60]!r}"
             )
-        seen[image] = number
-        labels.append(_vector(fields, n_labels, where) if multi_label else _class_id(fields, n_labels, where))
-    if not seen:
+    if not labels:
         raise ValueError(f"{path}: expected at least one image, found none")
-    return list(seen), np.array(labels, dtype=np.uint8 if multi_label else np.int64)
-
-
-def _vector(fields: Sequence[str], n_labels: int, where: str) -> list[int]:
-    if len(fields) != n_labels or not set(fields) <= {"0", "1"}:
-        raise ValueError(
-            f"{where}: expected a path and {n_labels} numbers 0 or 1, got {len(fields)} fields after the path"
-            + (f", among them {min(set(fields) - {'0', '1'})!r}" if set(fields) - {"0", "1"} else "")
-        )
-    return [int(field) for field in fields]
-
-
-def _class_id(fields: Sequence[str], n_labels: int, where: str) -> int:
-    if len(fields) == 1:
-        digits = fields[0].isascii() and fields[0].isdigit() and len(fields[0]) < 10
-        if not digits or int(fields[0]) >= n_labels:
-            raise ValueError(f"{where}: expected a class id from 0 to {n_labels - 1}, got {fields[0][:20]!r}")
-        return int(fields[0])
-    vector = _vector(fields, n_labels, where)
-    if sum(vector) != 1:
-        raise ValueError(f"{where}: expected a single class, got {sum(vector)} ones")
-    return vector.index(1)
+    return list(labels), np.array(list(labels.values()), dtype=np.uint8 if multi_label else np.int64)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def quantisation_scale(values: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def quantise(values: NDArray[Any], scale: NDArray[np.float32]) -> NDArray[np.int8]:
-    """Round each component to a whole number of steps from -127 to 127, halves to the even one; beyond it is clipped."""
+    """Round each component to a whole number of steps from -127 to 127, halves to the even one; the rest is clipped."""
     return np.clip(np.rint(values.astype(np.float32) / scale), -127, 127).astype(np.int8)
 
 

@@ -13,14 +13,6 @@ from matplotlib.container import ErrorbarContainer
 from PIL import Image
 
 from sdclib.data.images import ImageSet
-from sdclib.figures.similarities import (
-    plot_alignment,
-    plot_bias,
-    plot_calibration,
-    plot_pair_histogram,
-    plot_pair_histograms,
-    plot_stages,
-)
 from sdclib.figures.style import NEGATIVE_COLOR, POSITIVE_COLOR
 from sdclib.losses.calibration import Beta
 from sdclib.methods import METHOD_COLORS
@@ -34,8 +26,11 @@ from study.chapters.target_figures import (
 )
 from study.chapters.targets import PROPERTIES
 from study.figures import (
+    plot_alignment,
+    plot_bias,
     plot_by_bits,
     plot_by_ratio,
+    plot_calibration,
     plot_class_sizes,
     plot_contrasts,
     plot_cost,
@@ -47,7 +42,10 @@ from study.figures import (
     plot_images,
     plot_intersections,
     plot_ladders,
+    plot_pair_histogram,
+    plot_pair_histograms,
     plot_settings,
+    plot_stages,
     plot_tie_bounds,
 )
 from study.figures.plots import OTHER_COLOR, colors_of

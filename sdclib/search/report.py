@@ -202,7 +202,7 @@ def measure_embeddings(
 
 
 def histogram_tables(report: EmbeddingReport) -> dict[str, pd.DataFrame]:
-    """Tabulate the histograms by label, as `sdclib.figures.similarities.plot_pair_histograms` takes them."""
+    """Tabulate the histograms by label, as `sdclib.figures.plots.plot_pair_histograms` takes them."""
     return {
         label: pd.DataFrame(
             {"similarity": h.values, "positive": h.positive, "negative": h.negative}  # noqa: PD011

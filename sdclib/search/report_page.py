@@ -12,8 +12,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sdclib.figures.search import plot_recall_by_bits
-from sdclib.figures.similarities import plot_pair_histograms
+from sdclib.figures.plots import plot_pair_histograms, plot_recall_by_bits
 from sdclib.methods import METHOD_LABELS
 from sdclib.search.report import FLOAT, EmbeddingReport, collapse_table, histogram_tables, shortest_codes
 

@@ -1,15 +1,8 @@
 """Figures of the book: one style, one colour a method, colour-blind-safe."""
 
-from sdclib.figures.search import plot_recall_by_bits, plot_recall_by_memory, plot_recall_by_time
-from sdclib.figures.similarities import (
-    plot_alignment,
-    plot_bias,
-    plot_calibration,
-    plot_pair_histogram,
-    plot_pair_histograms,
-    plot_stages,
-)
+from sdclib.figures.plots import plot_pair_histogram, plot_pair_histograms, plot_recall_by_bits
 from sdclib.figures.style import NEGATIVE_COLOR, POSITIVE_COLOR, method_colors
+from study.figures.calibration import plot_alignment, plot_bias, plot_calibration, plot_stages
 from study.figures.images import plot_gallery, plot_images
 from study.figures.interactive import InteractiveScatter, scatter_by_bits
 from study.figures.plots import (
@@ -27,6 +20,7 @@ from study.figures.plots import (
     plot_settings,
     plot_tie_bounds,
 )
+from study.figures.search import plot_recall_by_memory, plot_recall_by_time
 
 __all__ = [
     "NEGATIVE_COLOR",

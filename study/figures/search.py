@@ -1,4 +1,4 @@
-"""Searches: recall of neighbours by code length, time and memory."""
+"""Searches at scale: recall of neighbours against time and memory."""
 
 from __future__ import annotations
 
@@ -10,60 +10,15 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sdclib.figures.style import MARKERS, bits_axis, legend_below, method_colors
+from sdclib.figures.style import legend_below, method_colors
 
-__all__ = ["plot_recall_by_bits", "plot_recall_by_memory", "plot_recall_by_time"]
+__all__ = ["plot_recall_by_memory", "plot_recall_by_time"]
 
 INDEX_STYLES: dict[str, dict[str, Any]] = {
     "flat": {"marker": "o", "linestyle": "-", "markersize": 7},
     "IVF": {"marker": "s", "linestyle": "--", "markersize": 4.5},
     "HNSW": {"marker": "^", "linestyle": ":", "markersize": 5.5},
 }
-
-
-def plot_recall_by_bits(recall: pd.DataFrame, k: int) -> Figure:
-    """Recall@k of float neighbours against code length, one colour a method.
-
-    Parameters
-    ----------
-    recall : DataFrame
-        label, n_bits, depth (candidates that float vectors re-score; 0: none), recall in [0, 1].
-    k : int
-    """
-    figure, axes = plt.subplots(figsize=(6, 3.8), layout="constrained")
-    labels = list(dict.fromkeys(recall["label"]))
-    colors = method_colors(labels)
-    depths = sorted(recall["depth"].unique())
-    styles = dict(zip(depths, ("--", "-", ":", "-."), strict=False))
-    for i, label in enumerate(labels):
-        for depth in depths:
-            rows = recall[(recall["label"] == label) & (recall["depth"] == depth)].sort_values("n_bits")
-            axes.plot(
-                rows["n_bits"].astype(float),
-                100 * rows["recall"],
-                color=colors[label],
-                linestyle=styles[depth],
-                marker=MARKERS[i % len(MARKERS)],
-            )
-    methods = [
-        Line2D([], [], color=colors[label], marker=MARKERS[i % len(MARKERS)], label=label)
-        for i, label in enumerate(labels)
-    ]
-    lines = [
-        Line2D(
-            [],
-            [],
-            color="black",
-            linestyle=styles[depth],
-            label=f"{depth} candidates re-scored" if depth else "Hamming distance alone",
-        )
-        for depth in reversed(depths)
-    ]
-    bits_axis(axes, recall["n_bits"])
-    axes.set(ylabel=f"recall@{k} of float neighbours (%)", ylim=(0, 102))
-    legend_below(axes, handles=[*methods, *lines])
-    sns.despine(figure)
-    return figure
 
 
 def plot_recall_by_time(table: pd.DataFrame, k: int) -> Figure:

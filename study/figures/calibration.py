@@ -1,4 +1,4 @@
-"""Similarities of pairs: histograms, calibration distributions, the loss step by step."""
+"""Calibration step by step: targets of a batch, distributions, stages of training; the bias of features."""
 
 from __future__ import annotations
 
@@ -8,74 +8,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike
 
 from sdclib.figures.style import MARKERS, NEGATIVE_COLOR, POSITIVE_COLOR, legend_below, method_colors
 from sdclib.losses.calibration import CalibrationDistribution
 
-__all__ = [
-    "plot_alignment",
-    "plot_bias",
-    "plot_calibration",
-    "plot_pair_histogram",
-    "plot_pair_histograms",
-    "plot_stages",
-]
-
-
-def plot_pair_histogram(histogram: pd.DataFrame, axes: Axes, title: str = "") -> None:
-    """Distributions of the similarity of positive and negative pairs, their intersection shaded.
-
-    Parameters
-    ----------
-    histogram : DataFrame
-        similarity (ascending), positive, negative (pair counts), see `sdclib.evaluation.evaluate_codes`.
-    axes : Axes
-    title : str
-    """
-    similarity = histogram["similarity"].to_numpy()
-    positive, negative = (
-        histogram[kind].to_numpy() / histogram[kind].sum() for kind in ("positive", "negative")
-    )
-    for share, color, label in (
-        (positive, POSITIVE_COLOR, "positive pairs"),
-        (negative, NEGATIVE_COLOR, "negative pairs"),
-    ):
-        axes.step(similarity, share, where="mid", color=color, label=label)
-    axes.fill_between(
-        similarity, np.minimum(positive, negative), step="mid", color="0.6", alpha=0.5, label="intersection"
-    )
-    axes.set(
-        xlabel="cosine similarity", ylabel="share of pairs (%)", xlim=(-1, 1), ylim=(0, None), title=title
-    )
-    axes.set_xticks([-1, -0.5, 0, 0.5, 1])
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}"))
-
-
-def plot_pair_histograms(histograms: Mapping[str, pd.DataFrame], n_columns: int = 2) -> Figure:
-    """Small multiples of `plot_pair_histogram`, one panel a title."""
-    n_rows = -(-len(histograms) // n_columns)
-    figure, grid = plt.subplots(
-        n_rows,
-        n_columns,
-        figsize=(max(4.2, 3 * n_columns), 2.3 * n_rows),
-        squeeze=False,
-        layout="constrained",
-    )
-    for i, (axes, (title, histogram)) in enumerate(zip(grid.flat, histograms.items(), strict=False)):
-        plot_pair_histogram(histogram, axes, title)
-        if i + n_columns < len(histograms):
-            axes.set_xlabel("")
-        if i % n_columns:
-            axes.set_ylabel("")
-    for axes in grid.flat[len(histograms) :]:
-        axes.remove()
-    legend_below(grid.flat[0], 3)
-    sns.despine(figure)
-    return figure
+__all__ = ["plot_alignment", "plot_bias", "plot_calibration", "plot_stages"]
 
 
 def plot_calibration(distributions: Mapping[str, CalibrationDistribution]) -> Figure:

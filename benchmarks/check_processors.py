@@ -76,11 +76,11 @@ def differences(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
         table = tables[name].set_index("id").loc[reference.index]
         moved = 100 * (table["map_expected"] - reference["map_expected"]).abs()
         equal = table["codes_sha256"].fillna("") == reference["codes_sha256"].fillna("")
-        for (label, n_bits), group in reference.groupby(["label", "n_bits"], sort=False, dropna=False):
+        for (config, n_bits), group in reference.groupby(["config", "n_bits"], sort=False, dropna=False):
             rows.append(
                 {
                     "kernels": name,
-                    "method": label,
+                    "method": str(config),
                     "n_bits": None if pd.isna(n_bits) else int(n_bits),
                     "runs": len(group),
                     "same_codes": int(equal[group.index].sum()) if not pd.isna(n_bits) else None,

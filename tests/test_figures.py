@@ -16,6 +16,7 @@ from sdclib.data.images import ImageSet
 from sdclib.figures.style import NEGATIVE_COLOR, POSITIVE_COLOR
 from sdclib.losses.calibration import Beta
 from sdclib.methods import METHOD_COLORS
+from study.chapters.feature_bias import plot_bias
 from study.chapters.pair_targets import PairTargets, plot_pair_targets
 from study.chapters.target_figures import (
     plot_beta_grids,
@@ -27,7 +28,6 @@ from study.chapters.target_figures import (
 from study.chapters.targets import PROPERTIES
 from study.figures import (
     plot_alignment,
-    plot_bias,
     plot_by_bits,
     plot_by_ratio,
     plot_calibration,
@@ -267,10 +267,10 @@ def test_bias_has_a_column_of_points_a_set() -> None:
     table = table.assign(first_ci=1.0, second_ci=1.0)
     for name in ("gain", "gain_float"):
         table[f"{name}_low"], table[f"{name}_high"] = table[name] - 1, table[name] + 1
-    above, below = plot_bias(table, "A", "B").axes
-    assert [container.get_label() for container in above.containers] == ["Float cosine", "B", "A"]
+    above, below = plot_bias(table, ITQ, LSH).axes
+    assert [container.get_label() for container in above.containers] == ["Float cosine", "LSH", "ITQ"]
     np.testing.assert_allclose(np.asarray(above.containers[2][0].get_ydata(), float), [30, 10])
-    assert [container.get_label() for container in below.containers] == ["less Float cosine", "less B"]
+    assert [container.get_label() for container in below.containers] == ["less Float cosine", "less LSH"]
     np.testing.assert_allclose(np.asarray(below.containers[1][0].get_ydata(), float), [10, 0])
 
 

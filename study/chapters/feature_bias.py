@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from typing import Any
 
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from sdclib.figures.style import MARKERS
+from study.figures.plots import STYLE, colors_of
 from study.stats import by_sign, compared, mean_interval
 from study.tables import Config, set_name, where
 
-__all__ = ["at_the_ends", "bias_table", "by_verdict", "contradiction", "gain_of", "verdict_text"]
+__all__ = ["at_the_ends", "bias_table", "by_verdict", "contradiction", "gain_of", "plot_bias", "verdict_text"]
 
 
 def bias_table(results: pd.DataFrame, first: Config, second: Config, n_bits: int) -> pd.DataFrame:
@@ -107,3 +114,38 @@ def at_the_ends(table: pd.DataFrame) -> str:
         f"On the set with the largest bias, {most}, SDC {words[0]}; on the one with the smallest, {least}, it "
         f"{words[1]}."
     )
+
+
+@STYLE
+def plot_bias(table: pd.DataFrame, first: Config, second: Config) -> Figure:
+    """Intersections, and gains of one method, against the bias of the features: one column of points a data set.
+
+    Parameters
+    ----------
+    table : DataFrame
+        See `bias_table`.
+    first, second : Config
+    """
+    figure, (above, below) = plt.subplots(2, 1, figsize=(5.6, 5.6), sharex=True)
+    x = table["negative_mean"].to_numpy()
+    floats = Config("cosine")
+    colors, beside = colors_of([floats, second, first]), 0.0022  # so that points do not cover each other
+    for i, (config, name) in enumerate(((floats, "float"), (second, "second"), (first, "first"))):
+        style: dict[str, Any] = {"color": colors[config], "marker": MARKERS[i], "linestyle": ""}
+        half = table[f"{name}_ci"] if name != "float" else None
+        above.errorbar(x + beside * (i - 1), table[name], yerr=half, label=config, **style)
+        if config != first:
+            gain = {floats: "gain_float", second: "gain"}[config]
+            ends = np.array([table[gain] - table[f"{gain}_low"], table[f"{gain}_high"] - table[gain]])
+            below.errorbar(x + beside * (i - 0.5), table[gain], yerr=ends, label=f"less {config}", **style)
+    below.axhline(0, color="0.7", linewidth=1, zorder=0)
+    names = above.secondary_xaxis("top")
+    names.set_xticks(x, list(table.index), fontsize="small")
+    names.tick_params(length=0)
+    names.spines["top"].set_visible(False)
+    above.set_ylabel("intersection (%)")
+    below.set_xlabel("bias: mean cosine of negative pairs of features")
+    below.set_ylabel(f"{first}: gain in\nexpected mAP@R (points)")
+    above.legend(fontsize="small", loc="upper left", bbox_to_anchor=(0.05, 1))
+    below.legend(fontsize="small", loc="lower right")
+    return figure

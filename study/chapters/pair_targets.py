@@ -7,7 +7,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from sdclib.losses.calibration import CalibrationDistribution, target_quantiles
 from sdclib.methods import METHODS
 from sdclib.methods.sdc import linear_map, quantile_map
 from study.chapters.contributions import TARGET_NAMES
+from study.figures.plots import STYLE
 
 __all__ = [
     "PairTargets",
@@ -145,10 +145,11 @@ def mean_targets(
     return float(targets[:-n_positive].mean()), float(targets[-n_positive:].mean())
 
 
+@STYLE
 def plot_pair_targets(targets: PairTargets) -> Figure:
     """Distribution of each target over training pairs, positive and negative, one panel a target."""
     names = ("cosine", "standardised", "mapped")
-    figure, grid = plt.subplots(1, 3, figsize=(6.3, 2.6), sharey=True, layout="constrained")
+    figure, grid = plt.subplots(1, 3, figsize=(6.3, 2.6), sharey=True)
     for axes, name in zip(grid, names, strict=True):
         for kind, color, line, label in (
             (targets.positive, POSITIVE_COLOR, "-", "positive pairs"),
@@ -161,6 +162,5 @@ def plot_pair_targets(targets: PairTargets) -> Figure:
         axes.set_title(TARGET_NAMES[name], fontsize="medium")
     figure.supxlabel("target (cosine similarity)", fontsize="medium")
     grid[0].set_ylabel("density")
-    grid[1].legend(frameon=False, fontsize="small", loc="upper left")  # where there is room
-    sns.despine(figure)
+    grid[1].legend(fontsize="small", loc="upper left")  # where there is room
     return figure

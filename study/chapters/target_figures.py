@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from sdclib.figures.style import MARKERS
 from study.chapters.targets import PROPERTIES, target_family
-from study.figures.plots import MAP_LABEL
+from study.figures.plots import MAP_LABEL, STYLE
 
 __all__ = [
     "plot_beta_grids",
@@ -32,10 +32,11 @@ FAMILIES = {
 SETTING_COLORS = ("#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#000000")
 
 
+@STYLE
 def plot_beta_grids(grids: Mapping[str, pd.DataFrame]) -> Figure:
     """Heat maps over Beta(a, b), see `study.chapters.targets.beta_grid`, one panel a metric by its title."""
     size = 3 * len(grids), 3
-    figure, axes = plt.subplots(1, len(grids), figsize=size, squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(1, len(grids), figsize=size, squeeze=False)
     for panel, (title, grid) in zip(axes.flat, grids.items(), strict=True):
         shown = grid.iloc[::-1]
         sns.heatmap(shown, ax=panel, annot=True, fmt=".1f", cmap="cividis", cbar=False, square=True)
@@ -45,10 +46,11 @@ def plot_beta_grids(grids: Mapping[str, pd.DataFrame]) -> Figure:
     return figure
 
 
+@STYLE
 def plot_target_differences(differences: pd.DataFrame) -> Figure:
     """Heat map of targets by settings, see `study.chapters.targets.default_differences`; what did not run is white."""
     size = 1.8 + 0.95 * differences.shape[1], 0.29 * len(differences) + 1.1
-    figure, axes = plt.subplots(figsize=size, layout="constrained")
+    figure, axes = plt.subplots(figsize=size)
     limit = float(np.nanmax(np.abs(differences.to_numpy(dtype=float))))
     names = [str(name).replace(" (", "\n(").replace(", ", "\n") for name in differences]
     style = {"annot": True, "fmt": "+.1f", "cmap": "RdBu", "center": 0, "cbar": False}
@@ -59,6 +61,7 @@ def plot_target_differences(differences: pd.DataFrame) -> Figure:
     return figure
 
 
+@STYLE
 def plot_spread(spreads: pd.DataFrame, lowest: float | None = None) -> Figure:
     """Show mAP against the standard deviation of symmetric targets, a panel a source and a line a setting.
 
@@ -71,9 +74,7 @@ def plot_spread(spreads: pd.DataFrame, lowest: float | None = None) -> Figure:
     """
     sources = list(spreads["source"].unique())
     size = 3.5 * len(sources), 4.2
-    figure, grid = plt.subplots(
-        1, len(sources), figsize=size, squeeze=False, sharex=True, sharey=True, layout="constrained"
-    )
+    figure, grid = plt.subplots(1, len(sources), figsize=size, squeeze=False, sharex=True, sharey=True)
     for axes, source in zip(grid.flat, sources, strict=True):
         lines = spreads[spreads["source"] == source].sort_values("std").groupby("setting", sort=False)
         settings = spreads.loc[spreads["source"] == source, "setting"].unique()
@@ -86,13 +87,13 @@ def plot_spread(spreads: pd.DataFrame, lowest: float | None = None) -> Figure:
         axes.axhline(0, color="0.7", linewidth=1, zorder=0)
         axes.set_title(source)
         axes.set_xlabel("standard deviation of the target")
-        axes.legend(frameon=False, fontsize="small", loc="lower left")
+        axes.legend(fontsize="small", loc="lower left")
     grid.flat[0].set_ylim(lowest, None)
     grid.flat[0].set_ylabel("mAP less that of Beta(5, 5) (points)")
-    sns.despine(figure)
     return figure
 
 
+@STYLE
 def plot_properties(table: pd.DataFrame, runs: pd.DataFrame, names: Mapping[str, float | None]) -> Figure:
     """Scatter expected mAP against properties of the target, one panel a property and one point a target.
 
@@ -106,9 +107,7 @@ def plot_properties(table: pd.DataFrame, runs: pd.DataFrame, names: Mapping[str,
         Properties to show; where a value is given, a vertical line marks it.
     """
     n_rows = -(-len(names) // 2)
-    figure, grid = plt.subplots(
-        n_rows, 2, figsize=(6.2, 2.4 * n_rows + 0.3), squeeze=False, sharey=True, layout="constrained"
-    )
+    figure, grid = plt.subplots(n_rows, 2, figsize=(6.2, 2.4 * n_rows + 0.3), squeeze=False, sharey=True)
     for axes, (name, mark) in zip(grid.flat, names.items(), strict=False):
         x = runs["calibration"].map(table[name])
         axes.plot(x, 100 * runs["map_expected"], ".", color="0.6", markersize=4, zorder=1)
@@ -124,6 +123,7 @@ def plot_properties(table: pd.DataFrame, runs: pd.DataFrame, names: Mapping[str,
     return figure
 
 
+@STYLE
 def plot_reached(table: pd.DataFrame) -> Figure:
     """Show mean and standard deviation of code similarities against those of the target; the line is where they agree.
 
@@ -133,7 +133,7 @@ def plot_reached(table: pd.DataFrame) -> Figure:
         Index: targets; mean and std of the target, all_mean and all_std of query-database pairs of codes, in percent.
     """
     shown = table.assign(all_mean=table["all_mean"] / 100, all_std=table["all_std"] / 100)
-    figure, grid = plt.subplots(1, 2, figsize=(6.2, 3.1), layout="constrained")
+    figure, grid = plt.subplots(1, 2, figsize=(6.2, 3.1))
     for axes, name in zip(grid, ("mean", "std"), strict=True):
         _points(axes, shown, name, f"all_{name}")
         both = shown[[name, f"all_{name}"]]
@@ -154,5 +154,4 @@ def _points(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
 
 def _families(figure: Figure, axes: Axes) -> None:
     """Put the legend of `_points` above all panels."""
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
-    sns.despine(figure)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)

@@ -2,7 +2,7 @@
 
 from sdclib.figures.plots import plot_pair_histogram, plot_pair_histograms, plot_recall_by_bits
 from sdclib.figures.style import NEGATIVE_COLOR, POSITIVE_COLOR, method_colors
-from study.figures.calibration import plot_alignment, plot_bias, plot_calibration, plot_stages
+from study.figures.calibration import plot_alignment, plot_calibration, plot_stages
 from study.figures.images import plot_gallery, plot_images
 from study.figures.interactive import InteractiveScatter, scatter_by_bits
 from study.figures.plots import (
@@ -28,7 +28,6 @@ __all__ = [
     "InteractiveScatter",
     "method_colors",
     "plot_alignment",
-    "plot_bias",
     "plot_by_bits",
     "plot_by_ratio",
     "plot_calibration",

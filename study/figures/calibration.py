@@ -1,4 +1,4 @@
-"""Calibration step by step: targets of a batch, distributions, stages of training; the bias of features."""
+"""Calibration step by step: targets of a batch, distributions, stages of training."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from sdclib.figures.style import MARKERS, NEGATIVE_COLOR, POSITIVE_COLOR, legend_below, method_colors
+from sdclib.figures.style import NEGATIVE_COLOR, POSITIVE_COLOR, legend_below
 from sdclib.losses.calibration import CalibrationDistribution
 
-__all__ = ["plot_alignment", "plot_bias", "plot_calibration", "plot_stages"]
+__all__ = ["plot_alignment", "plot_calibration", "plot_stages"]
 
 
 def plot_calibration(distributions: Mapping[str, CalibrationDistribution]) -> Figure:
@@ -95,41 +94,5 @@ def plot_stages(
     for axes in grid[:, 0]:
         axes.set_ylabel("density")
     figure.supxlabel("cosine similarity", fontsize="medium")
-    sns.despine(figure)
-    return figure
-
-
-def plot_bias(table: pd.DataFrame, first: str, second: str) -> Figure:
-    """Intersections, and gains of one method, against the bias of the features: one column of points a data set.
-
-    Parameters
-    ----------
-    table : DataFrame
-        See `study.chapters.feature_bias.bias_table`.
-    first, second : str
-        Labels of the two methods.
-    """
-    figure, (above, below) = plt.subplots(2, 1, figsize=(5.6, 5.6), sharex=True, layout="constrained")
-    x = table["negative_mean"].to_numpy()
-    colors = method_colors(["Float cosine", first, second])
-    beside = 0.0022  # on the horizontal axis, so that points do not cover each other
-    for i, (label, name) in enumerate((("Float cosine", "float"), (second, "second"), (first, "first"))):
-        half = table[f"{name}_ci"] if name != "float" else None
-        style = {"color": colors[label], "marker": MARKERS[i], "linestyle": "", "label": label}
-        above.errorbar(x + beside * (i - 1), table[name], yerr=half, **style)
-    for i, (label, name) in enumerate((("Float cosine", "gain_float"), (second, "gain"))):
-        ends = np.array([table[name] - table[f"{name}_low"], table[f"{name}_high"] - table[name]])
-        style = {"color": colors[label], "marker": MARKERS[i], "linestyle": "", "label": f"less {label}"}
-        below.errorbar(x + beside * (i - 0.5), table[name], yerr=ends, **style)
-    below.axhline(0, color="0.7", linewidth=1, zorder=0)
-    names = above.secondary_xaxis("top")
-    names.set_xticks(x, list(table.index), fontsize="small")
-    names.tick_params(length=0)
-    names.spines["top"].set_visible(False)
-    above.set_ylabel("intersection (%)")
-    below.set_xlabel("bias: mean cosine of negative pairs of features")
-    below.set_ylabel(f"{first}: gain in\nexpected mAP@R (points)")
-    above.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(0.05, 1))
-    below.legend(frameon=False, fontsize="small", loc="lower right")
     sns.despine(figure)
     return figure

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from study.tables import Config
 
 __all__ = [
     "MAP_LABEL",
+    "STYLE",
     "colors_of",
     "plot_by_bits",
     "plot_by_ratio",
@@ -44,6 +46,16 @@ SERIES_COLORS = (POSITIVE_COLOR, NEGATIVE_COLOR, OTHER_COLOR, "#CC79A7")
 DASHES = ("-", "--", ":", "-.")
 
 
+STYLE = mpl.rc_context(
+    {
+        "figure.constrained_layout.use": True,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "legend.frameon": False,
+    }
+)  # of every figure
+
+
 def colors_of(keys: Iterable[Hashable]) -> dict[Any, str]:
     """Colour of each configuration by its method, the same in every figure; all else has one colour."""
     return {
@@ -52,8 +64,13 @@ def colors_of(keys: Iterable[Hashable]) -> dict[Any, str]:
     }
 
 
-def _markers(keys: Iterable[Hashable]) -> dict[Any, str]:
-    return dict(zip(dict.fromkeys(keys), itertools.cycle(SHAPES), strict=False))
+def _styles(keys: Iterable[Hashable]) -> dict[Any, dict[str, Any]]:
+    """Colour and marker of each configuration."""
+    colors = colors_of(keys)
+    return {
+        key: {"color": color, "marker": marker}
+        for (key, color), marker in zip(colors.items(), itertools.cycle(SHAPES), strict=False)
+    }
 
 
 def _line(axes: Axes, rows: pd.DataFrame, x: str, metric: str, **style: Any) -> None:
@@ -62,30 +79,27 @@ def _line(axes: Axes, rows: pd.DataFrame, x: str, metric: str, **style: Any) -> 
     axes.errorbar(rows[x].astype(float), rows[metric], yerr=half, linewidth=1.2, markersize=5, **style)
 
 
+@STYLE
 def plot_history(history: pd.DataFrame) -> Figure:
     """Training losses by epoch, one panel a term, the total first; `history` is that of a fitted method."""
     terms = [name for name in history if name not in ("epoch", "learning_rate", "seconds")]
-    figure, grid = plt.subplots(
-        1, len(terms), figsize=(0.3 + 2 * len(terms), 2.4), squeeze=False, layout="constrained"
-    )
+    figure, grid = plt.subplots(1, len(terms), figsize=(0.3 + 2 * len(terms), 2.4), squeeze=False)
     for axes, term in zip(grid.flat, terms, strict=True):
         axes.plot(history["epoch"], history[term], color=POSITIVE_COLOR)
         axes.set(xlabel="epoch", title=str(term).replace("_", " "))
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(4))
     grid.flat[0].set_ylabel("mean over batches")
-    sns.despine(figure)
     return figure
 
 
+@STYLE
 def plot_intersections(summary: pd.DataFrame) -> Figure:
     """Intersection against mAP, a panel a code length and a point a method; see `study.stats.summarise`."""
     lengths = sorted(summary["n_bits"].dropna().unique())
     size = max(5.5, 3 * len(lengths)), 3.2
-    figure, grid = plt.subplots(
-        1, len(lengths), figsize=size, squeeze=False, sharey=True, layout="constrained"
-    )
-    colors, markers = colors_of(summary["config"]), _markers(summary["config"])
+    figure, grid = plt.subplots(1, len(lengths), figsize=size, squeeze=False, sharey=True)
+    styles = _styles(summary["config"])
     for axes, n_bits in zip(grid.flat, lengths, strict=True):
         for row in summary[summary["n_bits"] == n_bits].to_dict("records"):
             axes.errorbar(
@@ -93,37 +107,34 @@ def plot_intersections(summary: pd.DataFrame) -> Figure:
                 row["map_expected"],
                 xerr=np.nan_to_num(row["intersection_ci"]),
                 yerr=np.nan_to_num(row["map_expected_ci"]),
-                color=colors[row["config"]],
-                marker=markers[row["config"]],
                 linestyle="",
                 label=row["config"],
+                **styles[row["config"]],
             )
         axes.set(title=f"{n_bits} bits", xlabel="intersection (%)")
     grid.flat[0].set_ylabel(MAP_LABEL)
     legend_below(grid.flat[-1])
-    sns.despine(figure)
     return figure
 
 
+@STYLE
 def plot_by_bits(summary: pd.DataFrame, metric: str = "map_expected", ylabel: str = MAP_LABEL) -> Figure:
     """One metric of one data set against code length, a line a method; float features as horizontal lines."""
-    figure, axes = plt.subplots(figsize=(6, 4.2), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6, 4.2))
     codes = summary[summary["n_bits"].notna()]
     last = codes[codes["n_bits"] == codes["n_bits"].max()].sort_values(metric, ascending=False)["config"]
-    colors, markers = colors_of(last), _markers(last)
-    for i, config in enumerate(last):
+    for i, (config, style) in enumerate(_styles(last).items()):
         rows = codes[codes["config"] == config].sort_values("n_bits")
-        style = {"color": colors[config], "marker": markers[config], "linestyle": DASHES[i // 4 % 4]}
-        _line(axes, rows, "n_bits", metric, label=config, **style)
+        _line(axes, rows, "n_bits", metric, label=config, linestyle=DASHES[i // 4 % 4], **style)
     for row, dashes in zip(summary[summary["n_bits"].isna()].to_dict("records"), DASHES, strict=False):
         axes.axhline(row[metric], color="black", linewidth=1, linestyle=dashes, label=row["config"])
     bits_axis(axes, codes["n_bits"])
     axes.set_ylabel(ylabel)
     legend_below(axes)
-    sns.despine(figure)
     return figure
 
 
+@STYLE
 def plot_curves(
     curves: Mapping[Any, pd.DataFrame], x: str, y: str, xlabel: str, ylabel: str, *, log: bool = False
 ) -> Figure:
@@ -136,33 +147,32 @@ def plot_curves(
     x, y, xlabel, ylabel : str
     log : bool
     """
-    figure, axes = plt.subplots(figsize=(6, 4.2), layout="constrained")
-    colors, markers = colors_of(curves), _markers(curves)
+    figure, axes = plt.subplots(figsize=(6, 4.2))
+    styles = _styles(curves)
     for i, (config, table) in enumerate(curves.items()):
         axes.plot(
             table[x] if log else 100 * table[x],
             100 * table[y],
-            color=colors[config],
             linestyle=DASHES[i // 4 % 4],
-            marker=markers[config],
             markevery=max(1, len(table) // 8),
             linewidth=1.2,
             markersize=4,
             label=config,
+            **styles[config],
         )
     if log:
         axes.set_xscale("log")
     axes.set(xlabel=xlabel, ylabel=ylabel)
     legend_below(axes)
-    sns.despine(figure)
     return figure
 
 
+@STYLE
 def plot_tie_bounds(results: pd.DataFrame) -> Figure:
     """Show mAP between the worst and the best order of ties, a row a run; see `study.tables.read_results`."""
     table = results.sort_values(["n_bits", "map_expected"])
     colors = colors_of(table["config"])
-    figure, axes = plt.subplots(figsize=(6, 0.3 * len(table) + 0.8), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6, 0.3 * len(table) + 0.8))
     for height, row in enumerate(table.to_dict("records")):
         bounds = 100 * row["map_pessimistic"], 100 * row["map_optimistic"]
         axes.plot(bounds, (height, height), color=colors[row["config"]], linewidth=3, alpha=0.5)
@@ -172,25 +182,24 @@ def plot_tie_bounds(results: pd.DataFrame) -> Figure:
     ]
     axes.set_yticks(range(len(table)), names)
     axes.set_xlabel("mAP@R (%)")
-    sns.despine(figure)
     return figure
 
 
+@STYLE
 def plot_class_sizes(sizes: pd.DataFrame) -> Figure:
     """Training rows of each class (index) on a logarithmic axis, a line a set (column)."""
-    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
-    markers, palette = _markers(sizes), sns.color_palette("colorblind")
-    for color, name in zip(palette, sizes, strict=False):
-        axes.plot(range(len(sizes)), sizes[name], color=color, marker=markers[name], label=name)
+    figure, axes = plt.subplots(figsize=(6, 3.6))
+    for color, marker, name in zip(sns.color_palette("colorblind"), SHAPES, sizes, strict=False):
+        axes.plot(range(len(sizes)), sizes[name], color=color, marker=marker, label=name)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xticks(range(len(sizes)), sizes.index, rotation=30, ha="right")
     axes.set(xlabel="class", ylabel="training rows of the class")
-    axes.legend(frameon=False, fontsize="small", loc="lower left")  # long tails leave that corner free
-    sns.despine(figure)
+    axes.legend(fontsize="small", loc="lower left")  # long tails leave that corner free
     return figure
 
 
+@STYLE
 def plot_by_ratio(summary: pd.DataFrame, metric: str = "map_expected", ylabel: str = MAP_LABEL) -> Figure:
     """One metric against the imbalance ratio, long tails beside controls, a line a method.
 
@@ -200,15 +209,13 @@ def plot_by_ratio(summary: pd.DataFrame, metric: str = "map_expected", ylabel: s
         config, ratio, control, and the metric with its half interval (``METRIC_ci``) in percent.
     metric, ylabel : str
     """
-    figure, grid = plt.subplots(1, 2, figsize=(6.4, 4.6), sharey=True, sharex=True, layout="constrained")
+    figure, grid = plt.subplots(1, 2, figsize=(6.4, 4.6), sharey=True, sharex=True)
     ratios = sorted(summary["ratio"].unique())
     for axes, control in zip(grid, (False, True), strict=True):
         here = summary[summary["control"] == control]
-        colors, markers = colors_of(here["config"]), _markers(here["config"])
-        for i, config in enumerate(markers):
+        for i, (config, style) in enumerate(_styles(here["config"]).items()):
             rows = here[here["config"] == config].sort_values("ratio")
-            style = {"color": colors[config], "marker": markers[config], "linestyle": DASHES[i % 4]}
-            _line(axes, rows, "ratio", metric, label=config, **style)
+            _line(axes, rows, "ratio", metric, label=config, linestyle=DASHES[i % 4], **style)
         axes.set_xscale("log")
         axes.set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
         axes.minorticks_off()
@@ -216,11 +223,11 @@ def plot_by_ratio(summary: pd.DataFrame, metric: str = "map_expected", ylabel: s
         axes.set_title("control: equal classes" if control else "long tail")
     grid[0].set_ylabel(ylabel)
     handles = dict(zip(*reversed(grid[0].get_legend_handles_labels()), strict=True))
-    figure.legend(handles.values(), handles, frameon=False, ncols=2, loc="outside lower center")
-    sns.despine(figure)
+    figure.legend(handles.values(), handles, ncols=2, loc="outside lower center")
     return figure
 
 
+@STYLE
 def plot_contrasts(contrasts: pd.DataFrame, xlabel: str) -> Figure:
     """Differences with their 95 % intervals, a panel a group and a row a label, in the order in which they come.
 
@@ -231,25 +238,23 @@ def plot_contrasts(contrasts: pd.DataFrame, xlabel: str) -> Figure:
     xlabel : str
     """
     groups, labels = list(dict.fromkeys(contrasts["group"])), list(dict.fromkeys(contrasts["label"]))
-    colors, markers = colors_of(labels), _markers(labels)
+    styles = _styles(labels)
     size = min(6.6, 2.4 * len(groups) + 2), 0.3 * len(labels) + 1.2
-    figure, grid = plt.subplots(
-        1, len(groups), figsize=size, squeeze=False, sharex=True, sharey=True, layout="constrained"
-    )
+    figure, grid = plt.subplots(1, len(groups), figsize=size, squeeze=False, sharex=True, sharey=True)
     for axes, group in zip(grid.flat, groups, strict=True):
         axes.axvline(0, color="0.6", linewidth=1)
         for row in contrasts[contrasts["group"] == group].to_dict("records"):
             label, height = row["label"], labels.index(row["label"])
-            axes.plot((row["low"], row["high"]), (height, height), color=colors[label], linewidth=2)
-            axes.plot(row["mean"], height, color=colors[label], marker=markers[label])
+            axes.plot((row["low"], row["high"]), (height, height), color=styles[label]["color"], linewidth=2)
+            axes.plot(row["mean"], height, **styles[label])
         axes.set(title=group)
     grid.flat[0].set_yticks(range(len(labels)), list(map(str, labels)))
     grid.flat[0].set_ylim(len(labels) - 0.4, -0.6)
     figure.supxlabel(xlabel, fontsize="medium")
-    sns.despine(figure)
     return figure
 
 
+@STYLE
 def plot_settings(
     summary: pd.DataFrame,
     order: Sequence[Any],
@@ -273,12 +278,10 @@ def plot_settings(
     """
     rows = summary[summary["config"].isin(order)]
     settings = list(dict.fromkeys(rows["setting"]))
-    colors, markers = colors_of(order), _markers(order)
+    styles = _styles(order)
     n_lines = -(-len(settings) // n_columns)
     size = 1.6 + 2.4 * n_columns, (0.25 * len(order) + 0.85) * n_lines + 0.3
-    figure, grid = plt.subplots(
-        n_lines, n_columns, figsize=size, squeeze=False, sharey=True, layout="constrained"
-    )
+    figure, grid = plt.subplots(n_lines, n_columns, figsize=size, squeeze=False, sharey=True)
     for axes in grid.flat[len(settings) :]:
         axes.set_axis_off()
     for axes, setting in zip(grid.flat, settings, strict=False):
@@ -288,11 +291,10 @@ def plot_settings(
                 row[metric],
                 list(order).index(config),
                 xerr=np.nan_to_num(row[f"{metric}_ci"]),
-                color=colors[config],
-                marker=markers[config],
-                markerfacecolor="white" if hollow(config) else colors[config],
+                markerfacecolor="white" if hollow(config) else styles[config]["color"],
                 markersize=6,
                 linestyle="",
+                **styles[config],
             )
         axes.grid(axis="y", color="0.9")
         axes.margins(x=0.12)
@@ -301,10 +303,10 @@ def plot_settings(
     grid[0, 0].set_yticks(range(len(order)), list(map(str, order)))
     grid[0, 0].set_ylim(len(order) - 0.5, -0.5)
     figure.supxlabel(METRIC_LABELS[metric], fontsize="medium")
-    sns.despine(figure)
     return figure
 
 
+@STYLE
 def plot_effects(effects: pd.DataFrame, xlabel: str = "difference in expected mAP@R (points)") -> Figure:
     """Differences with their 95 % intervals, a row a change, groups apart, one colour and marker a base.
 
@@ -317,7 +319,7 @@ def plot_effects(effects: pd.DataFrame, xlabel: str = "difference in expected mA
     """
     gaps = (effects["group"] != effects["group"].shift()).cumsum().to_numpy() - 1
     heights = np.arange(len(effects)) + 0.6 * gaps
-    figure, axes = plt.subplots(figsize=(6.2, 0.25 * (heights[-1] + 1) + 1.3), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6.2, 0.25 * (heights[-1] + 1) + 1.3))
     axes.axvline(0, color="0.6", linewidth=1)
     bases = list(dict.fromkeys(effects["base"]))
     sure = effects["p_holm"] < 0.05 if "p_holm" in effects else pd.Series(True, index=effects.index)
@@ -339,11 +341,11 @@ def plot_effects(effects: pd.DataFrame, xlabel: str = "difference in expected mA
     axes.set_axisbelow(True)
     axes.set_xlabel(xlabel)
     if len(bases) > 1:
-        figure.legend(loc="outside upper center", ncols=2, frameon=False)
-    sns.despine(figure)
+        figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 
+@STYLE
 def plot_ladders(ladders: Mapping[str, pd.DataFrame], ylabel: str = MAP_LABEL) -> Figure:
     """Draw expected mAP by the value of a setting, a panel a setting: a dot a run, a line through the means.
 
@@ -354,9 +356,7 @@ def plot_ladders(ladders: Mapping[str, pd.DataFrame], ylabel: str = MAP_LABEL) -
     ylabel : str
     """
     n_rows = -(-len(ladders) // 2)
-    figure, grid = plt.subplots(
-        n_rows, 2, figsize=(6.2, 2.5 * n_rows), sharey=True, squeeze=False, layout="constrained"
-    )
+    figure, grid = plt.subplots(n_rows, 2, figsize=(6.2, 2.5 * n_rows), sharey=True, squeeze=False)
     for axes, (name, steps) in zip(grid.flat, ladders.items(), strict=False):
         means = steps.groupby("value")["map_expected"].mean()
         places = steps["value"].map({value: i for i, value in enumerate(means.index)})
@@ -368,10 +368,10 @@ def plot_ladders(ladders: Mapping[str, pd.DataFrame], ylabel: str = MAP_LABEL) -
     for axes in grid.flat[len(ladders) :]:
         axes.set_visible(False)
     figure.supylabel(ylabel, fontsize="medium")
-    sns.despine(figure)
     return figure
 
 
+@STYLE
 def plot_cost(costs: pd.DataFrame, names: Mapping[Any, str], ylabel: str = MAP_LABEL) -> Figure:
     """Draw expected mAP against seconds of training, a point a setting, the best of their time joined.
 
@@ -383,7 +383,7 @@ def plot_cost(costs: pd.DataFrame, names: Mapping[Any, str], ylabel: str = MAP_L
         What the legend is to call these configurations; the others are grey.
     ylabel : str
     """
-    figure, axes = plt.subplots(figsize=(6.2, 5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6.2, 5))
     best, others = costs[costs["best_for_its_time"]], costs[~costs.index.isin(list(names))]
     axes.plot(best["seconds"], best["map_expected"], color="0.4", linewidth=1, linestyle="--", zorder=1)
     grey: dict[str, Any] = {"color": "0.6", "markerfacecolor": "white", "label": "other settings"}
@@ -412,11 +412,11 @@ def plot_cost(costs: pd.DataFrame, names: Mapping[Any, str], ylabel: str = MAP_L
     axes.minorticks_off()
     axes.grid(axis="y", color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
-    sns.despine(figure)
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     return figure
 
 
+@STYLE
 def plot_epochs(
     tables: Sequence[pd.DataFrame], fall: int, ylabel: str = MAP_LABEL, titles: Sequence[str] = ()
 ) -> Figure:
@@ -433,9 +433,7 @@ def plot_epochs(
         Of the panels, which then share their axes.
     """
     share = bool(titles)
-    figure, grid = plt.subplots(
-        1, len(tables), figsize=(6.6, 3.2), sharex=share, sharey=share, squeeze=False, layout="constrained"
-    )
+    figure, grid = plt.subplots(1, len(tables), figsize=(6.6, 3.2), sharex=share, sharey=share, squeeze=False)
     for axes, table in zip(grid.flat, tables, strict=True):
         for seed, color, marker in zip(table, SERIES_COLORS, SHAPES, strict=False):
             style = {"markersize": 3 if share else 4, "linewidth": 1, "label": f"seed {seed}"}
@@ -449,8 +447,7 @@ def plot_epochs(
     if share:
         handles, labels = grid.flat[0].get_legend_handles_labels()
         below: dict[str, Any] = {"loc": "outside lower center", "ncols": len(labels), "fontsize": "small"}
-        figure.legend(handles, labels, frameon=False, **below)
+        figure.legend(handles, labels, **below)
     else:
-        grid.flat[0].legend(frameon=False, fontsize="small")
-    sns.despine(figure)
+        grid.flat[0].legend(fontsize="small")
     return figure

@@ -26,8 +26,6 @@ from sdclib.kernels import use_portable_kernels
 use_portable_kernels()  # before anything loads NumPy or torch; the notebooks that are started inherit them
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # notebooks that run side by side share the cores
 
-import yaml
-
 from sdclib.checks import check_name
 from sdclib.files import write_json, write_text
 from study.chapters.measures import collect_classes, collect_curves
@@ -36,10 +34,10 @@ from study.runs import (
     RunSpec,
     collect_histograms,
     collect_records,
-    expand_config,
     failed_runs,
     is_whole,
     measure_again,
+    read_config,
     runs_folder,
 )
 from study.tables import method_label
@@ -158,11 +156,14 @@ def report_failures(specs: list[RunSpec], runs: Path) -> None:
 
 def sweep(config: Path, options: list[str], publish: bool) -> int:
     """Run a configuration and collect its tables; return what the exit code is to be."""
-    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
-    specs = expand_config(settings)
-    for name in settings.get("measures", ()):
-        check_name(name, f"{config}: measures", MEASURES)
     folder = RESULTS if publish else OWN_RESULTS
+    try:
+        settings, specs = read_config(config)
+        for name in settings.get("measures", ()):
+            check_name(name, f"{config}: measures", MEASURES)
+    except ValueError as error:
+        print(error, flush=True)
+        return 1
     try:
         _ = [spec.id for spec in specs]  # finds out whether all data are here
     except (OSError, ValueError, ImportError) as error:

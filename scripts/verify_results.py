@@ -21,10 +21,9 @@ from sdclib.kernels import use_portable_kernels
 use_portable_kernels()  # before NumPy is loaded
 
 import pandas as pd
-import yaml
 
 from study.provenance import RESULTS, machine, write_manifest
-from study.runs import RunSpec, expand_config, run_experiment, stale_rows
+from study.runs import RunSpec, read_config, run_experiment, stale_rows
 
 METRICS = ("map_authors", "map_expected", "map_optimistic", "map_pessimistic", "intersection")
 TOLERANCE = {True: 0.03, False: 0.005}  # by whether the method trains
@@ -43,10 +42,14 @@ def compare(spec: RunSpec, row: pd.Series) -> list[str]:
 
 def verify(config: Path, n_rows: int, seed: int | None) -> tuple[int, dict[str, str]]:
     """Check a configuration's table; return how many rows are stale or missing, and what came of those run again."""
-    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+    try:
+        settings, runs = read_config(config)
+    except ValueError as error:
+        print(error)
+        return 1, {}
     name = settings["table"]
     try:
-        specs = {spec.id: spec for spec in expand_config(settings)}
+        specs = {spec.id: spec for spec in runs}
     except (OSError, ValueError, ImportError) as error:
         print(f"{name}: not checked, as data are missing: {error}")
         return 0, {}

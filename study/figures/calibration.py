@@ -12,10 +12,12 @@ from numpy.typing import ArrayLike
 
 from sdclib.figures.style import NEGATIVE_COLOR, POSITIVE_COLOR, legend_below
 from sdclib.losses.calibration import CalibrationDistribution
+from study.figures.plots import STYLE
 
 __all__ = ["plot_alignment", "plot_calibration", "plot_stages"]
 
 
+@STYLE
 def plot_calibration(distributions: Mapping[str, CalibrationDistribution]) -> Figure:
     """Quantile functions of calibration distributions.
 
@@ -25,17 +27,17 @@ def plot_calibration(distributions: Mapping[str, CalibrationDistribution]) -> Fi
         By the label that the legend shows.
     """
     u = np.linspace(0, 1, 401)
-    figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6, 3.2))
     for (label, distribution), color in zip(
         distributions.items(), sns.color_palette("colorblind", len(distributions)), strict=True
     ):
         axes.plot(u, distribution.quantile(u), color=color, label=label)
     axes.set(xlabel="probability u", ylabel="quantile (cosine similarity)", xlim=(0, 1), ylim=(-1, 1))
-    axes.legend(frameon=False)
-    sns.despine(figure)
+    axes.legend()
     return figure
 
 
+@STYLE
 def plot_alignment(
     feature_similarities: ArrayLike, code_similarities: ArrayLike, targets: ArrayLike
 ) -> Figure:
@@ -50,17 +52,17 @@ def plot_alignment(
     order = np.argsort(feature_similarities, kind="stable")
     t, s, c = (np.asarray(x) for x in (feature_similarities, code_similarities, targets))
     rank = np.arange(1, len(order) + 1)
-    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6, 3.6))
     axes.vlines(rank, s[order], c, color="0.6", linewidth=2, label="what the loss adds up")
     axes.plot(rank, t[order], color="black", marker=".", linewidth=1, label="features, t")
     axes.plot(rank, c, color=POSITIVE_COLOR, marker="_", markersize=12, linestyle="", label="targets, C")
     axes.plot(rank, s[order], color=NEGATIVE_COLOR, marker="o", linestyle="", label="codes, s")
     axes.set(xlabel="pair, in ascending order of t", ylabel="cosine similarity", ylim=(-1.05, 1.05))
     legend_below(axes, 4)
-    sns.despine(figure)
     return figure
 
 
+@STYLE
 def plot_stages(
     stages: Mapping[str, ArrayLike], calibration: CalibrationDistribution, n_bins: int = 41
 ) -> Figure:
@@ -81,7 +83,6 @@ def plot_stages(
         figsize=(2 * n_columns, 2.1 * n_rows + 0.2),
         squeeze=False,
         sharey=True,
-        layout="constrained",
     )
     wanted = calibration.quantile((np.arange(20_000) + 0.5) / 20_000)
     bins = np.linspace(-1, 1, n_bins)
@@ -94,5 +95,4 @@ def plot_stages(
     for axes in grid[:, 0]:
         axes.set_ylabel("density")
     figure.supxlabel("cosine similarity", fontsize="medium")
-    sns.despine(figure)
     return figure

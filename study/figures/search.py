@@ -6,11 +6,11 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sdclib.figures.style import legend_below, method_colors
+from study.figures.plots import STYLE
 
 __all__ = ["plot_recall_by_memory", "plot_recall_by_time"]
 
@@ -21,6 +21,7 @@ INDEX_STYLES: dict[str, dict[str, Any]] = {
 }
 
 
+@STYLE
 def plot_recall_by_time(table: pd.DataFrame, k: int) -> Figure:
     """Recall@k of float neighbours against time: a row a set, a column a code length, a line an index.
 
@@ -35,7 +36,7 @@ def plot_recall_by_time(table: pd.DataFrame, k: int) -> Figure:
     sets, lengths = list(codes["set"].unique()), sorted(codes["n_bits"].unique())
     size = 3.1 * len(lengths), 2.5 * len(sets)
     figure, grid = plt.subplots(
-        len(sets), len(lengths), figsize=size, squeeze=False, sharex="row", sharey=True, layout="constrained"
+        len(sets), len(lengths), figsize=size, squeeze=False, sharex="row", sharey=True
     )
     colors = method_colors(list(table["label"]))
     for i, name in enumerate(sets):
@@ -52,10 +53,10 @@ def plot_recall_by_time(table: pd.DataFrame, k: int) -> Figure:
     for axes in grid[-1]:
         axes.set_xlabel("time a query (ms)")
     legend_below(grid[0][-1], 3, handles=_legend(colors))
-    sns.despine(figure)
     return figure
 
 
+@STYLE
 def plot_recall_by_memory(table: pd.DataFrame, k: int) -> Figure:
     """Best recall@k of float neighbours that an index of some size reaches: a column a set, a row an order.
 
@@ -68,9 +69,7 @@ def plot_recall_by_memory(table: pd.DataFrame, k: int) -> Figure:
     codes = table[table["n_bits"].notna()]
     sets, orders = list(codes["set"].unique()), sorted(codes["rescored"].unique())
     size = 3.1 * len(sets), 2 * len(orders)
-    figure, grid = plt.subplots(
-        len(orders), len(sets), figsize=size, squeeze=False, sharex=True, sharey=True, layout="constrained"
-    )
+    figure, grid = plt.subplots(len(orders), len(sets), figsize=size, squeeze=False, sharex=True, sharey=True)
     colors = method_colors(list(table["label"]))
     for column, name in zip(grid.T, sets, strict=True):
         floats = table[(table["set"] == name) & table["n_bits"].isna()]
@@ -92,7 +91,6 @@ def plot_recall_by_memory(table: pd.DataFrame, k: int) -> Figure:
     for axes in grid[-1]:
         axes.set_xlabel("index size (bytes an item)")
     legend_below(grid[0][-1], 3, handles=_legend(colors))
-    sns.despine(figure)
     return figure
 
 

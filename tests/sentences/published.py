@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pandas as pd
@@ -18,7 +19,10 @@ def says(sentence: str, truth: object) -> None:
 
 def runs(*names: str) -> pd.DataFrame:
     """Read tables of runs as one, a column a setting."""
-    return published(*names)
+    return _read(names).copy()
+
+
+_read = functools.cache(lambda names: published(*names))
 
 
 def csv(name: str) -> pd.DataFrame:

@@ -11,7 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 
 MIN_LENGTH = 1e-12  # below it torch counts a row as zero
 
-__all__ = ["check_features", "check_int", "check_labels", "check_name", "check_real", "check_views"]
+__all__ = [
+    "as_array",
+    "check_features",
+    "check_int",
+    "check_labels",
+    "check_name",
+    "check_real",
+    "check_views",
+]
 
 
 def check_features(
@@ -38,7 +46,7 @@ def check_features(
     ValueError
         If shape or values are not as above.
     """
-    array = _as_array(features, name)
+    array = as_array(features, name)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name}: expected a numeric array, got dtype {array.dtype}")
     if array.ndim != 2:
@@ -52,7 +60,7 @@ def check_features(
     if n_features is not None and array.shape[1] != n_features:
         raise ValueError(f"{name}: expected {n_features} features a row, got {array.shape[1]}")
     with np.errstate(over="ignore"):
-        array = np.require(array, np.float32, ["C", "W"])  # torch warns of what cannot be written
+        array = np.require(array, np.float32, ["C", "W", "E"])  # torch warns of what cannot be written
     finite = np.isfinite(array).all(axis=1)
     if not finite.all():
         rows = np.flatnonzero(~finite)
@@ -75,14 +83,14 @@ def check_features(
     return array
 
 
-def _as_array(values: Any, name: str) -> NDArray[Any]:
+def as_array(values: Any, name: str) -> NDArray[Any]:
     """Make an array of what people hold features in: also tensors, and data frames with nullable columns."""
     if hasattr(values, "detach"):  # of torch: NumPy takes neither gradients nor bfloat16
         values = values.detach().cpu()
         values = values.float() if values.is_floating_point() else values
     if hasattr(values, "toarray"):
         raise ValueError(f"{name}: expected a dense array, got a sparse one; {name}.toarray() makes it dense")
-    array = np.asarray(values)
+    array: NDArray[Any] = np.asanyarray(values)  # a memory map stays one
     if array.dtype == object and hasattr(values, "to_numpy"):  # a frame of nullable or Arrow-backed columns
         with contextlib.suppress(TypeError, ValueError):  # of texts
             array = values.to_numpy(dtype=np.float64, na_value=np.nan)

@@ -10,8 +10,11 @@ from typing import Any
 
 import faiss
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from numpy.typing import NDArray
+from scipy import sparse
 from sklearn.exceptions import NotFittedError
 
 from sdclib.codes import binarize, pack_codes
@@ -96,7 +99,7 @@ def test_encode_in_blocks_of_a_memory_map(
 
 
 @pytest.mark.parametrize(
-    "kind", ["float16", "float64", ">f4", "int32", "fortran", "every second", "read-only"]
+    "kind", ["float16", "float64", ">f4", "int32", "fortran", "every second", "read-only", "tensor", "frame"]
 )
 def test_encode_other_arrays(hasher: ITQHasher, kind: str) -> None:
     values: NDArray[Any] = np.round(rows() * 100)
@@ -106,10 +109,15 @@ def test_encode_other_arrays(hasher: ITQHasher, kind: str) -> None:
         values = values[::2]
     elif kind == "read-only":
         values.flags.writeable = False
-    else:
+    elif kind not in ("tensor", "frame"):
         values = values.astype(kind)
+    given: Any = values
+    if kind == "tensor":
+        given = torch.tensor(values, requires_grad=True)
+    if kind == "frame":
+        given = pd.DataFrame(values).convert_dtypes()
     before = values.copy()
-    np.testing.assert_array_equal(encode(hasher, values, block_bytes=BLOCK), hasher.pack(values))
+    np.testing.assert_array_equal(encode(hasher, given, block_bytes=BLOCK), hasher.pack(values))
     np.testing.assert_array_equal(values, before)
 
 
@@ -139,6 +147,8 @@ def test_encode_refuses(hasher: ITQHasher) -> None:
         encode(hasher, rows(d=5))
     with pytest.raises(ValueError, match="bit_order: expected none beside precision 'binary', got 'big'"):
         encode(hasher, rows(), precision="binary", bit_order="big")
+    with pytest.raises(ValueError, match="vectors: expected a dense array, got a sparse one"):
+        encode(hasher, sparse.csr_array(rows()))
     with pytest.raises(NotFittedError):
         encode(ITQHasher(8), rows())
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sdclib.checks import MIN_LENGTH, check_features, check_int, check_name
+from sdclib.checks import MIN_LENGTH, as_array, check_features, check_int, check_name
 from sdclib.codes import binarize, check_codes
 from sdclib.files import read_json
 from sdclib.methods import METHODS
@@ -134,7 +134,7 @@ def encode(
 
     check_is_fitted(hasher, "n_features_in_")
     precision = _precision(bit_order, precision)
-    array: NDArray[Any] = np.asanyarray(vectors)
+    array = as_array(vectors, name)
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"{name}: expected vectors of shape (n, d), neither 0, got {array.shape}")
     if array.dtype.kind not in "fiub" or array.shape[1] != hasher.n_features_in_:

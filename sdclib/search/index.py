@@ -14,7 +14,7 @@ import faiss
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sdclib.checks import MIN_LENGTH, check_features, check_int, check_name
+from sdclib.checks import MIN_LENGTH, as_array, check_features, check_int, check_name
 from sdclib.codes import check_codes, pack_codes
 from sdclib.files import write_bytes
 from sdclib.metrics.distances import check_packed
@@ -232,7 +232,7 @@ class HammingIndex:
             )
         vectors = None
         if database is not None:
-            vectors = np.asarray(database)
+            vectors = as_array(database, "database")
             if vectors.shape != (self.n_database, query.shape[1]):
                 raise ValueError(
                     f"database: expected shape {(self.n_database, query.shape[1])}, one row an item of the index "

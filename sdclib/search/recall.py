@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sdclib.checks import check_features, check_int
+from sdclib.checks import as_array, check_features, check_int
 from sdclib.data.embeddings import row_cosines
 
 __all__ = ["hamming_recall", "neighbour_recall"]
@@ -49,7 +49,7 @@ def neighbour_recall(
         hits = [np.isin(w, f).sum() for w, f in zip(wanted, first, strict=True)]
         return float(np.sum(hits) / wanted.size)
     queries = check_features(query, "query")
-    items = np.asarray(database)
+    items = as_array(database, "database")
     if len(queries) != len(wanted):
         raise ValueError(f"query: expected {len(wanted)} rows as in neighbours, got {len(queries)}")
     hits = [

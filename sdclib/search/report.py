@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from sdclib.checks import check_features, check_int, check_name
+from sdclib.checks import as_array, check_features, check_int, check_name
 from sdclib.data.embeddings import nearest_neighbours
 from sdclib.methods import METHOD_LABELS, BaseHasher, make_hasher
 from sdclib.metrics import (
@@ -257,7 +257,7 @@ def _sample(
     vectors: ArrayLike, name: str, max_vectors: int, max_query: int, *, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Draw queries and database at random, in random order."""
-    array: NDArray[Any] = np.asanyarray(vectors)
+    array = as_array(vectors, name)
     if array.ndim != 2 or len(array) < LEAST_VECTORS:
         raise ValueError(f"{name}: expected shape (n, d) with n >= {LEAST_VECTORS}, got {array.shape}")
     order = np.random.default_rng(seed).permutation(len(array))[:max_vectors]

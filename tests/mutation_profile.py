@@ -20,8 +20,8 @@ def pytest_collection_modifyitems(items):
         seconds = json.loads(STATS.read_text(encoding="utf-8"))["duration_by_test"]
         items.sort(key=lambda item: seconds.get(item.nodeid, 0))
     for item in items:
-        own = getattr(item.obj, "_hypothesis_internal_use_settings", None)
+        own = getattr(item.function, "_hypothesis_internal_use_settings", None)
         if own is not None:
-            item.obj._hypothesis_internal_use_settings = settings(
+            item.function._hypothesis_internal_use_settings = settings(
                 own, max_examples=min(own.max_examples, MAX_EXAMPLES)
             )

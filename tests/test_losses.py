@@ -128,7 +128,7 @@ def weighted_contrastive(first, second, weights, temperature):
 
 
 def normal(*shapes):
-    """Make arrays of normal numbers; n in a shape stands for the rows, 0 for half of them."""
+    """Make arrays of normal numbers; "n" in a shape stands for the rows, "n/2" for half of them."""
     return lambda rng, n: tuple(
         rng.standard_normal([{"n": n, "n/2": n // 2}.get(size, size) for size in shape]) for shape in shapes
     )
@@ -167,13 +167,7 @@ LOSSES = {
         1,
         [{}],
     ),
-    "ranking": (
-        ranking_loss,
-        ranking,
-        CODES_AND_FEATURES,
-        1,
-        [{"temperature": 0.1}, {"temperature": 0.5}],
-    ),
+    "ranking": (ranking_loss, ranking, CODES_AND_FEATURES, 1, [{"temperature": 0.1}, {"temperature": 0.5}]),
     "quantization": (
         quantization_loss,
         lambda codes: np.mean([1 - cosine(f, np.where(f >= 0, 1, -1)) for f in codes]),
@@ -518,10 +512,7 @@ CODES, Y, TARGETS = tensors(with_classes(RNG(0), 5))
         (lambda: calibration_loss(FOUR, FIVE, torch.zeros(2)), ROWS),
         (lambda: ranking_loss(FOUR, FIVE), ROWS),
         (lambda: pair_similarity_loss(FOUR, FIVE), ROWS),
-        (
-            lambda: calibration_loss(FOUR, FOUR, torch.zeros(3)),
-            "targets: expected shape (2,), got (3,)",
-        ),
+        (lambda: calibration_loss(FOUR, FOUR, torch.zeros(3)), "targets: expected shape (2,), got (3,)"),
         (
             lambda: calibration_loss(FOUR, FOUR, torch.zeros(2), positive=torch.ones(3)),
             "positive: expected shape (2,), got (3,)",

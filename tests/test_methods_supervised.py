@@ -10,14 +10,7 @@ from scipy import stats
 from sdclib import load_features
 from sdclib.data.variants import leave_out_training
 from sdclib.evaluation import evaluate_codes
-from sdclib.methods import (
-    METHODS,
-    BaseHasher,
-    LogitHasher,
-    OrthoHashHasher,
-    SDCHasher,
-    SupervisedSDCHasher,
-)
+from sdclib.methods import METHODS, BaseHasher, LogitHasher, OrthoHashHasher, SDCHasher, SupervisedSDCHasher
 from sdclib.methods.sdc import _targets
 from sdclib.methods.supervised import class_targets
 from study.runs import RunSpec, run_experiment

@@ -233,10 +233,7 @@ class TestAveragePrecision:
         _, ranks = np.unique(np.round(cosines, 5), return_inverse=True)
         for i, row in enumerate(-ranks.reshape(5, 400)):
             groups = [np.flatnonzero(row == value) for value in np.unique(row)]
-            counts = [
-                [[len(g) for g in groups]],
-                [[np.sum(ids[1][g] == ids[0][i]) for g in groups]],
-            ]
+            counts = [[[len(g) for g in groups]], [[np.sum(ids[1][g] == ids[0][i]) for g in groups]]]
             assert sorted(map(len, groups))[-2:] == [2, 39]
             for ties in BOUNDS:
                 got = cosine_mean_average_precision(
@@ -1034,7 +1031,8 @@ CASE = random_case()
 COUNTS = count_pairs(*CASE)
 NOTHING = PairCounts(COUNTS.all, COUNTS.all * 0, 300)
 BESIDE = "query_codes: expected nothing else (database_codes, relevant, n_bits, junk) beside PairCounts"
-PACKED = np.zeros((1, 2), dtype=np.uint8)
+BYTES = np.zeros((1, 2), dtype=np.uint8)
+ZEROS = np.zeros((N_DATABASE, 2), dtype=int)
 ids = (np.zeros(N_QUERY, dtype=int), np.zeros(N_DATABASE, dtype=int))
 no_lists = [[]] * N_QUERY
 
@@ -1043,214 +1041,118 @@ def mean(*case, **options):
     return lambda: mean_average_precision(*case, **options)
 
 
-def cosine(*changed, **options):
+def cosine(*changed, metric=cosine_mean_average_precision, **options):
     case = [signs(CASE[0]), signs(CASE[1]), CASE[2]]
-    case[: len(changed)] = changed
-    return lambda: cosine_mean_average_precision(*case, **options)
+    return lambda: metric(*changed, *case[len(changed) :], **options)
+
+
+def codes(query, database, n_bits=None):
+    return lambda: check_code_pair(query, database, n_bits)
 
 
 def relevance(relevant, junk=None):
     return lambda: check_relevance(relevant, n_query=N_QUERY, n_database=N_DATABASE, junk=junk)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (mean(COUNTS, ties="index"), "ties: expected codes and ground truth for 'index', got counts"),
-        (mean(COUNTS, CASE[1]), BESIDE),
-        (mean(COUNTS, n_bits=12), BESIDE),
-        (mean(COUNTS, junk=[]), BESIDE),
-        (mean(COUNTS, relevant=CASE[2]), BESIDE),
-        (
-            lambda: PairCounts(COUNTS.all, COUNTS.relevant[1:], 300),
-            "all, relevant: expected one shape (n_query, n_bits + 1), got (20, 13) and (19, 13)",
-        ),
-        (lambda: PairCounts(COUNTS.all[0], COUNTS.all[0], 300), "all, relevant: expected one shape"),
-        (
-            lambda: PairHistograms(np.zeros(3), np.zeros(3, int), np.zeros(2, int)),
-            "values, positive, negative: expected one shape (n_bins,), got (3,), (3,), (2,)",
-        ),
-        (
-            lambda: PairHistograms(np.zeros(3), np.zeros(2, int), np.zeros(3, int)),
-            "values, positive, negative: expected one shape (n_bins,), got (3,), (2,), (3,)",
-        ),
-        (
-            lambda: PairHistograms(*[np.zeros((2, 1), int)] * 3),
-            "values, positive, negative: expected one shape (n_bins,), got (2, 1)",
-        ),
-        (mean(NOTHING, empty="skip"), "relevant: expected an answer for at least one query (empty='skip')"),
-        (
-            mean(NOTHING, empty="error"),
-            "relevant: expected an answer for every query (empty='error'), got 20 empty, first is query 0",
-        ),
-        *(
-            pair
-            for ties in ("expected", "index")
-            for pair in (
-                (mean(CASE[0], ties=ties), "database_codes: expected codes of shape (n, n_bits)"),
-                (mean(*CASE[:2], ties=ties), "relevant: expected a tuple"),
-                (
-                    mean(*CASE, ties=ties, top_k=301),
-                    "top_k: expected at most the 300 items of the database, got 301",
-                ),
-                (mean(*CASE, ties=ties, top_k=0), "top_k: expected a whole number >= 1, got 0"),
-                (mean(*CASE, ties=ties, top_k=5.0), "top_k: expected a whole number >= 1, got 5.0"),
-                (mean(*CASE, ties=ties, denominator="hits"), "denominator: expected one of R, min, relevant"),
-                (mean(*CASE, ties=ties, empty="nan"), "empty: expected one of error, skip, zero, got 'nan'"),
-                (
-                    mean(CASE[0][:0], *CASE[1:], ties=ties),
-                    "query_codes: expected codes of shape (n, n_bits), neither 0, got (0, 12)",
-                ),
-                (
-                    mean(CASE[0], CASE[1][0], CASE[2], ties=ties),
-                    "database_codes: expected codes of shape (n, n_bits), neither 0, got (12,)",
-                ),
-                (mean(*CASE, ties=ties, junk=[]), "junk: expected a list of 20 index arrays"),
-                (mean(*CASE[:2], CASE[2][0], ties=ties), "relevant: expected a tuple"),
-                *(
-                    pair
-                    for metric in AT_K
-                    for pair in (
-                        (
-                            lambda metric=metric, ties=ties: metric(*CASE, k=301, ties=ties),
-                            "k: expected at most the 300 items of the database, got 301",
-                        ),
-                        (
-                            lambda metric=metric, ties=ties: metric(*CASE, k=None, ties=ties),
-                            "k: expected a whole number >= 1, got None",
-                        ),
-                        (
-                            lambda metric=metric, ties=ties: metric(*CASE, k=0, ties=ties),
-                            "k: expected a whole number >= 1, got 0",
-                        ),
-                        (
-                            lambda metric=metric, ties=ties: metric(*CASE, k=1, ties=ties, empty="drop"),
-                            "empty: expected one of error, skip, zero, got 'drop'",
-                        ),
-                    )
-                ),
-            )
-        ),
-        (mean(*CASE, ties="best"), "ties: expected one of expected, index, optimistic, pessimistic"),
-        (lambda: recall_at_k(*CASE, k=1, ties="best"), "ties: expected one of expected, index"),
-        (cosine(ties="best"), "ties: expected one of expected, index, optimistic, pessimistic, got 'best'"),
-        (cosine(top_k=301), "top_k: expected at most the 300 items of the database, got 301"),
-        (cosine(denominator="hits"), "denominator: expected one of R, min, relevant, retrieved, got 'hits'"),
-        (cosine(empty="drop"), "empty: expected one of error, skip, zero, got 'drop'"),
-        (cosine(CASE[0][0]), "query: expected a 2D array"),
-        (cosine(CASE[0] * 0), "query: expected no all-zero row"),
-        (cosine(signs(CASE[0]), np.ones((300, 7))), "database: expected 12 features a row, got 7"),
-        (cosine(signs(CASE[0]), np.ones((0, 12))), "database: expected at least one row"),
-        (
-            cosine(signs(CASE[0]), signs(CASE[1]), (CASE[2][0], CASE[2][1][1:])),
-            "relevant[1] (database labels): expected labels of shape (300,)",
-        ),
-        (
-            lambda: cosine_pair_histograms(signs(CASE[0]), CASE[1][0], CASE[2]),
-            "database: expected a 2D array",
-        ),
-        (
-            lambda: cosine_pair_histograms(*CASE, n_bins=0),
-            "n_bins: expected a whole number >= 1, got 0",
-        ),
-        # Codes.
-        (
-            lambda: check_packed(np.zeros((2, 3), np.uint8), "codes", 25),
-            "codes: expected packed codes, uint8 of shape (n, 4) with n >= 1 for n_bits = 25, "
-            "got uint8 of shape (2, 3)",
-        ),
-        (
-            lambda: check_packed(np.full((2, 3), 2, np.uint8), "codes", 17),
-            "codes: expected unused bits beyond n_bits = 17 to be 0, got some set",
-        ),
-        (
-            lambda: check_code_pair(PACKED[:, :1], PACKED, 8),
-            "database_codes: expected packed codes, uint8 of shape (n, 1) with n >= 1 for n_bits = 8, "
-            "got uint8 of shape (1, 2)",
-        ),
-        (lambda: check_code_pair(PACKED, PACKED[:, :1], 8), "query_codes: expected packed codes"),
-        (
-            lambda: check_code_pair(PACKED + 0, PACKED.astype(int), 11),
-            "database_codes: expected packed codes",
-        ),
-        (lambda: check_code_pair(PACKED[:0], PACKED, 11), "query_codes: expected packed codes"),
-        (lambda: check_code_pair(PACKED[0], PACKED, 11), "query_codes: expected packed codes"),
-        (lambda: check_code_pair([[1]], [[1]], 2.0), "n_bits: expected a whole number >= 1, got 2.0"),
-        (lambda: check_code_pair(PACKED, PACKED, 0), "n_bits: expected a whole number >= 1, got 0"),
-        (
-            lambda: check_code_pair([[1, 0]], [[1, 0, 1]], None),
-            "database_codes: expected 2 bits as in query_codes, got 3",
-        ),
-        (
-            lambda: check_code_pair([[1, 2]], [[1, 0]], None),
-            "query_codes: expected only 0 and 1, got other values (dtype int64)",
-        ),
-        (
-            lambda: check_code_pair([[1, 0]], [[1, 2]], None),
-            "database_codes: expected only 0 and 1, got other values (dtype int64)",
-        ),
-        (
-            lambda: check_code_pair(*[np.zeros((1, 8192), np.uint8)] * 2, 65_535),
-            "query_codes: expected at most 65534 bits, got 65535",
-        ),
-        # Ground truth.
-        (
-            relevance((ids[0], np.zeros((N_DATABASE, 2)))),
-            "relevant: expected query and database labels of one kind (both 1-D ids, or both 2-D with as many "
-            "columns), got shapes (9,) and (120, 2)",
-        ),
-        (
-            relevance((np.zeros((N_QUERY, 3)), np.zeros((N_DATABASE, 2)))),
-            "relevant: expected query and database labels of one kind",
-        ),
-        (
-            relevance((np.zeros((N_QUERY, 0)), np.zeros((N_DATABASE, 0)))),
-            "relevant: expected at least one label column, got shape (9, 0)",
-        ),
-        (relevance(ids[0]), "relevant: expected a tuple (query labels, database labels) or a list of index"),
-        (relevance((*ids, ids[0])), "relevant: expected a tuple (query labels, database labels) or a list"),
-        (
-            relevance([*no_lists, []]),
-            "relevant: expected a list of 9 index arrays, one a query, got 10 in a list "
-            "(a pair of label arrays must be a tuple)",
-        ),
-        (relevance(no_lists, 3), "junk: expected a list of 9 index arrays, one a query, got int"),
-        (
-            relevance(no_lists, {0: []}),
-            "junk: expected a list of 9 index arrays, one a query, got 1 in a dict",
-        ),
-        (
-            relevance(no_lists, np.zeros((N_QUERY, 1), dtype=int)),
-            "junk: expected a list of 9 index arrays, one a query, got 9 in a ndarray",
-        ),
-        (
-            relevance([*no_lists[1:], [[1, 2]]]),
-            "relevant[8]: expected a 1-D array of whole-number indices, got int64 of shape (1, 2)",
-        ),
-        (
-            relevance([*no_lists[1:], [0.0]]),
-            "relevant[8]: expected a 1-D array of whole-number indices, got float64 of shape (1,)",
-        ),
-        (relevance([[4, 120], *no_lists[1:]]), "relevant[0]: expected indices from 0 to 119, got 4 to 120"),
-        (relevance([[4, -1], *no_lists[1:]]), "relevant[0]: expected indices from 0 to 119, got -1 to 4"),
-        (relevance([[3, 1, 3], *no_lists[1:]]), "relevant[0]: expected every index at most once, got some"),
-        (
-            relevance([[], [6, 4, 5], *no_lists[2:]], [[], [9, 5, 6], *no_lists[2:]]),
-            "junk: expected no item that is also relevant, got 2 for query 1, first is 5",
-        ),
-        (relevance(ids, [[], [7, 7], *no_lists[2:]]), "junk[1]: expected every index at most once"),
-        (
-            relevance((ids[0][1:], ids[1])),
-            "relevant[0] (query labels): expected labels of shape (9,) or (9, n_labels), got (8,)",
-        ),
-        (
-            relevance((ids[0], ids[1][1:])),
-            "relevant[1] (database labels): expected labels of shape (120,) or (120, n_labels), got (119,)",
-        ),
-        (relevance((np.full((N_QUERY, 2), 2), np.zeros((N_DATABASE, 2)))), "relevant[0] (query labels): exp"),
-        (relevance((ids[0] + 0.5, ids[1])), "relevant[0] (query labels): expected whole-number ids"),
-    ],
-)
+def table(values, positive, negative):
+    return lambda: PairHistograms(np.zeros(values), np.zeros(positive, int), np.zeros(negative, int))
+
+
+def of_both(**ties):
+    """Messages of codes, whatever the ties."""
+    most = "expected at most the 300 items of the database, got 301"
+    yield mean(CASE[0], **ties), "database_codes: expected codes of shape (n, n_bits)"
+    yield mean(*CASE[:2], **ties), "relevant: expected a tuple (query labels, database labels)"
+    yield mean(*CASE, **ties, top_k=301), f"top_k: {most}"
+    yield mean(*CASE, **ties, top_k=0), "top_k: expected a whole number >= 1, got 0"
+    yield mean(*CASE, **ties, top_k=5.0), "top_k: expected a whole number >= 1, got 5.0"
+    yield mean(*CASE, **ties, denominator="hits"), "denominator: expected one of R, min, relevant, retrieved"
+    yield mean(*CASE, **ties, empty="nan"), "empty: expected one of error, skip, zero, got 'nan'"
+    yield mean(CASE[0][:0], *CASE[1:], **ties), "query_codes: expected codes of shape (n, n_bits), neither 0"
+    yield mean(CASE[0], CASE[1][0], CASE[2], **ties), "database_codes: expected codes of shape (n, n_bits)"
+    yield mean(*CASE, **ties, junk=[]), "junk: expected a list of 20 index arrays"
+    for metric in AT_K:
+        for options, message in (
+            ({"k": 301}, f"k: {most}"),
+            ({"k": None}, "k: expected a whole number >= 1, got None"),
+            ({"k": 0}, "k: expected a whole number >= 1, got 0"),
+            ({"k": 1, "empty": "drop"}, "empty: expected one of error, skip, zero, got 'drop'"),
+        ):
+            yield lambda metric=metric, options=options: metric(*CASE, **ties, **options), message
+
+
+MESSAGES = [
+    *of_both(ties="expected"),
+    *of_both(ties="index"),
+    (mean(COUNTS, ties="index"), "ties: expected codes and ground truth for 'index', got counts"),
+    (mean(COUNTS, CASE[1]), BESIDE),
+    (mean(COUNTS, n_bits=12), BESIDE),
+    (mean(COUNTS, junk=[]), BESIDE),
+    (mean(COUNTS, relevant=CASE[2]), BESIDE),
+    (mean(COUNTS, top_k=301), "top_k: expected at most the 300 items of the database, got 301"),
+    (mean(NOTHING, empty="skip"), "relevant: expected an answer for at least one query (empty='skip')"),
+    (mean(NOTHING, empty="error"), "relevant: expected an answer for every query (empty='error'), got 20"),
+    (mean(*CASE, ties="best"), "ties: expected one of expected, index, optimistic, pessimistic, got"),
+    (lambda: recall_at_k(*CASE, k=1, ties="best"), "ties: expected one of expected, index"),
+    (lambda: PairCounts(COUNTS.all, COUNTS.relevant[1:], 300), "all, relevant: expected one shape"),
+    (lambda: PairCounts(COUNTS.all[0], COUNTS.all[0], 300), "all, relevant: expected one shape (n_query, "),
+    (table(3, 3, 2), "values, positive, negative: expected one shape (n_bins,), got (3,), (3,), (2,)"),
+    (table(3, 2, 3), "values, positive, negative: expected one shape (n_bins,), got (3,), (2,), (3,)"),
+    (table(*[(2, 1)] * 3), "values, positive, negative: expected one shape (n_bins,), got (2, 1)"),
+    # Features.
+    (cosine(ties="best"), "ties: expected one of expected, index, optimistic, pessimistic, got 'best'"),
+    (cosine(top_k=301), "top_k: expected at most the 300 items of the database, got 301"),
+    (cosine(denominator="hits"), "denominator: expected one of R, min, relevant, retrieved, got 'hits'"),
+    (cosine(empty="drop"), "empty: expected one of error, skip, zero, got 'drop'"),
+    (cosine(CASE[0][0]), "query: expected a 2D array"),
+    (cosine(CASE[0] * 0), "query: expected no all-zero row"),
+    (cosine(signs(CASE[0]), np.ones((300, 7))), "database: expected 12 features a row, got 7"),
+    (cosine(signs(CASE[0]), np.ones((0, 12))), "database: expected at least one row"),
+    (cosine(signs(CASE[0]), signs(CASE[1]), (CASE[2][0], CASE[2][1][1:])), "relevant[1] (database labels):"),
+    (cosine(metric=cosine_pair_histograms, n_bins=0), "n_bins: expected a whole number >= 1, got 0"),
+    (cosine(CASE[0][0], metric=cosine_pair_histograms), "query: expected a 2D array"),
+    # Codes.
+    (codes(BYTES[:, :1], BYTES, 8), "database_codes: expected packed codes, uint8 of shape (n, 1) with n"),
+    (codes(BYTES, BYTES[:, :1], 8), "query_codes: expected packed codes, uint8 of shape (n, 1) with n >="),
+    (codes(BYTES, BYTES.astype(int), 11), "database_codes: expected packed codes, uint8 of shape (n, 2)"),
+    (codes(BYTES[:0], BYTES, 11), "query_codes: expected packed codes, uint8 of shape (n, 2) with n >= 1"),
+    (codes(BYTES[0], BYTES, 11), "query_codes: expected packed codes, uint8 of shape (n, 2) with n >= 1"),
+    (codes(BYTES + 8, BYTES, 11), "query_codes: expected unused bits beyond n_bits = 11 to be 0, got some"),
+    (codes(BYTES, BYTES + 8, 11), "database_codes: expected unused bits beyond n_bits = 11 to be 0, got"),
+    (codes([[1]], [[1]], 2.0), "n_bits: expected a whole number >= 1, got 2.0"),
+    (codes(BYTES, BYTES, 0), "n_bits: expected a whole number >= 1, got 0"),
+    (codes([[1, 0]], [[1, 0, 1]]), "database_codes: expected 2 bits as in query_codes, got 3"),
+    (codes([[1, 2]], [[1, 0]]), "query_codes: expected only 0 and 1, got other values (dtype int64)"),
+    (codes([[1, 0]], [[1, 2]]), "database_codes: expected only 0 and 1, got other values (dtype int64)"),
+    (codes(*[np.zeros((1, 8192), np.uint8)] * 2, 65_535), "query_codes: expected at most 65534 bits, got"),
+    # Ground truth.
+    (relevance((ids[0], ZEROS)), "relevant: expected query and database labels of one kind (both 1-D ids,"),
+    (relevance((np.zeros((N_QUERY, 3)), ZEROS)), "relevant: expected query and database labels of one"),
+    (relevance((ZEROS[:N_QUERY, :0], ZEROS[:, :0])), "relevant: expected at least one label column, got"),
+    (relevance((ZEROS[:N_QUERY] + 2, ZEROS)), "relevant[0] (query labels): expected 0/1 label vectors"),
+    (relevance((ids[0] + 0.5, ids[1])), "relevant[0] (query labels): expected whole-number ids"),
+    (relevance((ids[0][1:], ids[1])), "relevant[0] (query labels): expected labels of shape (9,) or"),
+    (relevance((ids[0], ids[1][1:])), "relevant[1] (database labels): expected labels of shape (120,) or"),
+    (relevance(ids[0]), "relevant: expected a tuple (query labels, database labels) or a list of index"),
+    (relevance((*ids, ids[0])), "relevant: expected a tuple (query labels, database labels) or a list of"),
+    (relevance([*no_lists, []]), "relevant: expected a list of 9 index arrays, one a query, got 10 in a"),
+    (relevance(no_lists, 3), "junk: expected a list of 9 index arrays, one a query, got int (a pair of"),
+    (relevance(no_lists, {0: []}), "junk: expected a list of 9 index arrays, one a query, got 1 in a dict"),
+    (relevance(no_lists, ZEROS[:N_QUERY]), "junk: expected a list of 9 index arrays, one a query, got 9"),
+    (relevance([*no_lists[1:], [[1, 2]]]), "relevant[8]: expected a 1-D array of whole-number indices,"),
+    (relevance([*no_lists[1:], [0.0]]), "relevant[8]: expected a 1-D array of whole-number indices, got"),
+    (relevance([[4, 120], *no_lists[1:]]), "relevant[0]: expected indices from 0 to 119, got 4 to 120"),
+    (relevance([[4, -1], *no_lists[1:]]), "relevant[0]: expected indices from 0 to 119, got -1 to 4"),
+    (relevance([[3, 1, 3], *no_lists[1:]]), "relevant[0]: expected every index at most once, got some"),
+    (relevance(ids, [[], [7, 7], *no_lists[2:]]), "junk[1]: expected every index at most once, got some"),
+    (
+        relevance([[], [6, 4, 5], *no_lists[2:]], [[], [9, 5, 6], *no_lists[2:]]),
+        "junk: expected no item that is also relevant, got 2 for query 1, first is 5",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), MESSAGES)
 def test_messages_name_the_argument_and_what_came(call, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         call()

@@ -252,7 +252,9 @@ def test_columns_of_vectors(tmp_path: Path, kind: str, caplog: pytest.LogCapture
     [
         ("0.0,0.0,1.2\n1,2,3\n", (2, 3)),  # a value twice, which pandas would rename
         ("\ufeffid,a\nx,1\n", (1, 1)),
-        ("400,410\n0.5,0.6\n", (1, 2)),  # wavelengths
+        ("0,1\n0.5,0.6\n", (1, 2)),
+        ("id,400,410\nx,0.5,0.6\n", (1, 2)),  # wavelengths
+        ("400,410\n0.5,0.6\n", "expected a line of names"),
         ("a,b,\n1,2,\n3,4,\n", (2, 2)),
         ("a,a,id\n1,2,x,\n3,4,y,\n", (2, 2)),
         ("0,1\n5,6\n", "expected a line of names such as a,b,c, for the first may be names or numbers: '0,1"),
@@ -266,7 +268,7 @@ def test_columns_of_vectors(tmp_path: Path, kind: str, caplog: pytest.LogCapture
         ("a\n\udcff\n", "damaged .csv"),
     ],
 )
-def test_lines_of_a_csv(tmp_path: Path, text: str, expected: Any) -> None:
+def test_lines_of_a_csv(tmp_path: Path, text: str, expected: Any, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(text.encode(errors="surrogateescape"))
     if isinstance(expected, str):
@@ -275,6 +277,7 @@ def test_lines_of_a_csv(tmp_path: Path, text: str, expected: Any) -> None:
         assert expected in str(error.value)
     else:
         assert read_vectors(path).vectors.shape == expected
+        assert ("took the first line, 0, 1, for the names" in caplog.text) == text.startswith("0,1\n")
 
 
 @pytest.mark.parametrize(

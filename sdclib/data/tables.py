@@ -126,11 +126,15 @@ def _read_csv(path: Path) -> pd.DataFrame:
     )
     if not may_be_names:
         return table
-    by_pandas = whole == list(range(len(whole))) and others and all(map(NO_FEATURE.fullmatch, others))
-    if not by_pandas and not all(table.dtypes.iloc[i].kind == "f" for i in numbers):
+    floats = all(table.dtypes.iloc[i].kind == "f" for i in numbers)
+    counting = whole == list(range(len(whole)))  # as pandas names columns that have no names
+    indexed = bool(others) and all(map(NO_FEATURE.fullmatch, others))
+    if numbers and not (counting and (floats or indexed)) and not (floats and others):
         raise ValueError(
             f"{path}: expected a line of names such as a,b,c, for the first may be names or numbers: {line!r}"
         )
+    if numbers and not indexed:
+        logger.warning("%s: took the first line, %s, for the names of the columns", path, _listed(names))
     for name in table.columns.intersection(list(LABEL_KEYS)):
         table[name] = _label_values(table[name])
     return table.set_axis(names, axis=1)

@@ -18,8 +18,8 @@ from sdclib.data.features import DATA, read_packed_views
 from sdclib.data.image_sets import IMAGE_SETS, has_images, named_images
 from sdclib.data.images import ImageSet
 from sdclib.data.variants import HOLDOUT, UNSEEN, holdout_rows
-from sdclib.extract.backbones import Backbone, load_backbone
-from sdclib.extract.feature_cache import CachedFeatures, extract_features
+from sdclib.extract.backbones import load_backbone
+from sdclib.extract.feature_cache import extract_features
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -172,14 +172,7 @@ def load_views(name: str) -> Views:
     ValueError
         If the set is not one of images, or as `sdclib.catalogue.load_extracted` says.
     """
-    name = name.removesuffix(UNSEEN)
-    if name.endswith(HOLDOUT):
-        return _without_holdout(load_views(name.removesuffix(HOLDOUT)))
-    if name in _PACKAGED:
-        return Views(*read_packed_views(_PACKAGED[name]))
-    images, backbone = _images_and_backbone(name)
-    cached = extract_features(AugmentedImages(images, N_VIEWS, backbone.image_size), backbone)
-    return _as_views(cached, N_VIEWS, (backbone.n_features,))
+    return _load(name, tokens=False)
 
 
 def load_tokens(name: str) -> Views:
@@ -190,33 +183,30 @@ def load_tokens(name: str) -> Views:
     ValueError
         If the backbone has no patch tokens, or as in `load_views`.
     """
+    return _load(name, tokens=True)
+
+
+def _load(name: str, *, tokens: bool) -> Views:
     name = name.removesuffix(UNSEEN)
-    if name.endswith(HOLDOUT):
-        return _without_holdout(load_tokens(name.removesuffix(HOLDOUT)))
-    if name in _PACKAGED:
+    if name.endswith(HOLDOUT):  # the rows that `sdclib.data.variants.hold_out` leaves for training
+        views = _load(name.removesuffix(HOLDOUT), tokens=tokens)
+        _, train = holdout_rows(views.features.shape[1])
+        digest = hashlib.sha256(f"{views.sha256} holdout".encode()).hexdigest()
+        return Views(np.ascontiguousarray(views.features[:, train]), digest)
+    if name in _PACKAGED and tokens:
         raise ValueError(f"name: expected a set with patch tokens such as cifar10/deit-b16, got {name!r}")
-    images, backbone = _images_and_backbone(name)
-    tokens = backbone.with_tokens_as_features()
-    cached = extract_features(AugmentedImages(images, N_TOKEN_VIEWS, tokens.image_size), tokens, batch_size=8)
-    return _as_views(cached, N_TOKEN_VIEWS, (backbone.n_tokens, backbone.token_size))
-
-
-def _images_and_backbone(name: str) -> tuple[ImageSet, Backbone]:
-    """Load what "IMAGE_SET/BACKBONE" names; ValueError for any other name."""
+    if name in _PACKAGED:
+        return Views(*read_packed_views(_PACKAGED[name]))
     if not has_images(name):
         known = (*_PACKAGED, *(f"{image_set}/BACKBONE" for image_set in IMAGE_SETS))
         check_name(name, "name (augmented views are made from images)", known)
-    images, backbone = named_images(name)
-    return images, load_backbone(backbone)
-
-
-def _as_views(cached: CachedFeatures, n_views: int, shape: tuple[int, ...]) -> Views:
-    """Read all rows, view after view; `shape` is that of one image."""
+    images, backbone_name = named_images(name)
+    backbone = load_backbone(backbone_name)
+    if tokens:
+        network, n_views, batch_size = backbone.with_tokens_as_features(), N_TOKEN_VIEWS, 8
+        shape: tuple[int, ...] = (backbone.n_tokens, backbone.token_size)
+    else:
+        network, n_views, batch_size, shape = backbone, N_VIEWS, 32, (backbone.n_features,)
+    views_of = AugmentedImages(images, n_views, backbone.image_size)
+    cached = extract_features(views_of, network, batch_size=batch_size)
     return Views(cached.rows(np.arange(cached.n_images)).reshape(n_views, -1, *shape), cached.sha256)
-
-
-def _without_holdout(views: Views) -> Views:
-    """Keep the rows that `sdclib.data.variants.hold_out` leaves for training."""
-    _, train = holdout_rows(views.features.shape[1])
-    digest = hashlib.sha256(f"{views.sha256} holdout".encode()).hexdigest()
-    return Views(np.ascontiguousarray(views.features[:, train]), digest)

@@ -116,7 +116,7 @@ class Work:
         raise NotImplementedError
 
     def kept(self, place: Path) -> dict[str, int]:
-        return {}
+        return {}  # all may be made again
 
 
 class Extraction(Work):

@@ -105,15 +105,6 @@ def test_models_of_other_weights_with_their_hash(tmp_path: Path, name: str, data
     use(lay_out_model(tmp_path / "model", name, weights, **more))
 
 
-@pytest.mark.parametrize(
-    "said",
-    [{"weights": name} for name in ("", ".", "..", "/", "a\0b", "n" * 300)]
-    + [{"parameters": {"n_bits": "4"}}],
-)
-def test_other_names_of_weights(tmp_path: Path, said: dict[str, Any]) -> None:
-    assert use(lay_out_model(tmp_path / "model", "itq", **said)) is None
-
-
 def test_json_nested_too_deeply(tmp_path: Path) -> None:
     path = write(tmp_path / "deep.json", b"[" * 100_000)
     outcome(lambda: read_json(path), path)

@@ -157,35 +157,16 @@ def _data_sha256(name: str) -> str:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Outcome of a run.
-
-    Attributes
-    ----------
-    spec : RunSpec
-    id : str
-        See `RunSpec.id`; taken when the run started.
-    data_sha256 : str
-        Hash of the features.
-    top_k : int
-        The R of mAP@R.
-    metrics, histogram
-        See `sdclib.evaluation.evaluate_codes`.
-    history : DataFrame or None
-        One row an epoch, for methods that train.
-    query_codes, database_codes : ndarray of uint8, shapes (n, n_bits), or None
-        None for ``"cosine"``.
-    fit_seconds, encode_seconds, evaluate_seconds : float
-        Wall time.
-    """
+    """Outcome of a run: metrics and histogram of `sdclib.evaluation.evaluate_codes`, codes in {0, 1}, wall times."""
 
     spec: RunSpec
-    id: str
+    id: str  # see `RunSpec.id`; taken when the run started
     data_sha256: str
     top_k: int
     metrics: dict[str, float]
     histogram: pd.DataFrame
-    history: pd.DataFrame | None
-    query_codes: NDArray[np.uint8] | None
+    history: pd.DataFrame | None  # one row an epoch, for methods that train
+    query_codes: NDArray[np.uint8] | None  # shape (n, n_bits); None for "cosine"
     database_codes: NDArray[np.uint8] | None
     fit_seconds: float
     encode_seconds: float
@@ -355,8 +336,12 @@ def _listed(value: Any) -> list[Any]:
 
 
 FORMAT_VERSION = 2
-# Columns of `collect_records` that stand before and after those of `collect_measures`.
+# Columns of `collect_records` before and after the metrics, and those after what `collect_measures` gives.
 RUN = ["id", "data", "method", "n_bits", "seed", "parameters", "top_k"]
+REST = [
+    *("fit_seconds", "encode_seconds", "evaluate_seconds", "peak_memory_mb", "finished", "commit"),
+    *("results_version", "evaluation_version", "data_sha256", "codes_sha256", "versions", "machine"),
+]
 ORIGIN = ["commit", "results_version", "data_sha256", "machine"]
 ERROR = "error.txt"  # in the folder of a run that ended in an error: what Python says of it
 FILES = {"histogram.csv", "history.csv", "codes.npz"}  # beside `record.json`
@@ -584,21 +569,13 @@ def collect_records(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | Non
     rows = []
     for spec in specs:
         record = read_record(runs / spec.id)
-        rows.append(
-            {
-                **{key: record[key] for key in ("id", "data", "method", "n_bits", "seed")},
-                "parameters": json.dumps(spec.all_parameters, sort_keys=True, default=str),
-                "top_k": record["top_k"],
-                **{name: np.nan if value is None else value for name, value in record["metrics"].items()},
-                **{key: record[key] for key in ("fit_seconds", "encode_seconds", "evaluate_seconds")},
-                **{key: record[key] for key in ("peak_memory_mb", "finished", "commit")},
-                **{key: record[key] for key in ("results_version", "evaluation_version")},
-                "data_sha256": record["data_sha256"][:16],
-                "codes_sha256": (record["codes_sha256"] or "")[:16],
-                "versions": json.dumps(record["versions"], sort_keys=True),
-                "machine": json.dumps(record["machine"], sort_keys=True),
-            }
-        )
+        metrics = {name: np.nan if value is None else value for name, value in record["metrics"].items()}
+        record["parameters"] = json.dumps(spec.all_parameters, sort_keys=True, default=str)
+        for name in ("data_sha256", "codes_sha256"):
+            record[name] = (record[name] or "")[:16]
+        for name in ("versions", "machine"):
+            record[name] = json.dumps(record[name], sort_keys=True)
+        rows.append({key: record[key] for key in RUN} | metrics | {key: record[key] for key in REST})
     return pd.DataFrame(rows).astype({"n_bits": "Int64"})
 
 

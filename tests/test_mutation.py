@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 
 import pytest
@@ -43,6 +44,12 @@ def test_every_survivor_has_a_reason_and_every_reason_a_survivor(record):
     entries = tomllib.loads(REASONS.read_text(encoding="utf-8"))["survivor"]
     listed = {(entry["where"], mutant) for entry in entries for mutant in entry["mutants"]}
     assert listed == {(f"{m['module']}.{m['function']}", m["after"]) for m in record["survivors"]}
+
+
+def test_the_settings_name_tests_that_are_there():
+    named = re.findall(r"tests/\w+\.py", (PROJECT_ROOT / "scripts" / "mutation.cfg").read_text())
+    assert named
+    assert [name for name in named if not (PROJECT_ROOT / name).is_file()] == []
 
 
 @pytest.mark.parametrize(

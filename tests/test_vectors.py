@@ -199,6 +199,19 @@ def test_columns_can_be_chosen(wide: Any, caplog: pytest.LogCaptureFixture) -> N
             read_vectors(wide(WIDE), columns=columns)
 
 
+def test_missing_ids_and_labels_and_named_indices_of_a_frame() -> None:
+    table = WIDE.assign(id=["a", None, "c"], label=[1, None, 2])[["id", "x", "label"]]
+    for kind in (table, table.convert_dtypes(), table.convert_dtypes(dtype_backend="pyarrow")):
+        file = read_vectors(kind)
+        assert (file.ids, file.vectors.shape) == (("a", "", "c"), (3, 1))
+        with pytest.raises(ValueError, match="none missing"):
+            encode_labels(file.labels, "labels", n=3)
+    file = read_vectors(table.set_index(["id", pd.Index([5, 6, 7], name="time")])[["x"]])
+    assert (file.ids, file.vectors.shape) == (("a", "", "c"), (3, 1))
+    with pytest.raises(ValueError, match="source: expected a path or a pandas data frame, got ndarray"):
+        read_vectors(np.ones((2, 2)))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -161,16 +161,18 @@ def take_apart(
     table: pd.DataFrame, where: str, key: str | None, columns: Sequence[str] | None
 ) -> dict[str, NDArray[Any]]:
     """Features, labels and ids of a table by name; arguments and errors as `sdclib.data.vectors.read_vectors`."""
-    if all(name is not None for name in table.index.names):
-        table = table.reset_index(allow_duplicates=True)
-    named = [(str(name), table.iloc[:, i]) for i, name in enumerate(table.columns)]
     special = {*LABEL_KEYS, *ID_KEYS}
+    levels = [name for name in table.index.names if name in special]  # other levels are no columns
+    if levels:
+        table = table.reset_index(level=levels, allow_duplicates=True)
+    named = [(str(name), table.iloc[:, i]) for i, name in enumerate(table.columns)]
     arrays = {}
     for name, column in named:
         if name in special:
             if name in arrays:
                 raise ValueError(f"{where}: expected one column {name!r}, got several")
-            arrays[name] = np.asarray(column)
+            here = column.notna()
+            arrays[name] = np.asarray(column if here.all() else column.astype(object).where(here, None))
     asked = columns if key is None else [key]
     if asked is not None:
         chosen = _chosen(named, where, asked)

@@ -97,6 +97,8 @@ def read_vectors(
     columns = [columns] if isinstance(columns, str) else columns
     suffix = Path(where).suffix.lower()
     if not isinstance(source, str | Path):
+        if not hasattr(source, "iloc"):
+            raise ValueError(f"source: expected a path or a pandas data frame, got {type(source).__name__}")
         arrays = take_apart(source, where, key, columns)
     elif suffix in TABLES:
         arrays = take_apart(read_table(check_vector_file(source)), where, key, columns)

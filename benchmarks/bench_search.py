@@ -206,9 +206,7 @@ def bench_unique(
 ) -> dict[str, float]:
     """Whether a graph of codes without repetition finds more: share of different codes, recall of exact search."""
     unique = np.unique(packed, axis=0)
-    unique = unique[
-        np.random.default_rng(plan.seed).permutation(len(unique))
-    ]  # the order of building matters
+    unique = np.random.default_rng(plan.seed).permutation(unique)  # the order of building matters
     k, found = min(RANKS), {}
     for kind in ("flat", "hnsw"):
         index = HammingIndex(

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import struct
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ _TYPES: dict[str, type] = {
 # there is, between faiss's bytes and this, the number of each item's code (int64), and how many items there are.
 TRAILER = struct.Struct("<8sQ32s")
 MAGIC, GROUPED = b"SDCIDX01", b"SDCIDX02"
+_ONE_READER = threading.Lock()  # faiss has one limit for all threads
 LIMITS = (
     "deserialization_vector_byte_limit",
     "deserialization_loop_limit",
@@ -340,14 +342,15 @@ class HammingIndex:
 def _limits(n_bytes: int) -> Iterator[None]:
     """Keep faiss from making room for more than the bytes that it reads can hold."""
     names = [name for name in LIMITS if hasattr(faiss, f"set_{name}")]
-    before = [getattr(faiss, f"get_{name}")() for name in names]
-    try:
-        for name in names:
-            getattr(faiss, f"set_{name}")(n_bytes)
-        yield
-    finally:
-        for name, limit in zip(names, before, strict=True):
-            getattr(faiss, f"set_{name}")(limit)
+    with _ONE_READER:
+        before = [getattr(faiss, f"get_{name}")() for name in names]
+        try:
+            for name in names:
+                getattr(faiss, f"set_{name}")(n_bytes)
+            yield
+        finally:
+            for name, limit in zip(names, before, strict=True):
+                getattr(faiss, f"set_{name}")(limit)
 
 
 def _distinct(packed: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:

@@ -339,18 +339,12 @@ def divided_hits(
     """
     queries = np.flatnonzero(divided.taken)
     widths = (divided.most() - divided.fewest() + 1)[queries]
-    order = np.argsort(widths, kind="stable")
-    queries, widths = queries[order], widths[order]
-    start = 0
-    while start < queries.size:
-        # Widths ascend, so the last row of a chunk is the widest.
-        sizes = widths[start:] * np.arange(1, queries.size - start + 1)
-        n_rows = max(1, int(np.searchsorted(sizes, CHUNK, side="right")))
-        rows = queries[start : start + n_rows]
-        group = divided.columns(rows)
-        hits = group.fewest() + np.arange(widths[start + n_rows - 1])
-        yield rows, hits, _hypergeometric(group, hits)
-        start += n_rows
+    n_rows = max(1, CHUNK // int(widths.max(initial=1)))
+    for start in range(0, queries.size, n_rows):
+        part = slice(start, start + n_rows)
+        group = divided.columns(queries[part])
+        hits = group.fewest() + np.arange(widths[part].max())
+        yield queries[part], hits, _hypergeometric(group, hits)
 
 
 def _hypergeometric(group: TieGroups, hits: NDArray[np.int64]) -> NDArray[np.float64]:

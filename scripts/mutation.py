@@ -18,6 +18,7 @@ import sys
 import time
 import tomllib
 from collections import Counter
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,14 @@ def describe(name: str) -> dict[str, Any]:
     return {"module": match["module"], "function": function, "before": before, "after": after}
 
 
-def find_reason(mutant: dict[str, Any], entries: list[dict[str, Any]]) -> str | None:
+def find_reason(mutant: dict[str, Any], entries: list[dict[str, str]]) -> str | None:
     """Find why no test can notice a mutant; None where no entry fits."""
     where = f"{mutant['module']}.{mutant['function']}"
-    fitting = (e["reason"] for e in entries if e["where"] == where and mutant["after"] in e["mutants"])
+    fitting = (
+        e["reason"]
+        for e in entries
+        if fnmatch(where, e["where"]) and re.search(e["pattern"], mutant["after"])
+    )
     return next(fitting, None)
 
 

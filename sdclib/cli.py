@@ -12,6 +12,7 @@ import io
 import json
 import re
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,9 +62,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         From argparse, for ``--help`` (status 0) and for arguments that it cannot parse (status 2).
     """
     given = _parser().parse_args(arguments)
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"sdc {given.command}: warning: {message}", file=sys.stderr)
+
     try:
         _check_files(given)
-        print(given.run(given))
+        with warnings.catch_warnings():
+            warnings.showwarning = show
+            print(given.run(given))
     except (ImportError, OSError, ValueError) as error:
         text = str(error)
         if isinstance(error, OSError) and error.filename:

@@ -75,6 +75,16 @@ def test_fit_is_the_same_as_in_python(folder: Path, capsys: pytest.CaptureFixtur
     assert isinstance(load_hasher(folder / "best"), NeighbourSDCHasher)
 
 
+def test_codes_that_collapse_are_a_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save("positive.npy", np.abs(rows()) + 1)
+    assert sdc("fit positive.npy --method sign --n-bits 12 --out model") == 0
+    error = capsys.readouterr().err
+    assert error.startswith(
+        "sdc fit: warning: sign: the codes of the training rows collapse: 1 codes for 300"
+    )
+    assert error.count("\n") == 1
+
+
 def test_fit_on_a_sample(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sdc("fit data.npy --out new --method itq --n-bits 8 --max-train 50") == 0
     assert "learned from 50 of 300 vectors" in capsys.readouterr().out

@@ -6,7 +6,6 @@ import dataclasses
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -213,21 +212,6 @@ class TestMethodsThatNeedViews:
         assert "contrastive_loss" in run.history
         plain = RunSpec("cifar10-embedded", "sdc", 8, 0, {"preset": "release", "epochs": 1})
         assert "views_version" not in plain.determinants()
-
-    @pytest.mark.parametrize(
-        ("wrong", "message"),
-        [
-            (None, r"views: sdc learns from augmented views .* got none"),
-            (np.ones((1, 70, 5)), r"views: expected features of shape \(n_views, 70, 5\), n_views >= 2"),
-            (np.stack([np.ones((70, 5)), np.zeros((70, 5))]), r"views\[1\]: expected no all-zero row"),
-        ],
-    )
-    def test_what_is_wrong_with_views_is_named(self, wrong: Any, message: str) -> None:
-        X = np.random.default_rng(0).normal(size=(70, 5)) + 1
-        hasher = make_hasher("sdc", 8, preset="paper-contrastive", hidden_features=8, epochs=1)
-        assert hasher.needs_views
-        with pytest.raises(ValueError, match=message):
-            hasher.fit(X, views=wrong)
 
     def test_the_variants_use_views_in_different_ways(self) -> None:
         rng = np.random.default_rng(0)

@@ -155,21 +155,6 @@ class TestAveragePrecision:
         assert np.isnan(skipped[:3]).all()
         np.testing.assert_array_equal(skipped[~np.isnan(skipped)], got[~np.isnan(skipped)])
 
-    @pytest.mark.parametrize("denominator", DENOMINATORS)
-    def test_expected_is_the_mean_over_shuffled_databases(self, denominator):
-        query, database, relevant = random_case(3, n_query=3, n_database=60, n_bits=6)
-        options = {"top_k": 20, "denominator": denominator}
-        expected = mean_average_precision(query, database, relevant, **options)
-        rng = np.random.default_rng(0)
-        sampled = []
-        for _ in range(600):
-            order = rng.permutation(len(database))
-            shuffled = query, database[order], (relevant[0], relevant[1][order])
-            sampled.append(mean_average_precision(*shuffled, ties="index", **options))
-        error = np.std(sampled) / np.sqrt(len(sampled))
-        assert abs(np.mean(sampled) - expected) < 4 * error
-        assert error < 0.01
-
     def test_more_hits_may_lower_the_ratio_so_the_best_order_takes_fewer(self):
         # Rank 1 is a hit, 9 misses follow, then two tied items, one of them relevant, for the last place.
         counts = PairCounts(np.array([[1, 9, 2]]), np.array([[1, 0, 1]]), n_database=12)
@@ -341,14 +326,6 @@ class TestAtK:
         assert precision_at_k(counts, k=3, ties="pessimistic") == 0
         assert hit_rate_at_k(counts, k=3, ties="pessimistic") == 0
 
-    @pytest.mark.parametrize("ties", TIES)
-    def test_deepest_cut(self, ties):
-        case = random_case()
-        share = np.mean([(case[2][1] == label).mean() for label in case[2][0]])
-        assert precision_at_k(*case, k=300, ties=ties) == pytest.approx(share, abs=1e-14)
-        assert recall_at_k(*case, k=300, ties=ties) == pytest.approx(1, abs=1e-14)
-        assert hit_rate_at_k(*case, k=300, ties=ties) == 1
-
 
 MEASURES = [
     *(
@@ -382,16 +359,6 @@ class TestEveryMeasure:
         cleaned = metric(*packed, n_bits=12, junk=[junk] * 20, per_query=True, **options)
         np.testing.assert_allclose(cleaned, without, atol=1e-14)
         assert not np.array_equal(cleaned, each)
-
-    @pytest.mark.parametrize("ties", TIES)
-    @pytest.mark.parametrize("n_bits", [1, 9, 64, 130])
-    def test_code_lengths(self, ties, n_bits):
-        query, database, relevant = random_case(2, n_bits=n_bits)
-        options = {"top_k": 30, "ties": ties}
-        packed = pack_codes(query), pack_codes(database), relevant
-        assert mean_average_precision(*packed, n_bits=n_bits, **options) == mean_average_precision(
-            query, database, relevant, **options
-        )
 
 
 class TestJunk:
@@ -877,16 +844,6 @@ class TestHistograms:
             assert getattr(figures, f"{name}_std") == pytest.approx(values.std(), abs=1e-12)
         for value in (intersection(got), overlap_auc(got), *vars(figures).values()):
             assert type(value) is float
-
-    def test_of_packed_codes_with_junk(self, case):
-        query, database, (query_ids, database_ids) = case
-        junk = np.arange(0, 200, 3)
-        kept = np.setdiff1d(np.arange(200), junk)
-        packed = pack_codes(query), pack_codes(database)
-        got = pair_histograms(*packed, case[2], n_bits=14, junk=[junk] * len(query))
-        expected = pair_histograms(query, database[kept], (query_ids, database_ids[kept]))
-        np.testing.assert_array_equal(got.positive, expected.positive)
-        np.testing.assert_array_equal(got.negative, expected.negative)
 
     @pytest.mark.parametrize(
         ("positive", "negative", "overlap", "auc"),

@@ -208,7 +208,7 @@ def test_missing_ids_and_labels_and_named_indices_of_a_frame() -> None:
             encode_labels(file.labels, "labels", n=3)
     file = read_vectors(table.set_index(["id", pd.Index([5, 6, 7], name="time")])[["x"]])
     assert (file.ids, file.vectors.shape) == (("a", "", "c"), (3, 1))
-    with pytest.raises(ValueError, match="source: expected a path or a pandas data frame, got ndarray"):
+    with pytest.raises(ValueError, match="path: expected a path or a pandas data frame, got ndarray"):
         read_vectors(np.ones((2, 2)))
 
 

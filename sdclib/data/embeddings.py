@@ -25,7 +25,7 @@ ROWS_AT_A_TIME = 4096
 
 
 def load_embeddings(
-    source: Path | str | pd.DataFrame,
+    path: Path | str | pd.DataFrame,
     *,
     key: str | None = None,
     columns: Sequence[str] | None = None,
@@ -51,7 +51,7 @@ def load_embeddings(
 
     Parameters
     ----------
-    source : path-like or DataFrame
+    path : path-like or DataFrame
     key : str, optional
     columns : sequence of str, optional
         Which array or columns are the vectors, see `sdclib.data.vectors.read_vectors`.
@@ -82,8 +82,8 @@ def load_embeddings(
     ValueError
         If the file, its split or an option is not as described.
     """
-    where = str(source) if isinstance(source, str | Path) else "table"
-    file = read_vectors(source, key=key, columns=columns)
+    where = str(path) if isinstance(path, str | Path) else "table"
+    file = read_vectors(path, key=key, columns=columns)
     values = check_features(file.vectors, where)
     check_int(seed, "seed", minimum=0)
     if query_share is None and n_train is None and train_in_database and file.query_rows is not None:

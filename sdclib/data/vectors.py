@@ -63,13 +63,13 @@ def check_vector_file(path: Path | str) -> Path:
 
 
 def read_vectors(
-    source: Path | str | pd.DataFrame, *, key: str | None = None, columns: Sequence[str] | None = None
+    path: Path | str | pd.DataFrame, *, key: str | None = None, columns: Sequence[str] | None = None
 ) -> VectorFile:
     """Read vectors, and labels and ids where there are any. No pickles are read.
 
     Parameters
     ----------
-    source : path-like or DataFrame
+    path : path-like or DataFrame
         An .npy with a 2-D array; an .npz or .safetensors with arrays; a table: a data frame, a .parquet (which needs
         the package pyarrow) or a .csv, with or without a line of names, separated by commas, semicolons or tabs. Ids
         may also come from a text file beside it, one a line, whose name has ``_ids.txt`` in place of the suffix.
@@ -93,19 +93,19 @@ def read_vectors(
     ImportError
         If a .parquet cannot be read as pyarrow is not installed.
     """
-    where = str(source) if isinstance(source, str | Path) else "table"
+    where = str(path) if isinstance(path, str | Path) else "table"
     columns = [columns] if isinstance(columns, str) else columns
     suffix = Path(where).suffix.lower()
-    if not isinstance(source, str | Path):
-        if not hasattr(source, "iloc"):
-            raise ValueError(f"source: expected a path or a pandas data frame, got {type(source).__name__}")
-        arrays = take_apart(source, where, key, columns)
+    if not isinstance(path, str | Path):
+        if not hasattr(path, "iloc"):
+            raise ValueError(f"path: expected a path or a pandas data frame, got {type(path).__name__}")
+        arrays = take_apart(path, where, key, columns)
     elif suffix in TABLES:
-        arrays = take_apart(read_table(check_vector_file(source)), where, key, columns)
+        arrays = take_apart(read_table(check_vector_file(path)), where, key, columns)
     else:
         if columns is not None:
             raise ValueError(f"columns: expected none for {where}, only a table has columns")
-        arrays = _read_arrays(check_vector_file(source))
+        arrays = _read_arrays(check_vector_file(path))
         arrays[VECTOR_KEYS[0]] = arrays[_vector_key(where, arrays, key)]
     values = arrays[VECTOR_KEYS[0]]
     if values.ndim != 2 or values.dtype.kind not in "fiu":
@@ -114,7 +114,7 @@ def read_vectors(
         )
     labels, ids = (next((arrays[k] for k in keys if k in arrays), None) for keys in (LABEL_KEYS, ID_KEYS))
     listing = Path(where).with_name(f"{Path(where).stem}_ids.txt")
-    if ids is None and isinstance(source, str | Path) and listing.is_file():
+    if ids is None and isinstance(path, str | Path) and listing.is_file():
         ids = _read_listing(listing)
     for what, found, dimensions in (("labels", labels, (1, 2)), ("ids", ids, (1,))):
         if found is not None and (found.ndim not in dimensions or len(found) != len(values)):

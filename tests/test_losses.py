@@ -62,8 +62,8 @@ def calibration(codes, features, targets, positive, pairs="half"):
     return np.mean([abs(s[i] - target) for i, target in zip(order, targets, strict=True)])
 
 
-def ranking(codes, features, temperature, positive=None):
-    s, t = half_cosines(codes), half_cosines(features) + (0 if positive is None else 9 * positive)
+def ranking(codes, features, temperature, positive=0, pairs="half"):
+    s, t = cosines(codes, pairs), cosines(features, pairs) + 9 * positive
     costs = [
         temperature * np.log(1 + np.exp(-(s[i] - s[j]) / temperature))
         for i, j in np.ndindex(len(s), len(s))
@@ -397,6 +397,14 @@ class TestByHand:
         features = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [1.0, 0.0]]).double()  # t = -1 and 1
         assert ranking_loss(codes, features, 0.5).item() == pytest.approx(0.5 * np.log(1 + np.exp(0.6 / 0.5)))
 
+    def test_matching_and_ranking_of_all_pairs(self):
+        codes, features = CODES_AND_FEATURES(np.random.default_rng(0), 6)
+        targets = np.random.default_rng(1).uniform(-1, 1, 15)
+        found = matching_loss(*tensors((codes, targets)), "all")
+        assert found.item() == pytest.approx(np.abs(cosines(codes, "all") - targets).mean())
+        found = ranking_loss(*tensors((codes, features)), 0.2, "all")
+        assert found.item() == pytest.approx(ranking(codes, features, 0.2, pairs="all"))
+
     def test_ranking_with_labels_puts_positive_pairs_above_negative_ones(self):
         codes, features = CODES_AND_FEATURES(np.random.default_rng(0), 12)
         positive = np.array([True, False, False, True, False, True])
@@ -517,6 +525,7 @@ CODES, Y, TARGETS = tensors(with_classes(RNG(0), 5))
             lambda: calibration_loss(FOUR, FOUR, torch.zeros(2), positive=torch.ones(3)),
             "positive: expected shape (2,), got (3,)",
         ),
+        (lambda: ranking_loss(FOUR, FOUR, positive=torch.ones(3)), "positive: expected shape (2,), got (3,)"),
         (lambda: matching_loss(FOUR, torch.zeros(3)), "targets: expected shape (2,), got (3,)"),
         *(
             (

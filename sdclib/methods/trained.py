@@ -21,13 +21,16 @@ from sdclib.progress import tqdm
 
 __all__ = [
     "HashHead",
+    "ScaledLayerNorm",
     "TrainedHasher",
     "adam",
     "draw_views",
     "gradient_step",
     "pick_device",
+    "scale_input",
     "straight_through_sign",
     "train",
+    "training_scale",
     "two_layers",
 ]
 

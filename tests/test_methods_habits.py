@@ -1,6 +1,5 @@
 """What users of scikit-learn expect of a method, and what a fit must leave alone."""
 
-import inspect
 import json
 import pickle
 import warnings
@@ -14,6 +13,7 @@ from scipy import sparse
 from sdclib import methods
 from sdclib.methods import METHODS, BaseHasher, ITQHasher, LSHHasher, SDCHasher, SignHasher, make_hasher
 from sdclib.search.encoding import load_hasher
+from tests.hashers import extras, fit, quick
 
 QUICK = {"preset": "release", "epochs": 1, "batch_size": 50}
 
@@ -155,44 +155,32 @@ def test_a_method_of_ones_own_registers_itself(X, tmp_path, monkeypatch):
         type("Other", (BaseHasher,), {"method": "first-bits", "label": "Other", "color": "#000000"})
 
 
-def small(method, **more):
-    """One epoch of a method, with what `fit` needs beside X."""
-    known = inspect.signature(METHODS[method]).parameters
-    settings = {"preset": "release", "epochs": 1, "batch_size": 50, "n_neighbors": 3, **more}
-    return make_hasher(method, 8, **{name: value for name, value in settings.items() if name in known})
-
-
-def fit(hasher, X):
-    rng = np.random.default_rng(1)
-    more = {"y": np.arange(len(X)) % 3} if hasher.needs_labels else {}
-    if hasher.needs_views:
-        more["views"] = np.stack([X, 1.5 * X])
-    if hasher.needs_tokens:
-        more["tokens"] = rng.standard_normal((2, len(X), 4, 5))
-    return hasher.fit(X, **more)
-
-
 @pytest.mark.filterwarnings("ignore:.*collapse")
 @pytest.mark.parametrize("method", METHODS)
 def test_the_length_of_features_does_not_matter(X, method):
     """Powers of two round nothing, so codes are the same; SH and ITQ go through a decomposition that rounds."""
-    X = X + np.float32(0.5)
-    codes = fit(small(method), X).transform(X)
+    more = extras(quick(method), X + 0.5)
+
+    def codes(scale):
+        given = more | ({"views": scale * more["views"]} if "views" in more else {})
+        scaled = (scale * (X + 0.5)).astype(np.float32)
+        return quick(method, 8).fit(scaled, **given).transform(scaled)
+
     for scale in (2.0**-20, 2.0**20):
-        scaled = (scale * X).astype(np.float32)
-        agreeing = (fit(small(method), scaled).transform(scaled) == codes).mean()
-        assert agreeing >= (0.99 if method in ("pcah", "sh", "itq") else 1)
+        assert (codes(scale) == codes(1)).mean() >= (0.99 if method in ("pcah", "sh", "itq") else 1)
 
 
 def test_one_very_long_row_is_one_row_among_many(X):
     longer = X.copy()
     longer[7] *= 1e12
-    agreeing = fit(small("sdc", epochs=5), longer).transform(X) == fit(small("sdc", epochs=5), X).transform(X)
+    agreeing = fit(quick("sdc", 8, epochs=5), longer).transform(X) == fit(
+        quick("sdc", 8, epochs=5), X
+    ).transform(X)
     assert agreeing.mean() > 0.8
 
 
 def test_a_model_saved_before_the_scale_was_known_still_loads(X, tmp_path):
-    hasher = fit(small("wch"), 2.0**-10 * X)
+    hasher = fit(quick("wch", 8), 2.0**-10 * X)
     loaded = load_hasher(hasher.save(tmp_path))
     np.testing.assert_array_equal(loaded.transform(2.0**-10 * X), hasher.transform(2.0**-10 * X))
 

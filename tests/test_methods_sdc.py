@@ -1,40 +1,79 @@
-"""SDC's training, and its presets against the published values (supplement, implementation details; authors' code)."""
+"""SDC: its presets, its training and its sockets, each stated once more, and what they do for codes."""
 
-from __future__ import annotations
-
+import itertools
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from scipy import stats
 
-from sdclib.methods import NeighbourSDCHasher, SDCHasher, make_hasher, trained
+from sdclib.losses.calibration import (
+    Beta,
+    calibration_loss,
+    matching_loss,
+    positive_pairs,
+    ranking_loss,
+    target_quantiles,
+)
+from sdclib.methods import (
+    MatchingHasher,
+    NeighbourSDCHasher,
+    SDCHasher,
+    SupervisedSDCHasher,
+    make_hasher,
+    trained,
+)
+from sdclib.methods.neighbours import neighbour_graph, smooth_over_neighbours
 from sdclib.methods.presets import PRESETS, preset_table, settings_from_preset
+from sdclib.methods.sdc import FEATURES, MATCHES, linear_map, quantile_map, similarity_moments, whitening
 from study.runs import RunSpec
+from tests.packaged import packaged_map
+
+QUICK = {"n_bits": 12, "epochs": 3, "batch_size": 60}
+SAME = {"preset": "release", "learning_rate": 4e-4, **QUICK}
+
+
+@pytest.fixture(scope="module")
+def ids():
+    return np.random.default_rng(4).integers(0, 4, 240)
 
 
 @pytest.fixture(scope="module")
 def X():
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((4, 10))
+    return (centres[rng.integers(0, 4, 240)] + 0.6 * rng.standard_normal((240, 10)) + 0.5).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def five():
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((5, 24))
     return (centres[rng.integers(0, 5, 300)] + 0.5 * rng.standard_normal((300, 24)) + 0.4).astype(np.float32)
 
 
 class TestTraining:
-    def test_head_has_the_papers_layers(self, X):
-        head = SDCHasher(n_bits=16, preset="paper", epochs=1).fit(X).head_
+    def test_head_has_the_papers_layers(self, five):
+        head = SDCHasher(n_bits=16, preset="paper", epochs=1).fit(five).head_
         assert [tuple(p.shape) for p in head.parameters()] == [
             (4096, 24), (4096,), (16, 4096), (16,), (16,), (16,),
         ]  # fmt: skip
-        linear = SDCHasher(n_bits=16, preset="paper-instance", epochs=1).fit(X).head_
+        linear = SDCHasher(n_bits=16, preset="paper-instance", epochs=1).fit(five).head_
         assert [tuple(p.shape) for p in linear.parameters()] == [(16, 24), (16,), (16,), (16,)]
         deep = (
-            SDCHasher(n_bits=4, preset="release", n_hidden_layers=2, hidden_features=8, epochs=1).fit(X).head_
+            SDCHasher(n_bits=4, preset="release", n_hidden_layers=2, hidden_features=8, epochs=1)
+            .fit(five)
+            .head_
         )
         assert [tuple(p.shape) for p in deep.parameters()][::2] == [(8, 24), (8, 8), (4, 8), (4,)]
 
-    def test_history_falls_and_counts_epochs(self, X):
+    def test_history_falls_and_counts_epochs(self, five):
         history = (
-            SDCHasher(n_bits=16, preset="release", epochs=40, step_epoch=20, random_state=1).fit(X).history_
+            SDCHasher(n_bits=16, preset="release", epochs=40, step_epoch=20, random_state=1)
+            .fit(five)
+            .history_
         )
         assert history["epoch"].tolist() == list(range(1, 41))
         assert history["loss"].iloc[-1] < history["loss"].iloc[0] - 0.02
@@ -43,31 +82,33 @@ class TestTraining:
         )
         assert history["learning_rate"].tolist() == pytest.approx([1e-4] * 20 + [1e-5] * 20)
 
-    def test_centred_training_is_training_on_centred_features(self, X, monkeypatch):
+    def test_centred_training_is_training_on_centred_features(self, five, monkeypatch):
         monkeypatch.setattr(trained, "training_scale", lambda X: 1.0)  # centred features are shorter
         parameters = {"preset": "release", "epochs": 5, "random_state": 3}
-        mean = X.mean(axis=0)
-        centred = SDCHasher(n_bits=16, center=True, **parameters).fit(X)
-        by_hand = SDCHasher(n_bits=16, **parameters).fit(X - mean)
+        mean = five.mean(axis=0)
+        centred = SDCHasher(n_bits=16, center=True, **parameters).fit(five)
+        by_hand = SDCHasher(n_bits=16, **parameters).fit(five - mean)
         # rounding of float32 that the training amplifies: up to 3e-4 over five seeds
         np.testing.assert_allclose(
-            centred.decision_function(X), by_hand.decision_function(X - mean), atol=5e-3
+            centred.decision_function(five), by_hand.decision_function(five - mean), atol=5e-3
         )
-        plain = SDCHasher(n_bits=16, **parameters).fit(X)
-        assert not np.allclose(centred.decision_function(X), plain.decision_function(X), atol=0.1)
+        plain = SDCHasher(n_bits=16, **parameters).fit(five)
+        assert not np.allclose(centred.decision_function(five), plain.decision_function(five), atol=0.1)
 
     @pytest.mark.parametrize(
         "changed", [{"pairs": "all"}, {"calibration": "empirical"}, {"calibration": "binomial(16)"}]
     )
-    def test_other_pairs_and_targets_train(self, X, changed):
+    def test_other_pairs_and_targets_train(self, five, changed):
         history = (
-            SDCHasher(n_bits=16, preset="release", epochs=30, learning_rate=1e-3, **changed).fit(X).history_
+            SDCHasher(n_bits=16, preset="release", epochs=30, learning_rate=1e-3, **changed)
+            .fit(five)
+            .history_
         )
         assert history["loss"].iloc[-1] < history["loss"].iloc[0] - 0.02
 
-    def test_diverged_training_is_named(self, X):
+    def test_diverged_training_is_named(self, five):
         with pytest.raises(ValueError, match="training diverged, loss is nan in epoch 1"):
-            SDCHasher(n_bits=8, preset="release", epochs=2, learning_rate=1e30).fit(X)
+            SDCHasher(n_bits=8, preset="release", epochs=2, learning_rate=1e30).fit(five)
 
 
 def test_paper_preset_has_the_supplements_values():
@@ -133,3 +174,446 @@ def test_a_run_of_best_is_a_run_of_the_method():
     named = RunSpec("cifar10-embedded", "sdc", 16, 1, {"preset": "best", "epochs": 5})
     assert named == RunSpec("cifar10-embedded", "neighbour-sdc", 16, 1, {"epochs": 5})
     assert named.id != RunSpec("cifar10-embedded", "sdc", 16, 1, {"epochs": 5}).id
+
+
+def cosine(x, y):
+    return float(np.dot(x, y) / np.linalg.norm(x) / np.linalg.norm(y))
+
+
+def all_cosines(X):
+    return np.array([cosine(x, y) for x, y in itertools.combinations(X.astype(np.float64), 2)])
+
+
+class TestLosses:
+    def test_matching_is_the_mean_absolute_difference_pair_by_pair(self):
+        rng = np.random.default_rng(1)
+        codes, targets = rng.standard_normal((8, 5)), rng.uniform(-1, 1, 4)
+        expected = np.mean([abs(cosine(codes[i], codes[4 + i]) - targets[i]) for i in range(4)])
+        assert matching_loss(torch.tensor(codes), torch.tensor(targets)).item() == pytest.approx(expected)
+        with pytest.raises(ValueError, match=r"targets: expected shape \(4,\), got \(3,\)"):
+            matching_loss(torch.tensor(codes), torch.zeros(3))
+
+    def test_ranking_is_a_logistic_cost_of_each_two_pairs(self):
+        rng = np.random.default_rng(2)
+        codes, features = rng.standard_normal((12, 5)), rng.standard_normal((12, 7))
+        features[1], features[7] = features[0], features[6]  # two pairs with equal t: of no order
+        s = [cosine(codes[i], codes[6 + i]) for i in range(6)]
+        t = [cosine(features[i], features[6 + i]) for i in range(6)]
+        t[1] = t[0]
+        costs = [
+            0.2 * math.log(1 + math.exp(-(s[i] - s[j]) / 0.2))
+            for i in range(6)
+            for j in range(6)
+            if t[i] > t[j]
+        ]
+        assert len(costs) == 14
+        loss = ranking_loss(torch.tensor(codes), torch.tensor(features), temperature=0.2)
+        assert loss.item() == pytest.approx(np.mean(costs))
+
+    def test_ranking_knows_the_order_alone_and_its_slope_is_bounded(self):
+        rng = np.random.default_rng(3)
+        features = torch.tensor(rng.standard_normal((20, 6)))
+        right = ranking_loss(features, features, 0.01)
+        assert right < ranking_loss(torch.tensor(rng.standard_normal((20, 6))), features, 0.01) / 5
+        with pytest.raises(ValueError, match=r"features: expected as many rows as codes \(20\)"):
+            ranking_loss(features, features[:19])
+        codes = features[:2].clone().requires_grad_()  # a single pair has no order
+        loss = ranking_loss(codes, features[:2])
+        loss.backward()
+        assert loss.item() == 0
+        assert (codes.grad == 0).all()
+
+
+class TestTargets:
+    def test_moments_are_those_of_all_pairs(self, X):
+        cosines = all_cosines(X[:50])
+        assert similarity_moments(torch.from_numpy(X[:50])) == pytest.approx((cosines.mean(), cosines.std()))
+        with pytest.raises(ValueError, match="X: expected at least two rows to make a pair, got 1"):
+            similarity_moments(torch.from_numpy(X[:1]))
+
+    def test_standardised_is_linear_with_the_moments_of_the_calibration(self, X):
+        cosines = all_cosines(X)
+        targets = linear_map(torch.from_numpy(X), Beta(2, 1))(torch.tensor(cosines)).numpy()
+        wanted = stats.beta(2, 1, loc=-1, scale=2)
+        expected = (cosines - cosines.mean()) / cosines.std() * wanted.std() + wanted.mean()
+        np.testing.assert_allclose(targets, expected.clip(-1, 1), atol=1e-4)
+        assert (np.abs(expected) > 1).any(), "the cut is to be seen"
+
+    def test_mapped_gives_training_pairs_the_calibration_distribution(self, X):
+        cosines = all_cosines(X)
+        targets = quantile_map(torch.from_numpy(X), Beta(5, 5))(torch.tensor(cosines)).numpy()
+        distance = stats.kstest(targets, stats.beta(5, 5, loc=-1, scale=2).cdf).statistic
+        assert distance < 0.005
+        order = np.argsort(cosines)
+        assert (np.diff(targets[order]) >= 0).all()
+        ends = quantile_map(torch.from_numpy(X), Beta(5, 5))(torch.tensor([-1.0, 1.0])).numpy()
+        expected = stats.beta(5, 5, loc=-1, scale=2).ppf([0.0005, 0.9995])
+        np.testing.assert_allclose(ends, expected, atol=1e-5)
+
+    def test_calibrated_is_sdc(self, X):
+        settings = {"batch_size": 60, "epochs": 3, "learning_rate": 4e-4, "random_state": 5}
+        sdc = SDCHasher(n_bits=12, preset="release", **settings).fit(X)
+        same = MatchingHasher(n_bits=12, target="calibrated", **settings).fit(X)
+        np.testing.assert_array_equal(same.decision_function(X), sdc.decision_function(X))
+        centred = SDCHasher(n_bits=12, preset="release", center=True, **settings).fit(X)
+        same = MatchingHasher(n_bits=12, target="calibrated", features="centred", **settings).fit(X)
+        np.testing.assert_allclose(same.decision_function(X), centred.decision_function(X), atol=1e-5)
+
+    def test_targets_are_of_different_codes(self, X):
+        codes = [MatchingHasher(target=target, **QUICK).fit(X).decision_function(X) for target in MATCHES]
+        assert all(np.abs(a - b).max() > 1e-3 for a, b in itertools.combinations(codes, 2))
+
+
+class TestFeatures:
+    def test_whitening_has_equal_variances_but_for_shrinkage(self, X):
+        centred = (X - X.mean(axis=0)).astype(np.float64)
+        size = np.square(centred).sum(axis=1).mean()
+        for shrinkage in (1e-6, 0.3, 1.0):
+            M = whitening(torch.from_numpy(X).double(), shrinkage).numpy()
+            variances = np.sort(np.linalg.eigvalsh(np.cov(centred @ M.T, rowvar=False, bias=True)))
+            assert variances.sum() == pytest.approx(size)
+            before = np.linalg.eigvalsh(np.cov(centred, rowvar=False, bias=True))
+            shrunk = before / ((1 - shrinkage) * before + shrinkage * before.mean())
+            np.testing.assert_allclose(variances, np.sort(shrunk) * size / shrunk.sum(), rtol=1e-4)
+        np.testing.assert_allclose(M @ M.T, np.eye(10), atol=1e-6)  # at 1 a rotation
+
+    @pytest.mark.parametrize("features", ["centred", "whitened"])
+    def test_transformed_features_are_absorbed(self, X, features, monkeypatch):
+        monkeypatch.setattr(trained, "training_scale", lambda X: 1.0)  # centred features are shorter
+        settings = {**QUICK, "target": "standardised", "random_state": 2}
+        hasher = MatchingHasher(features=features, **settings).fit(X)
+        Z = X - X.mean(axis=0)
+        if features == "whitened":
+            Z = Z @ whitening(torch.from_numpy(X), 0.5).numpy().T
+        by_hand = MatchingHasher(**settings).fit(Z)
+        # float32 inputs differ by 1e-7, which Adam's steps along the signs of small gradients amplify to 1e-3
+        np.testing.assert_allclose(hasher.decision_function(X), by_hand.decision_function(Z), atol=1e-2)
+
+    def test_rows_that_do_not_differ(self):
+        with pytest.raises(ValueError, match="X: expected rows that differ"):
+            MatchingHasher(features="whitened", **QUICK).fit(np.ones((80, 4)))
+        with pytest.raises(ValueError, match="X: expected pairs of different cosines"):
+            MatchingHasher(target="standardised", **QUICK).fit(np.ones((80, 4)))
+
+
+class TestSockets:
+    """What has a name of its own is one class with other settings, to the last bit."""
+
+    @pytest.mark.parametrize(
+        ("named", "settings"),
+        [
+            (MatchingHasher(target="cosine"), {"target": "similarities", "match_by": "regression"}),
+            (MatchingHasher(target="standardised"), {"target": "linear", "match_by": "regression"}),
+            (MatchingHasher(target="mapped"), {"match_by": "regression"}),
+            (MatchingHasher(target="rank"), {"match_by": "rank"}),
+            (
+                MatchingHasher(features="whitened"),
+                {"whiten": True, "target": "similarities", "match_by": "regression"},
+            ),
+            (
+                NeighbourSDCHasher(step_epoch=80, learning_rate=4e-4),
+                {"order_by": "neighbours", "center": True},
+            ),
+            (SupervisedSDCHasher(), {"order_by": "labels"}),
+            (
+                SupervisedSDCHasher(labels="target"),
+                {"order_by": "labels", "positive": "beta(18, 2)", "negative": "beta(20, 20)"},
+            ),
+        ],
+        ids=str,
+    )
+    def test_names_are_settings(self, X, ids, named, settings):
+        named = named.set_params(**QUICK).fit(X, ids).decision_function(X)
+        np.testing.assert_array_equal(SDCHasher(**SAME, **settings).fit(X, ids).decision_function(X), named)
+
+    def test_the_distribution_of_the_features_own_similarities_has_two_names(self, X):
+        codes = [
+            SDCHasher(**SAME, **settings).fit(X).decision_function(X)
+            for settings in ({"calibration": "empirical"}, {"target": "similarities"})
+        ]
+        np.testing.assert_array_equal(*codes)
+
+    @pytest.mark.parametrize("pairs", ["half", "all"])
+    def test_labels_come_before_features_in_every_loss(self, pairs):
+        rng = np.random.default_rng(5)
+        codes, features = rng.standard_normal((6, 4)), rng.standard_normal((6, 3))
+        labels = np.array([0, 1, 0, 1, 1, 0])
+        which = (
+            [(i, 3 + i) for i in range(3)] if pairs == "half" else list(itertools.combinations(range(6), 2))
+        )
+        rank = [(labels[i] == labels[j], cosine(features[i], features[j])) for i, j in which]
+        s = [cosine(codes[i], codes[j]) for i, j in which]
+        positive = positive_pairs(torch.tensor(labels), pairs)
+        assert positive.tolist() == [bool(same) for same, _ in rank]
+        given = torch.tensor(codes), torch.tensor(features)
+        costs = [
+            0.1 * math.log1p(math.exp(-(s[i] - s[j]) / 0.1))
+            for i, j in itertools.permutations(range(len(s)), 2)
+            if rank[i] > rank[j]
+        ]
+        assert ranking_loss(*given, 0.1, pairs, positive).item() == pytest.approx(np.mean(costs))
+        targets = target_quantiles(Beta(), len(s))
+        in_order = [s[i] for i in sorted(range(len(s)), key=rank.__getitem__)]
+        expected = np.abs(np.array(in_order) - targets).mean()
+        loss = calibration_loss(*given, torch.tensor(targets), pairs, positive)
+        assert loss.item() == pytest.approx(expected)
+
+    def test_every_combination_trains(self, X, ids):
+        for order_by, target, match_by in itertools.product(
+            ("features", "neighbours", "labels"),
+            ("distribution", "similarities", "linear"),
+            ("quantiles", "regression", "rank"),
+        ):
+            hasher = SDCHasher(**{**SAME, "epochs": 1}, order_by=order_by, target=target, match_by=match_by)
+            if order_by == "labels" and match_by == "regression":
+                with pytest.raises(ValueError, match="match_by: expected 'quantiles' or 'rank' where labels"):
+                    hasher.fit(X, ids)
+            else:
+                assert np.isfinite(hasher.fit(X, ids).history_["loss"]).all()
+
+
+class TestContrastiveStep:
+    """The loss of a first step once more in NumPy, with BatchNorm, for both ways that the term is published."""
+
+    N, TAU, N_BITS = 32, 0.3, 12
+
+    def passed(self, hasher, rows):
+        """The head's layers by hand, BatchNorm over all rows that are given."""
+        first, _, last, norm = hasher.head_.layers
+        hidden = rows @ first.weight.detach().double().numpy().T + first.bias.detach().numpy()
+        hidden = hidden * stats.norm.cdf(hidden)
+        values = hidden @ last.weight.detach().double().numpy().T + last.bias.detach().numpy()
+        return (values - values.mean(axis=0)) / np.sqrt(values.var(axis=0) + norm.eps)
+
+    def nt_xent(self, first, second):
+        codes = np.concatenate([first, second])
+        codes /= np.linalg.norm(codes, axis=1, keepdims=True)
+        logits = codes @ codes.T / self.TAU
+        np.fill_diagonal(logits, -np.inf)
+        n = len(first)
+        partner = logits[np.arange(2 * n), (np.arange(2 * n) + n) % (2 * n)]
+        return (np.log(np.exp(logits).sum(axis=1)) - partner).mean()
+
+    def quantization(self, codes):
+        return np.mean([1 - cosine(f, np.sign(f)) for f in codes])
+
+    def calibration(self, pairs, clip=False):
+        """Of pairs of rows (code, code, feature, feature), sorted together."""
+        t = [cosine(x, y) for _, _, x, y in pairs]
+        similarities = np.array([cosine(*pairs[i][:2]) for i in np.argsort(t, kind="stable")])
+        targets = 2 * stats.beta(5, 5).ppf((2 * np.arange(1, len(pairs) + 1) - 1) / (2 * len(pairs))) - 1
+        return np.abs(similarities - (targets.clip(0) if clip else targets)).mean()
+
+    def pairs(self, codes, features):
+        half = len(codes) // 2
+        return list(zip(codes[:half], codes[half:], features[:half], features[half:], strict=True))
+
+    @pytest.fixture
+    def step(self, X, monkeypatch):
+        """Make a hasher take one step at rate 0; its history, and the rows and both views in the order of the batch."""
+        monkeypatch.setattr(trained, "training_scale", lambda X: 1.0)
+
+        def take(**settings):
+            views = X[: self.N] + np.random.default_rng(6).normal(0, 0.3, (2, self.N, 10)).astype(np.float32)
+            same = {"preset": "release", "batch_size": self.N, "epochs": 1, "learning_rate": 0.0}
+            hasher = SDCHasher(self.N_BITS, **same, contrastive_weight=1, **settings)
+            history = hasher.fit(X[: self.N], views=views).history_.iloc[0]
+            order = torch.randperm(self.N, generator=torch.Generator().manual_seed(0)).numpy()
+            return hasher, history, X[order].astype(np.float64), views[:, order].astype(np.float64)
+
+        return take
+
+    def test_the_supplement_contrasts_the_image_with_one_view(self, step):
+        hasher, history, rows, views = step(contrast="image")
+        codes = self.passed(hasher, rows)
+        calibration = self.calibration(self.pairs(codes, rows))
+        assert history["calibration_loss"] == pytest.approx(calibration, abs=1e-5)
+        assert history["quantization_loss"] == pytest.approx(self.quantization(codes), abs=1e-5)
+        contrast = [self.nt_xent(codes, self.passed(hasher, view)) for view in views]
+        off = [abs(history["contrastive_loss"] - value) for value in contrast]
+        assert min(off) < 1e-5 < max(off)
+        total = history[["calibration_loss", "quantization_loss", "contrastive_loss"]].sum()
+        assert history["loss"] == pytest.approx(total)
+
+    def test_the_authors_code_passes_both_views_at_once(self, step):
+        hasher, history, _, views = step(view_pairs=True, joint_views=True, clip_targets=True)
+        codes = self.passed(hasher, np.concatenate(views))
+        first, second = codes[: self.N], codes[self.N :]
+        pairs = self.pairs(first, views[0]) + self.pairs(second, views[1])
+        assert history["calibration_loss"] == pytest.approx(self.calibration(pairs, clip=True), abs=1e-5)
+        assert history["quantization_loss"] == pytest.approx(self.quantization(codes), abs=1e-5)
+        assert history["contrastive_loss"] == pytest.approx(self.nt_xent(first, second), abs=1e-5)
+
+    def test_what_cannot_go_together(self, X):
+        for settings, message in (
+            ({"view_pairs": True, "contrast": "image"}, "view_pairs: expected contrast='views'"),
+            ({"joint_views": True}, "joint_views: expected view_pairs"),
+            ({"joint_views": True, "view_pairs": True, "pairs": "all"}, "joint_views: expected view_pairs"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                SDCHasher(preset="release", contrastive_weight=1, **settings).fit(X)
+
+
+def unit(X):
+    return X / np.linalg.norm(X, axis=1, keepdims=True)
+
+
+def weights_by_hand(X, n_neighbors):
+    cosines = unit(X.astype(np.float64)) @ unit(X.astype(np.float64)).T
+    weights = np.eye(len(X))
+    for i in range(len(X)):
+        others = [j for j in np.argsort(-cosines[i]) if j != i]
+        for j in others[:n_neighbors]:
+            weights[i, j] += 0.5
+            weights[j, i] += 0.5
+    return weights
+
+
+class TestGraph:
+    @pytest.mark.parametrize("n_neighbors", [1, 7])
+    def test_weights_row_by_row(self, X, n_neighbors):
+        weights = neighbour_graph(X, n_neighbors).toarray()
+        np.testing.assert_array_equal(weights, weights_by_hand(X, n_neighbors))
+        assert set(np.unique(weights)) == {0, 0.5, 1}
+
+    def test_averages_row_by_row(self, X):
+        weights = weights_by_hand(X, 5)
+        degrees = weights.sum(axis=1)
+        smooth = unit(X.astype(np.float64))
+        for _ in range(3):
+            smooth = np.array(
+                [
+                    sum(
+                        weights[i, j] / np.sqrt(degrees[i] * degrees[j]) * smooth[j]
+                        for j in np.flatnonzero(weights[i])
+                    )
+                    for i in range(len(X))
+                ]
+            )
+        # three products in float32, each a sum of about ten terms below 1
+        np.testing.assert_allclose(smooth_over_neighbours(X, 5, 3), smooth - smooth.mean(axis=0), atol=1e-5)
+
+    def test_no_step_leaves_unit_features(self, X):
+        np.testing.assert_allclose(smooth_over_neighbours(X, 5, 0), unit(X), atol=1e-6)
+
+    def test_equal_rows_are_each_others_neighbours(self):
+        X = np.repeat(np.eye(3, dtype=np.float32), 20, axis=0)
+        weights = neighbour_graph(X, 4).toarray()
+        group = np.arange(60) // 20
+        assert not weights[group[:, None] != group].any()
+        np.testing.assert_array_equal(np.diag(weights), 1)
+        assert weights.sum() == 60 + 60 * 4
+
+    def test_what_cannot_be_a_graph(self, X):
+        with pytest.raises(ValueError, match=r"X: expected more than n_neighbors = 10 rows, got 10 sample"):
+            neighbour_graph(X[:10], 10)
+        with pytest.raises(ValueError, match="n_neighbors: expected"):
+            neighbour_graph(X, 0)
+        with pytest.raises(ValueError, match="n_steps: expected"):
+            smooth_over_neighbours(X, 5, -1)
+        with pytest.raises(ValueError, match="X: expected finite values"):
+            neighbour_graph(np.full((20, 3), np.nan), 2)
+
+
+class TestNeighbours:
+    def test_without_steps_it_is_centred_sdc(self, X):
+        same = {"learning_rate": 4e-4, "random_state": 5, "step_epoch": 2, **QUICK}
+        sdc = SDCHasher(preset="release", center=True, **same).fit(X)
+        without = NeighbourSDCHasher(n_steps=0, **same).fit(X)
+        np.testing.assert_allclose(without.decision_function(X), sdc.decision_function(X), atol=1e-4)
+
+    def test_the_teacher_orders_pairs_that_features_do_not(self):
+        """Two rings of rows: neighbours along a ring are alike, its far side is not, by the features alone."""
+        rng = np.random.default_rng(3)
+        angle = rng.uniform(0, 2 * np.pi, 400)
+        ring = np.arange(400) % 2
+        X = np.zeros((400, 4), dtype=np.float32)
+        for which in (0, 1):
+            rows = ring == which
+            X[rows, 2 * which] = np.cos(angle[rows])
+            X[rows, 2 * which + 1] = np.sin(angle[rows])
+        X += 0.05 * rng.standard_normal(X.shape).astype(np.float32)
+        settings = {
+            "n_bits": 16,
+            "epochs": 30,
+            "batch_size": 100,
+            "n_neighbors": 5,
+            "calibration": "beta(2, 2)",
+        }
+
+        def crossing(n_steps):
+            codes = NeighbourSDCHasher(n_steps=n_steps, **settings).fit(X).transform(X)
+            distances = (codes[:, None] != codes).sum(axis=2) + 100 * np.eye(400)
+            nearest = np.argsort(distances, axis=1, kind="stable")[:, :20]
+            return (ring[nearest] != ring[:, None]).mean()
+
+        assert crossing(8) < 0.5
+
+    def test_ranks_the_packaged_data_better_than_sdc(self):
+        settings = {"n_bits": 64, "epochs": 20, "step_epoch": 16, "learning_rate": 4e-4, "batch_size": 256}
+        plain = packaged_map(SDCHasher(preset="release", center=True, **settings))
+        assert packaged_map(NeighbourSDCHasher(**settings)) > plain + 0.03  # by 0.07
+
+    def test_trains_for_500_batches_or_as_long_as_it_is_told(self, X):
+        few = NeighbourSDCHasher(n_bits=12, batch_size=60).fit(X).history_  # 4 batches an epoch
+        assert len(few) == 125
+        rates = few["learning_rate"]
+        assert (rates[:100] == rates[0]).all()
+        np.testing.assert_allclose(rates[100:], rates[0] / 10)
+        assert (
+            len(NeighbourSDCHasher(n_bits=12, batch_size=70).fit(X).history_) == 167
+        )  # the last batch is dropped
+        told = NeighbourSDCHasher(n_bits=12, batch_size=60, epochs=5, step_epoch=3).fit(X).history_
+        np.testing.assert_allclose(told["learning_rate"], [8e-4] * 3 + [8e-5] * 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters", "message"),
+    [
+        (MatchingHasher, {"target": "magic"}, f"target: expected one of {', '.join(sorted(MATCHES))}, got"),
+        (
+            MatchingHasher,
+            {"features": "magic"},
+            f"features: expected one of {', '.join(sorted(FEATURES))}, got",
+        ),
+        (
+            MatchingHasher,
+            {"features": "whitened", "shrinkage": 1.5},
+            "shrinkage: expected a number above 0 and at",
+        ),
+        (MatchingHasher, {"temperature": 0.0}, "temperature: expected a number above 0"),
+        (NeighbourSDCHasher, {"n_neighbors": 0}, "n_neighbors: expected a whole number >= 1"),
+        (NeighbourSDCHasher, {"n_neighbors": 300}, "n_neighbors = 300"),
+        (NeighbourSDCHasher, {"n_steps": -1}, "n_steps: expected a whole number >= 0"),
+        (
+            SDCHasher,
+            {"positive": "beta(2, 1)", "order_by": "labels"},
+            "positive, negative: expected distributions",
+        ),
+        (SDCHasher, {"positive": "beta(2, 1)", "negative": "beta(1, 2)"}, "expected order_by='labels'"),
+        (SDCHasher, {"order_by": "magic"}, "order_by: expected one of"),
+        *(
+            (kind, {name: value}, f"{name}: expected a")
+            for kind in (MatchingHasher, NeighbourSDCHasher, SDCHasher)
+            for name, value in {
+                "calibration": "magic",
+                "quantization_weight": -1,
+                "learning_rate": -1,
+                "weight_decay": "x",
+                "batch_size": 1,
+                "epochs": 0,
+                "step_epoch": 0,
+            }.items()
+        ),
+    ],
+)
+def test_bad_parameters_are_named(X, ids, kind, parameters, message):
+    with pytest.raises(ValueError, match=message):
+        kind(**{**QUICK, **parameters}).fit(X, ids)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", MATCHES)
+def test_it_learns(target):
+    untrained = packaged_map(MatchingHasher(n_bits=32, target=target, epochs=1, learning_rate=0.0))
+    assert packaged_map(MatchingHasher(n_bits=32, target=target, epochs=15)) > untrained + 0.1

@@ -167,7 +167,7 @@ def sweep(config: Path, options: list[str], publish: bool) -> int:
     try:
         _ = [spec.id for spec in specs]  # finds out whether all data are here
     except (OSError, ValueError, ImportError) as error:
-        print(f"{config}: cannot run, as data are missing: {error}", flush=True)
+        print(f"{config}: cannot run: {error}", flush=True)
         return 1
     try:
         with only_sweep(runs_folder()) as lock:

@@ -91,6 +91,8 @@ class RunSpec:
     def __post_init__(self) -> None:
         check_name(self.method, "method", [*METHODS, COSINE])
         check_int(self.seed, "seed", minimum=0)
+        if not isinstance(self.parameters, Mapping):
+            raise ValueError(f"parameters: expected a mapping, got {self.parameters!r}")
         if self.method == COSINE:
             object.__setattr__(self, "n_bits", None)
             for name in self.parameters:
@@ -98,6 +100,7 @@ class RunSpec:
         else:
             check_int(self.n_bits, "n_bits", minimum=1)
             hasher = self.make_hasher()
+            hasher.resolved_parameters()  # refuses what the method cannot take
             if hasher.method != self.method:  # a preset that is a method of its own
                 object.__setattr__(self, "method", hasher.method)
                 object.__setattr__(
@@ -477,9 +480,15 @@ def read_record(folder: str | os.PathLike[str]) -> dict[str, Any]:
     FileNotFoundError
         If there is no `record.json` (a run that was cut), or a file it names is gone.
     ValueError
-        If a file is damaged or not as described; the message names it.
+        If a file is damaged or not as described; the message names it, and the folder to delete.
     """
-    folder = Path(folder)
+    try:
+        return _checked_record(Path(folder))
+    except ValueError as error:
+        raise ValueError(f"{error}; delete {folder} and run again") from error
+
+
+def _checked_record(folder: Path) -> dict[str, Any]:
     record = read_json(folder / "record.json")
     if not isinstance(record, dict) or record.get("format_version") != FORMAT_VERSION:
         raise ValueError(
@@ -497,9 +506,7 @@ def read_record(folder: str | os.PathLike[str]) -> dict[str, Any]:
         )
     for name, digest in record["files"].items():
         if file_sha256(folder / name) != digest:
-            raise ValueError(
-                f"{folder / name}: damaged, its SHA-256 is not the one in record.json; delete the folder and run again"
-            )
+            raise ValueError(f"{folder / name}: damaged, its SHA-256 is not the one in record.json")
     return record
 
 

@@ -167,7 +167,9 @@ class TestUnseen:
         ):
             leave_out_training(dataclasses.replace(tiny, top_k=201))
         apart = dataclasses.replace(tiny, train_features=tiny.train, train_index=np.zeros(0, np.int64))
-        with pytest.raises(ValueError, match="expected training rows in the database of tiny, found none"):
+        with pytest.raises(
+            ValueError, match="expected labelled training rows in the database of tiny, found none"
+        ):
             leave_out_training(apart)
         listed = dataclasses.replace(tiny, ground_truth=(np.arange(3),) * 40)
         with pytest.raises(ValueError, match="expected relevance by labels, but tiny has none"):

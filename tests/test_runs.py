@@ -267,3 +267,8 @@ class TestProvenance:
         assert after["verified"] == {"date": "2026-01-01"}
         assert before["tables"].keys() == after["tables"].keys() == {"a.csv"}
         assert before["tables"] != after["tables"]
+
+
+def test_parameters_that_are_no_mapping_are_named():
+    with pytest.raises(ValueError, match="parameters: expected a mapping, got 3"):
+        RunSpec("tiny", "itq", 8, 0, 3)

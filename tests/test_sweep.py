@@ -118,7 +118,7 @@ def test_a_config_without_its_data_is_named_and_the_next_one_runs(results, tmp_p
     process = start(config, results, str(tmp_path / "t.yaml"))
     printed, _ = process.communicate(timeout=300)
     assert process.returncode != 0
-    assert "no_data.yaml: cannot run, as data are missing:" in printed
+    assert "no_data.yaml: cannot run: " in printed
     assert "nothing.npy: expected a file of vectors, found none" in printed
     assert len(pd.read_csv(results / "t.csv")) == 1
 
@@ -142,6 +142,10 @@ def test_a_config_without_its_data_is_named_and_the_next_one_runs(results, tmp_p
         (
             "{table: t, data: d, n_bits: 8, seeds: 0, runs: {method: sign, parameters: {other: 1}}}",
             "parameters of",
+        ),
+        (
+            "{table: t, data: d, n_bits: 8, seeds: 0, runs: {method: sdc, parameters: {preset: no}}}",
+            "preset: expected one of",
         ),
     ],
 )

@@ -19,6 +19,9 @@ DEFAULT = "beta(5, 5)"
 BEST = "best"  # this study's variant: a preset of the method by its name, a class of its own in the library
 
 
+# Settings that SDC got after the first runs, whose ids are made without them.
+LATER = {"order_by", "target", "match_by", "whiten", "shrinkage", "order_features", "n_neighbors", "n_steps"}
+LATER |= {"positive", "negative", "rank_temperature", "norm", "n_quantiles", "contrast", "joint_views"}
 CHOICES = {
     "pairs": ("half", "all"),
     "contrast": ("views", "image"),
@@ -226,11 +229,15 @@ def settings_from_preset(preset: str, **overrides: object) -> SDCSettings:
 
 
 def preset_table() -> pd.DataFrame:
-    """Presets as columns, settings as rows, and whether the presets differ in a row."""
+    """Presets as columns, settings that they are about as rows, and whether the presets differ in a row."""
     import pandas as pd
 
     columns = {
-        name: {key: "d" if value is None else value for key, value in asdict(settings).items()}
+        name: {
+            key: "d" if value is None else value
+            for key, value in asdict(settings).items()
+            if key not in LATER
+        }
         for name, settings in PRESETS.items()
     }
     table = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})

@@ -28,7 +28,7 @@ from sdclib.losses.contrastive import nt_xent_loss
 from sdclib.losses.pairs import count_pairs_of, pair_similarities
 from sdclib.losses.quantization import quantization_loss
 from sdclib.methods.neighbours import smooth_over_neighbours
-from sdclib.methods.presets import EMPIRICAL, SDCSettings, settings_from_preset
+from sdclib.methods.presets import EMPIRICAL, LATER, SDCSettings, settings_from_preset
 from sdclib.methods.trained import HashHead, TrainedHasher, adam, draw_views, gradient_step, train
 
 __all__ = [
@@ -227,9 +227,6 @@ class SDCHasher(CalibratedHasher):
         }
 
 
-# Settings that SDC got after the first runs, whose ids are made without them.
-LATER = {"order_by", "target", "match_by", "whiten", "shrinkage", "order_features", "n_neighbors", "n_steps"}
-LATER |= {"positive", "negative", "rank_temperature", "norm", "n_quantiles", "contrast", "joint_views"}
 UPDATES = 500  # of the weights, where the number of epochs is not given
 
 

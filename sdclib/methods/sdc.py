@@ -28,7 +28,7 @@ from sdclib.losses.contrastive import nt_xent_loss
 from sdclib.losses.pairs import count_pairs_of, pair_similarities
 from sdclib.losses.quantization import quantization_loss
 from sdclib.methods.neighbours import smooth_over_neighbours
-from sdclib.methods.presets import EMPIRICAL, LATER, SDCSettings, settings_from_preset
+from sdclib.methods.presets import CHOICES, EMPIRICAL, LATER, SDCSettings, settings_from_preset
 from sdclib.methods.trained import HashHead, TrainedHasher, adam, draw_views, gradient_step, train
 
 __all__ = [
@@ -296,7 +296,7 @@ MATCHES = {  # target of `MatchingHasher`: target and match_by of SDC
     "rank": ("similarities", "rank"),
     "calibrated": ("distribution", "quantiles"),
 }
-FEATURES = ("raw", "centred", "whitened")
+FEATURES = CHOICES["order_features"]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

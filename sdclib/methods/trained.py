@@ -254,7 +254,7 @@ def scale_input(head: nn.Module, scale: float) -> None:
 
 
 class ScaledLayerNorm(nn.LayerNorm):
-    """LayerNorm of an input that is multiplied with `scale` first, which its epsilon would tell from another one."""
+    """LayerNorm of its input times `scale`: because of its epsilon, the length of the input matters to it."""
 
     scale: Tensor
 

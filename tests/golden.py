@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from sdclib import load_features
 from sdclib.data.features import FeatureSet
-from sdclib.extract.views import Views, load_views
+from sdclib.extract.views import VIEWS_VERSION, Views, load_views
 from sdclib.files import write_bytes
 from sdclib.kernels import kernels_in_use
 from sdclib.methods import METHODS
@@ -109,7 +109,8 @@ def fit_case(name: str, data: FeatureSet) -> NDArray[np.float32]:
 
 
 def read_golden() -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
-    """Continuous codes by case; and ``made_by``, versions of libraries, with ``results_version`` by method."""
+    """Continuous codes by case; and ``made_by``, versions of libraries, with ``results_version`` by method,
+    and ``views_version``."""
     if not GOLDEN.is_file():
         return {}, {"made_by": {}, "results_version": {}}
     with np.load(GOLDEN, allow_pickle=False) as file:
@@ -152,6 +153,7 @@ def main(names: list[str]) -> None:
             continue
         codes = fit_case(name, data)
         raised = METHODS[method].results_version > about["results_version"].get(method, 0)
+        raised |= about.get("views_version", 0) < VIEWS_VERSION
         if name in golden and not raised and difference(codes, golden[name], same_bits=False):
             raise SystemExit(
                 f"{name}: other codes than before, so raise results_version of {METHODS[method].__name__}"
@@ -161,6 +163,7 @@ def main(names: list[str]) -> None:
     about = {
         "made_by": _libraries(),
         "results_version": {method: METHODS[method].results_version for method, _ in CASES.values()},
+        "views_version": VIEWS_VERSION,
     }
     buffer = io.BytesIO()
     np.savez_compressed(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from sdclib import catalogue, load_features
@@ -105,8 +107,8 @@ def photo(width: int = 40, height: int = 30) -> Image.Image:
 
 
 class TestAugment:
-    def test_same_generator_same_view_and_size(self) -> None:
-        one, two, other = (augment(photo(), 64, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    def test_same_seed_same_view_and_size(self) -> None:
+        one, two, other = (augment(photo(), 64, seed) for seed in (1, 1, 2))
         assert one.size == (64, 64)
         assert one.mode == "RGB"
         np.testing.assert_array_equal(one, two)
@@ -116,21 +118,34 @@ class TestAugment:
         n = 600
         grey = mirrored = 0
         for seed in range(n):
-            pixels = np.asarray(augment(photo(), 16, np.random.default_rng(seed)), dtype=float)
+            pixels = np.asarray(augment(photo(), 16, seed), dtype=float)
             grey += np.ptp(pixels, axis=2).max() <= 1
             brightness = pixels.sum(axis=2).mean(axis=0)
             mirrored += brightness[-4:].mean() > brightness[:4].mean()  # the brighter red side is right
         assert 0.15 < grey / n < 0.25
         assert 0.43 < mirrored / n < 0.57
 
-    def test_crops_keep_half_the_area_and_stay_inside(self) -> None:
-        rng = np.random.default_rng(0)
-        for width, height in ((32, 32), (128, 90), (20, 100)):
-            for _ in range(200):
-                left, top, right, bottom = views._random_box(width, height, rng)
-                assert 0 <= left < right <= width + 1e-9
-                assert 0 <= top < bottom <= height + 1e-9
-                assert (right - left) * (bottom - top) >= 0.5 * width * height - 1e-6
+    def test_parameters_are_those_of_the_authors(self) -> None:
+        crop, flip, jitter, grey, blur = views._transforms(64).transforms
+        (colour,) = jitter.transforms
+        assert (crop.size, crop.scale, crop.ratio) == ((64, 64), (0.5, 1.0), (3 / 4, 4 / 3))
+        assert (flip.p, jitter.p, grey.p) == (0.5, 0.7, 0.2)
+        assert colour.brightness == colour.contrast == colour.saturation == (0.6, 1.4)
+        assert colour.hue == (-0.1, 0.1)
+        assert (tuple(blur.kernel_size), tuple(blur.sigma)) == ((3, 3), (0.1, 2.0))
+
+    def test_threads_do_not_disturb_each_other(self) -> None:
+        expected = [np.asarray(augment(photo(), 16, seed)) for seed in range(64)]
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda seed: np.asarray(augment(photo(), 16, seed)), range(64)))
+        np.testing.assert_array_equal(found, expected)
+
+    def test_torch_goes_on_as_if_there_had_been_no_view(self) -> None:
+        torch.manual_seed(3)
+        expected = torch.rand(2)
+        torch.manual_seed(3)
+        augment(photo(), 16, 0)
+        assert torch.equal(torch.rand(2), expected)
 
 
 def test_views_by_name_are_those_of_the_training_images(toy: ImageSet) -> None:

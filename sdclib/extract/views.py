@@ -1,14 +1,16 @@
 """Augmented views of training images, as features and as patch tokens: what contrastive methods learn from.
 
-Every training image is changed at random a few times, as in SimCLR, and each result goes through the frozen backbone
-once. The features lie in the feature cache like any others, so training draws from them and runs no network.
+Every training image is changed at random a few times, as in the authors' code, and each result goes through the frozen
+backbone once. The features lie in the feature cache like any others, so training draws from them and runs no network.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +31,7 @@ __all__ = ["VIEWS_VERSION", "AugmentedImages", "Views", "augment", "load_tokens"
 N_VIEWS = 4
 N_TOKEN_VIEWS = 2  # patch tokens of an image take about 200 times the room of its feature
 SEED = 0
-VIEWS_VERSION = 1  # raised by hand when views are made another way; runs that learn from them are then stale
+VIEWS_VERSION = 2  # raised by hand when views are made another way; runs that learn from them are then stale
 
 _PACKAGED = {"cifar10-embedded": DATA / "cifar10_embedded_views.npz"}
 
@@ -49,13 +51,13 @@ class Views:
     sha256: str
 
 
-def augment(image: Image.Image, size: int, rng: np.random.Generator) -> Image.Image:
-    """Change an image at random as in SimCLR, with crops as in CIBHash.
+def augment(image: Image.Image, size: int, seed: int) -> Image.Image:
+    """Change an image at random, as the authors' code does for its contrastive term.
 
     In this order: a crop of 50 to 100 % of the area and an aspect ratio of 3/4 to 4/3, brought to `size` x `size`
     pixels; a mirror image with probability 0.5; brightness, contrast and saturation by up to 40 % and hue by up to
-    10 % of the circle, in a random order, with probability 0.8; grey with probability 0.2; a Gaussian blur of 0.1 to
-    2 pixels with probability 0.5.
+    10 % of the circle, in a random order, with probability 0.7; grey with probability 0.2; always a Gaussian blur
+    of 0.1 to 2 pixels with a kernel of 3 x 3 pixels.
 
     Parameters
     ----------
@@ -63,7 +65,8 @@ def augment(image: Image.Image, size: int, rng: np.random.Generator) -> Image.Im
         RGB.
     size : int
         Side of the result, in pixels.
-    rng : numpy.random.Generator
+    seed : int
+        At least 0, below 2**64. Torch's generator is put back afterwards.
 
     Returns
     -------
@@ -72,45 +75,32 @@ def augment(image: Image.Image, size: int, rng: np.random.Generator) -> Image.Im
 
     References
     ----------
-    Chen et al., "A simple framework for contrastive learning of visual representations", ICML 2020, appendix A, with
-    half the colour strength, as there for CIFAR-10; Qiu et al., "Unsupervised hashing with contrastive information
-    bottleneck", IJCAI 2021.
+    kamwoh/sdc, configs/transforms/cibhash.yaml; after Qiu et al., "Unsupervised hashing with contrastive information
+    bottleneck", IJCAI 2021, whose code blurs with probability 0.5.
     """
-    from PIL import Image, ImageFilter
-    from torchvision.transforms import functional  # type: ignore[import-untyped]
+    from torch.random import fork_rng, manual_seed
 
-    image = image.resize((size, size), Image.Resampling.BICUBIC, box=_random_box(*image.size, rng))
-    if rng.random() < 0.5:
-        image = functional.hflip(image)
-    if rng.random() < 0.8:
-        brightness, contrast, saturation = rng.uniform(0.6, 1.4, 3).tolist()
-        hue = float(rng.uniform(-0.1, 0.1))
-        changes = (
-            (functional.adjust_brightness, brightness),
-            (functional.adjust_contrast, contrast),
-            (functional.adjust_saturation, saturation),
-            (functional.adjust_hue, hue),
-        )
-        for i in rng.permutation(len(changes)):
-            change, amount = changes[i]
-            image = change(image, amount)
-    if rng.random() < 0.2:
-        image = functional.to_grayscale(image, num_output_channels=3)
-    if rng.random() < 0.5:
-        image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.1, 2.0))))
-    return image
+    with _ONE_AT_A_TIME, fork_rng(devices=[]):  # torch has one generator for all threads
+        manual_seed(seed)
+        return _transforms(size)(image)
 
 
-def _random_box(width: int, height: int, rng: np.random.Generator) -> tuple[float, float, float, float]:
-    """Draw a box of 50 to 100 % of the area inside an image; the whole image if ten draws do not fit."""
-    for _ in range(10):
-        area = rng.uniform(0.5, 1.0) * width * height
-        ratio = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
-        w, h = np.sqrt(area * ratio), np.sqrt(area / ratio)
-        if w <= width and h <= height:
-            left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
-            return float(left), float(top), float(left + w), float(top + h)
-    return 0.0, 0.0, float(width), float(height)
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@functools.cache
+def _transforms(size: int) -> Any:
+    from torchvision import transforms  # type: ignore[import-untyped]
+
+    return transforms.Compose(
+        [
+            transforms.RandomResizedCrop(size, scale=(0.5, 1.0)),
+            transforms.RandomHorizontalFlip(),
+            transforms.RandomApply([transforms.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.7),
+            transforms.RandomGrayscale(p=0.2),
+            transforms.GaussianBlur(3),
+        ]
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,8 +138,7 @@ class AugmentedImages:
         view, i = divmod(number, len(self.images.train))
         image = int(self.images.train[i])
         digest = hashlib.sha256(f"{SEED}:{view}:{self.images.ids[image]}".encode()).digest()
-        rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
-        return augment(self.images.read(image), self.size, rng)
+        return augment(self.images.read(image), self.size, int.from_bytes(digest[:8], "little"))
 
 
 def load_views(name: str) -> Views:

@@ -63,7 +63,7 @@ def verify(config: Path, n_rows: int, seed: int | None) -> tuple[int, dict[str, 
         print(f"stale: {row['id']} {row['method']} {row['n_bits']} seed {row['seed']} {row['parameters']}")
     n_missing = len(set(specs) - set(table["id"]))
     print(f"{name}: {len(table)} rows, {len(stale)} stale, {n_missing} runs without a row")
-    fresh = table[~table["id"].isin(stale["id"])].set_index("id")
+    fresh = table[~table["id"].isin(stale["id"])].drop_duplicates("id").set_index("id")
     verified: dict[str, str] = {}
     for key in random.Random(seed).sample(sorted(fresh.index), min(n_rows, len(fresh))):
         spec = specs[key]

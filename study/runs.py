@@ -38,6 +38,7 @@ from sdclib.files import file_sha256, read_json, write_bytes, write_json, write_
 from sdclib.methods import METHODS, BaseHasher, make_hasher
 from sdclib.progress import tqdm
 from study.provenance import OWN_RESULTS, git_commit, machine, peak_memory_mb, versions
+from study.rules import by_rule
 
 __all__ = [
     "COSINE",
@@ -80,6 +81,8 @@ class RunSpec:
     seed : int
     parameters : dict
         Parameters of the method that differ from its defaults; ``{"center": True}`` centres ``"cosine"``.
+    rule : str, optional
+        By which the parameters were made, see `study.rules`; a column of tables, and nothing else.
     """
 
     data: str
@@ -87,6 +90,7 @@ class RunSpec:
     n_bits: int | None = 64
     seed: int = 0
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    rule: str | None = None
 
     def __post_init__(self) -> None:
         check_name(self.method, "method", [*METHODS, COSINE])
@@ -277,22 +281,24 @@ def expand_config(config: Mapping[str, Any]) -> list[RunSpec]:
     ----------
     config : mapping
         ``data``, ``n_bits`` and ``seeds`` (lists) at the top, and ``runs``: a list of mappings with ``method``,
-        ``parameters`` and, where they differ from the top, ``data``, ``n_bits`` and ``seeds``. A list as the value
-        of a parameter means every one of its values in turn. Repetitions are left out.
+        ``parameters``, ``rule`` (see `study.rules`) and, where they differ from the top, ``data``, ``n_bits`` and
+        ``seeds``. A list as the value of a parameter or a rule means every one of its values in turn. Repetitions are
+        left out.
     """
     for name in _mapping(config, "config"):
         check_name(name, "config", {"table", "measures", "data", "n_bits", "seeds", "runs"})
     specs: list[RunSpec] = []
     for entry in _listed(config.get("runs") or []):
         for name in _mapping(entry, "config: runs"):
-            check_name(name, "config: runs", {"method", "parameters", "data", "n_bits", "seeds"})
+            check_name(name, "config: runs", {"method", "parameters", "rule", "data", "n_bits", "seeds"})
         settings = {**config, **entry}
         for name in ("method", "data", "seeds"):
             if name not in settings:
                 raise ValueError(f"config: expected a value of {name!r} for the run {dict(entry)}, got none")
         parameters = _mapping(settings.get("parameters") or {}, "config: parameters")
         grid = {name: _listed(value) for name, value in parameters.items()}
-        for data, n_bits, seed, *values in itertools.product(
+        for rule, data, n_bits, seed, *values in itertools.product(
+            _listed(entry.get("rule")),
             _listed(settings["data"]),
             _listed(settings.get("n_bits")),
             _listed(settings["seeds"]),
@@ -300,7 +306,10 @@ def expand_config(config: Mapping[str, Any]) -> list[RunSpec]:
         ):
             if not isinstance(data, str):
                 raise ValueError(f"config: expected names of feature sets as 'data', got {data!r}")
-            spec = RunSpec(data, settings["method"], n_bits, seed, dict(zip(grid, values, strict=True)))
+            method, chosen = settings["method"], dict(zip(grid, values, strict=True))
+            if rule is not None:
+                chosen = by_rule(rule, check_name(method, "config: method", METHODS), chosen)
+            spec = RunSpec(data, method, n_bits, seed, chosen, rule)
             if spec not in specs:
                 specs.append(spec)
     if not specs:
@@ -572,8 +581,8 @@ def run_all(
 
 def collect_records(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | None = None) -> pd.DataFrame:
     """Collect the records of the given runs into a tidy table, one row a run, in their order."""
-    runs = Path(runs_folder() if runs is None else runs)
-    rows = []
+    runs, specs, rows = Path(runs_folder() if runs is None else runs), list(specs), []
+    by_rules = any(spec.rule for spec in specs)
     for spec in specs:
         record = read_record(runs / spec.id)
         metrics = {name: np.nan if value is None else value for name, value in record["metrics"].items()}
@@ -582,7 +591,8 @@ def collect_records(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | Non
             record[name] = (record[name] or "")[:16]
         for name in ("versions", "machine"):
             record[name] = json.dumps(record[name], sort_keys=True)
-        rows.append({key: record[key] for key in RUN} | metrics | {key: record[key] for key in REST})
+        run = {key: record[key] for key in RUN} | ({"rule": spec.rule} if by_rules else {})
+        rows.append(run | metrics | {key: record[key] for key in REST})
     return pd.DataFrame(rows).astype({"n_bits": "Int64"})
 
 

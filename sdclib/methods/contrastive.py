@@ -65,7 +65,7 @@ class CIBHashHasher(TrainedHasher):
         Draw bits in training; otherwise :math:`u = 1/2`.
     learning_rate : float
         Of Adam.
-    batch_size, epochs, random_state, device, progress : optional
+    weight_decay, batch_size, epochs, step_epoch, random_state, device, progress : optional
         See `TrainedHasher`, as for the attributes.
 
     Attributes
@@ -101,6 +101,8 @@ class CIBHashHasher(TrainedHasher):
     learning_rate: float = 1e-3
     batch_size: int = 64
     epochs: int = 60
+    weight_decay: float | None = None
+    step_epoch: int | None = None
 
     needs_views = True
 
@@ -165,7 +167,7 @@ class NSHHasher(TrainedHasher):
         Width of :math:`z`.
     learning_rate : float
         Of Adam.
-    batch_size, epochs, random_state, device, progress : optional
+    weight_decay, batch_size, epochs, step_epoch, random_state, device, progress : optional
         See `TrainedHasher`, as for the attributes.
 
     Attributes
@@ -207,6 +209,8 @@ class NSHHasher(TrainedHasher):
     learning_rate: float = 1e-5
     batch_size: int = 50
     epochs: int = 200
+    weight_decay: float | None = None
+    step_epoch: int | None = None
 
     needs_views = True
 
@@ -271,7 +275,7 @@ class WCHHasher(TrainedHasher):
         Width of the head's hidden layer.
     learning_rate : float
         Of Adam at the start; it falls to 0 along half a cosine.
-    batch_size, epochs, random_state, device, progress : optional
+    weight_decay, batch_size, epochs, step_epoch, optimizer, random_state, device, progress : optional
         See `TrainedHasher`, as for the attributes.
 
     Attributes
@@ -304,6 +308,9 @@ class WCHHasher(TrainedHasher):
     learning_rate: float = 1e-5
     batch_size: int = 32
     epochs: int = 50
+    weight_decay: float | None = None
+    step_epoch: int | None = None
+    optimizer: str | None = None
 
     needs_views = True
     needs_tokens = True
@@ -324,7 +331,9 @@ class WCHHasher(TrainedHasher):
         epochs = check_int(self.epochs, "epochs", minimum=1)
         optimizer = self._adam(head.parameters())
         n_steps = epochs * (len(features) // batch_size)
-        falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(n_steps, 1))
+        falling = None
+        if not self._plain_adam:
+            falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(n_steps, 1))
 
         def step(rows: Tensor) -> dict[str, Tensor]:
             pair = [int(view) for view in draw_views(torch.arange(len(tokens)))]
@@ -336,7 +345,8 @@ class WCHHasher(TrainedHasher):
             balance = -first.var(dim=0, correction=0).mean()
             loss = contrastive + balance
             gradient_step(loss, optimizer)
-            falling.step()
+            if falling is not None:
+                falling.step()
             others = (weights.sum() - len(rows)) / (len(rows) * (len(rows) - 1))
             return {
                 "loss": loss,
@@ -381,7 +391,7 @@ class CroVCAHasher(TrainedHasher):
         Of AdamW at the start; it falls along half a cosine, step by step, to 1e-6.
     weight_decay : float
         Of AdamW.
-    batch_size, epochs, random_state, device, progress : optional
+    batch_size, epochs, step_epoch, optimizer, random_state, device, progress : optional
         See `TrainedHasher`, as for the attributes.
 
     Attributes
@@ -421,6 +431,8 @@ class CroVCAHasher(TrainedHasher):
     weight_decay: float = 0.01
     batch_size: int = 256
     epochs: int = 5
+    step_epoch: int | None = None
+    optimizer: str | None = None
 
     needs_views = True
 
@@ -440,16 +452,18 @@ class CroVCAHasher(TrainedHasher):
         epochs = check_int(self.epochs, "epochs", minimum=1)
         distortion = check_real(self.distortion, "distortion", minimum=0)
         rate_weight = check_real(self.rate_weight, "rate_weight", minimum=0) * (n + n_bits) / (n * n_bits)
-        learning_rate = check_real(self.learning_rate, "learning_rate", minimum=0)
-        weight_decay = check_real(self.weight_decay, "weight_decay", minimum=0)
-        optimizer = torch.optim.AdamW(
-            head.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True
-        )
-        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(
-            optimizer,
-            T_max=max(1, epochs * (len(features) // n)),
-            eta_min=min(LAST_LEARNING_RATE, learning_rate),
-        )
+        falling = None
+        if self._plain_adam:
+            optimizer: torch.optim.Optimizer = self._adam(head.parameters())
+        else:
+            rate = check_real(self.learning_rate, "learning_rate", minimum=0)
+            decay = check_real(self.weight_decay, "weight_decay", minimum=0)
+            optimizer = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=decay, fused=True)
+            falling = torch.optim.lr_scheduler.CosineAnnealingLR(
+                optimizer,
+                T_max=max(1, epochs * (len(features) // n)),
+                eta_min=min(LAST_LEARNING_RATE, rate),
+            )
 
         def step(rows: Tensor) -> dict[str, Tensor]:
             first, second = (head(view[rows]) for view in draw_views(views))
@@ -457,7 +471,8 @@ class CroVCAHasher(TrainedHasher):
             rate = (coding_rate(first, distortion) + coding_rate(second, distortion)) / 2
             loss = alignment_loss - rate_weight * rate
             gradient_step(loss, optimizer)
-            cosine.step()
+            if falling is not None:
+                falling.step()
             return {"loss": loss, "alignment_loss": alignment_loss, "coding_rate": rate}
 
         return train(step, len(features), [optimizer], **self._schedule())

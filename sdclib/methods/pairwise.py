@@ -48,7 +48,7 @@ class GreedyHashHasher(TrainedHasher):
         :math:`\lambda`, of the distance of continuous codes from -1 and 1.
     learning_rate, momentum, weight_decay : float
         Of stochastic gradient descent.
-    batch_size, epochs, step_epoch, random_state, device, progress : optional
+    batch_size, epochs, step_epoch, optimizer, random_state, device, progress : optional
         See `TrainedHasher`, as for the attributes.
 
     Attributes
@@ -86,6 +86,7 @@ class GreedyHashHasher(TrainedHasher):
     batch_size: int = 32
     epochs: int = 60
     step_epoch: int | None = None
+    optimizer: str | None = None
 
     def _make_head(self, n_features: int) -> nn.Module:
         return nn.Linear(n_features, self.n_bits)
@@ -203,7 +204,7 @@ class BiHalfHasher(TrainedHasher):
         :math:`\gamma`.
     learning_rate, momentum, weight_decay : float
         Of stochastic gradient descent.
-    batch_size, epochs, step_epoch, random_state, device, progress : optional
+    batch_size, epochs, step_epoch, optimizer, random_state, device, progress : optional
         See `TrainedHasher`, as for the attributes.
 
     Attributes
@@ -240,6 +241,7 @@ class BiHalfHasher(TrainedHasher):
     batch_size: int = 32
     epochs: int = 300
     step_epoch: int | None = 120
+    optimizer: str | None = None
 
     def _make_head(self, n_features: int) -> nn.Module:
         return nn.Linear(n_features, self.n_bits)
@@ -289,9 +291,9 @@ class SSDHHasher(TrainedHasher):
         Code length K.
     alpha, beta : float
         How many spreads below and above the mode the labels begin.
-    learning_rate : float
+    learning_rate, weight_decay : float
         Of Adam.
-    batch_size, epochs, random_state, device, progress : optional
+    batch_size, epochs, step_epoch, random_state, device, progress : optional
         See `TrainedHasher`, as for the attributes.
 
     Attributes
@@ -327,6 +329,8 @@ class SSDHHasher(TrainedHasher):
     learning_rate: float = 1e-3
     batch_size: int = 24
     epochs: int = 60
+    weight_decay: float | None = None
+    step_epoch: int | None = None
 
     def _make_head(self, n_features: int) -> nn.Module:
         return nn.Linear(n_features, self.n_bits)
@@ -445,9 +449,9 @@ class TBHHasher(TrainedHasher):
         :math:`\lambda`.
     stochastic : bool
         Draw the thresholds :math:`u` from (0, 1) in training; otherwise :math:`u = 1/2`.
-    learning_rate : float
+    learning_rate, weight_decay : float
         Of Adam, for the auto-encoder and for the critics.
-    batch_size, epochs, random_state, device, progress : optional
+    batch_size, epochs, step_epoch, random_state, device, progress : optional
         See `TrainedHasher`, as for the attributes.
 
     Attributes
@@ -490,6 +494,8 @@ class TBHHasher(TrainedHasher):
     learning_rate: float = 1e-3
     batch_size: int = 400
     epochs: int = 100
+    weight_decay: float | None = None
+    step_epoch: int | None = None
 
     def _make_head(self, n_features: int) -> nn.Module:
         return two_layers(n_features, self.hidden_features, self.n_bits)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sdclib.checks import check_int, check_real
+from sdclib.checks import check_int, check_name, check_real
 from sdclib.methods.base import BaseHasher
 from sdclib.progress import tqdm
 
@@ -300,6 +300,9 @@ class TrainedHasher(BaseHasher):
         Passes over the training rows.
     step_epoch : int, optional
         After each so many epochs the learning rate is multiplied by 0.1; None for never.
+    optimizer : {"adam"}, optional
+        Adam, with a learning rate that falls by `step_epoch` alone, in place of the method's own. A field of methods
+        whose own is another.
 
     Attributes
     ----------
@@ -320,6 +323,11 @@ class TrainedHasher(BaseHasher):
         learning_rate: Any
         batch_size: Any
         epochs: Any
+
+    @property
+    def _plain_adam(self) -> bool:
+        optimizer = getattr(self, "optimizer", None)
+        return optimizer is not None and check_name(optimizer, "optimizer", ("adam",)) == "adam"
 
     def _make_head(self, n_features: int) -> nn.Module:
         raise NotImplementedError
@@ -345,14 +353,17 @@ class TrainedHasher(BaseHasher):
 
     def _adam(self, weights: Iterable[nn.Parameter]) -> torch.optim.Adam:
         """Make the optimizer of `weights`; ValueError for a setting out of range."""
+        decay = getattr(self, "weight_decay", None)
         return adam(
             weights,
             check_real(self.learning_rate, "learning_rate", minimum=0),
-            check_real(getattr(self, "weight_decay", 0.0), "weight_decay", minimum=0),
+            0.0 if decay is None else check_real(decay, "weight_decay", minimum=0),
         )
 
-    def _sgd(self, weights: Iterable[nn.Parameter]) -> torch.optim.SGD:
-        """As `_adam`, with momentum."""
+    def _sgd(self, weights: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """As `_adam`, with momentum; Adam where `optimizer` says so."""
+        if self._plain_adam:
+            return self._adam(weights)
         names = ("learning_rate", "momentum", "weight_decay")
         rate, momentum, decay = (check_real(getattr(self, name), name, minimum=0) for name in names)
         return torch.optim.SGD(weights, lr=rate, momentum=momentum, weight_decay=decay, fused=True)

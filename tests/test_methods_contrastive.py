@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*the codes of the training rows
 def unscaled(request, monkeypatch):
     """Take features as they are, so that definitions need no scale."""
     if "slow" not in request.keywords:
-        monkeypatch.setattr(trained, "training_scale", lambda X: 1.0)
+        monkeypatch.setattr(trained, "training_scale", lambda lengths: 1.0)
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*the codes of the training rows
 @pytest.fixture(autouse=True)
 def unscaled(monkeypatch):
     """Take features as they are, so that definitions need no scale."""
-    monkeypatch.setattr(trained, "training_scale", lambda X: 1.0)
+    monkeypatch.setattr(trained, "training_scale", lambda lengths: 1.0)
 
 
 @pytest.fixture(scope="module")

@@ -83,7 +83,7 @@ class TestTraining:
         assert history["learning_rate"].tolist() == pytest.approx([1e-4] * 20 + [1e-5] * 20)
 
     def test_centred_training_is_training_on_centred_features(self, five, monkeypatch):
-        monkeypatch.setattr(trained, "training_scale", lambda X: 1.0)  # centred features are shorter
+        monkeypatch.setattr(trained, "training_scale", lambda lengths: 1.0)  # centred features are shorter
         parameters = {"preset": "release", "epochs": 5, "random_state": 3}
         mean = five.mean(axis=0)
         centred = SDCHasher(n_bits=16, center=True, **parameters).fit(five)
@@ -279,7 +279,7 @@ class TestFeatures:
 
     @pytest.mark.parametrize("features", ["centred", "whitened"])
     def test_transformed_features_are_absorbed(self, X, features, monkeypatch):
-        monkeypatch.setattr(trained, "training_scale", lambda X: 1.0)  # centred features are shorter
+        monkeypatch.setattr(trained, "training_scale", lambda lengths: 1.0)  # centred features are shorter
         settings = {**QUICK, "target": "standardised", "random_state": 2}
         hasher = MatchingHasher(features=features, **settings).fit(X)
         Z = X - X.mean(axis=0)
@@ -411,7 +411,7 @@ class TestContrastiveStep:
     @pytest.fixture
     def step(self, X, monkeypatch):
         """Make a hasher take one step at rate 0; its history, and the rows and both views in the order of the batch."""
-        monkeypatch.setattr(trained, "training_scale", lambda X: 1.0)
+        monkeypatch.setattr(trained, "training_scale", lambda lengths: 1.0)
 
         def take(**settings):
             views = X[: self.N] + np.random.default_rng(6).normal(0, 0.3, (2, self.N, 10)).astype(np.float32)

@@ -233,17 +233,12 @@ USUAL_LENGTH = 16.0  # of the features that settings were made for
 LONGEST = 10.0  # medians of the rows' lengths; a longer row would drown the rest of its batch
 
 
-def training_scale(X: NDArray[np.float32]) -> float:
-    """Power of two that brings the median length of rows nearest to 16, where the methods' settings belong.
+def training_scale(lengths: NDArray[np.float64]) -> float:
+    """Power of two that brings the median of the rows' lengths nearest to 16, where the methods' settings belong.
 
     The similarities that methods learn from are cosines, so nothing else depends on the features' length.
-
-    Parameters
-    ----------
-    X : ndarray, shape (n, d)
     """
-    median = float(np.median(np.linalg.norm(X.astype(np.float64), axis=1)))
-    return 2.0 ** round(np.log2(USUAL_LENGTH / median))
+    return 2.0 ** round(np.log2(USUAL_LENGTH / float(np.median(lengths))))
 
 
 def scale_input(head: nn.Module, scale: float) -> None:
@@ -338,8 +333,9 @@ class TrainedHasher(BaseHasher):
 
     def _fit(self, X: NDArray[np.float32], *args: Any, **more: Any) -> None:
         where = pick_device(self.device)
-        self.scale_ = training_scale(X)
-        X = _shortened(X * np.float32(self.scale_))
+        lengths = np.sqrt(np.einsum("ij,ij->i", X, X, dtype=np.float64))
+        self.scale_ = training_scale(lengths)
+        X = _shortened(X, lengths) * np.float32(self.scale_)
         if "views" in more:
             more["views"] = more["views"] * np.float32(self.scale_)
         tensors = {name: torch.from_numpy(array).to(where) for name, array in more.items()}
@@ -413,10 +409,9 @@ class TrainedHasher(BaseHasher):
         self.head_ = head.eval()
 
 
-def _shortened(X: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths = np.linalg.norm(X.astype(np.float64), axis=1, keepdims=True)
+def _shortened(X: NDArray[np.float32], lengths: NDArray[np.float64]) -> NDArray[np.float32]:
     most = LONGEST * np.median(lengths)
-    return X if lengths.max() <= most else (X * np.minimum(1, most / lengths)).astype(np.float32)
+    return X if lengths.max() <= most else (X * np.minimum(1, most / lengths)[:, None]).astype(np.float32)
 
 
 def adam(

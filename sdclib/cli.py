@@ -140,8 +140,13 @@ def search(given: argparse.Namespace) -> str:
     from sdclib.search.index import HammingIndex
 
     index = HammingIndex(codes, n_bits=hasher.n_bits)
-    distances, indices = index.search(encode(hasher, query), depth, packed=True)
-    found: dict[str, NDArray[Any]] = {"indices": indices, "distances": distances}
+    found: dict[str, NDArray[Any]]
+    if given.float_query:
+        scores, indices = index.search_continuous(hasher.decision_function(query), depth)
+        found = {"indices": indices, "scores": scores}
+    else:
+        distances, indices = index.search(encode(hasher, query), depth, packed=True)
+        found = {"indices": indices, "distances": distances}
     if given.rescore is not None:
         scores, indices = index.rescore(indices, query, database.vectors)
         found = {"indices": indices[:, :k], "scores": scores[:, :k]}
@@ -428,7 +433,11 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], str], str, dict[str, di
                 "npz, or csv or parquet with a line a neighbour; by default what --out ends with"
             ),
             "--k": _number("neighbours a query", 10),
-            "--rescore": _number("order the N nearest codes by float cosine"),
+            "--float-query": {
+                "action": "store_true",
+                "help": "compare codes with the queries' continuous codes, by cosine, rather than with their bits",
+            },
+            "--rescore": _number("order the N nearest codes by the cosine of the vectors"),
             "--codes": _file("CODES.npy", "of the database, by sdc encode, bit order little"),
         },
     ),

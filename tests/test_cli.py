@@ -161,6 +161,20 @@ def test_search_finds_what_the_index_finds(folder: Path, ids: bool) -> None:
 
 
 @pytest.mark.filterwarnings("error::UserWarning")
+def test_search_with_float_queries(folder: Path) -> None:
+    hasher = load_hasher(folder / "model")
+    index, continuous = HammingIndex(hasher.transform(rows())), hasher.decision_function(QUERY)
+    assert sdc("search model data.npy query.npy --k 5 --float-query --out found.npz") == 0
+    scores, items = index.search_continuous(continuous, 5)
+    with np.load(folder / "found.npz") as found:
+        np.testing.assert_array_equal(found["indices"], items)
+        np.testing.assert_allclose(found["scores"], scores, atol=1e-6)
+    assert sdc("search model data.npy query.npy --k 5 --float-query --rescore 20 --out found.npz") == 0
+    _, items = index.rescore(index.search_continuous(continuous, 20)[1], QUERY, rows())
+    with np.load(folder / "found.npz") as found:
+        np.testing.assert_array_equal(found["indices"], items[:, :5])
+
+
 def test_search_with_rescoring_and_with_codes(folder: Path) -> None:
     SDCHasher(12, "release", epochs=2).fit(rows()).save("sdc")
     for model in ("model", "sdc"):

@@ -121,6 +121,40 @@ def test_rescore(kind: str) -> None:
         assert (indices[0, -3:] == -1).all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n_bits", [5, 20, 64])
+def test_search_by_continuous_codes_is_a_stable_ranking_by_cosine(kind: str, n_bits: int) -> None:
+    _, database = random_codes(n_bits)
+    database[300:] = database[:300]
+    index = HammingIndex(database, kind=kind, **KINDS[kind])
+    query = np.random.default_rng(1).standard_normal((9, n_bits)).astype(np.float32)
+    # a sum in one order for all rows, so that equal codes tie
+    products = np.stack([(query * (2.0 * code - 1)).sum(axis=1) for code in database], axis=1)
+    cosines = products / np.linalg.norm(query, axis=1, keepdims=True) / np.sqrt(n_bits)
+    order = np.argsort(-cosines, axis=1, kind="stable")
+    for k in (1, 37, 600):
+        scores, items = index.search_continuous(query, k)
+        assert (scores.dtype, items.dtype) == (np.float32, np.int64)
+        np.testing.assert_allclose(scores, np.take_along_axis(cosines, order[:, :k], axis=1), atol=1e-6)
+        equal([items], [order[:, :k]])
+    # all items are candidates, and then those of a search
+    equal(index.search_continuous(query, 40, n_candidates=600)[1:], [order[:, :40]])
+    scores, items = index.search_continuous(query, 20, n_candidates=50)
+    candidates = index.search(query >= 0, 50)[1]
+    assert all(set(row) <= set(near) for row, near in zip(items, candidates, strict=True))
+    best = -np.sort(-np.take_along_axis(cosines, candidates, axis=1), axis=1)[:, :20]
+    np.testing.assert_allclose(scores, best, atol=1e-6)
+
+
+def test_too_few_candidates_are_marked_in_a_continuous_search() -> None:
+    query, database = random_codes(16)
+    index = HammingIndex(database, kind="ivf", n_lists=10, n_probe=1)
+    scores, items = index.search_continuous(2.0 * query - 1, 500, n_candidates=500)
+    assert (items < 0).any()
+    assert (scores[items < 0] == -np.inf).all()
+    assert (scores[items >= 0] > -np.inf).all()
+
+
 @pytest.mark.parametrize("d", [37, 1280])
 def test_equal_rows_tie_in_rescoring_and_in_recall(d: int) -> None:
     database = np.tile(np.random.default_rng(0).standard_normal((5, d)).astype(np.float32), (60, 1))
@@ -170,6 +204,12 @@ def test_recall_by_hand() -> None:
         (lambda q, d: HammingIndex(d).rescore([[600]] * 15, q), "indices: expected -1 to 599, got 600"),
         (lambda q, d: HammingIndex(d).rescore([[0]] * 15, q, d[:9]), r"database: expected shape .*\(9, 20\)"),
         (lambda q, d: HammingIndex(d).rescore([[0]] * 15, q, 0.0 * d), "database: expected no all-zero row"),
+        (lambda q, d: HammingIndex(d).search_continuous(q[:, 1:], 5), "query: expected 20 features"),
+        (lambda q, d: HammingIndex(d).search_continuous(q, 601), "k: expected at most the 600 items"),
+        (
+            lambda q, d: HammingIndex(d).search_continuous(q, 5, n_candidates=4),
+            "n_candidates: .* >= 5, got 4",
+        ),
     ],
 )
 def test_clear_errors(make: Any, message: str) -> None:

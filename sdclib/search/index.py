@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sdclib.checks import MIN_LENGTH, as_array, check_features, check_int, check_name
-from sdclib.codes import check_codes, pack_codes
+from sdclib.codes import binarize, check_codes, pack_codes
 from sdclib.files import write_bytes
 from sdclib.metrics.distances import check_packed
 
@@ -96,12 +96,9 @@ class HammingIndex:
         self.n_bits = n_bits
         self.kind = next(kind for kind, type_ in _TYPES.items() if isinstance(index, type_))
         self._codes: NDArray[np.uint8] | None = None
-        self._groups = groups  # of each item, the number of its code in the index; None: the item's own
+        self._continuous: _SignIndex | None = None
+        self._groups = None if groups is None else _Groups(groups)  # None: each item has its own code
         self.n_database = int(index.ntotal) if groups is None else len(groups)
-        if groups is not None:
-            self._items = np.argsort(groups, kind="stable")
-            self._counts = np.bincount(groups, minlength=index.ntotal)
-            self._ends = np.cumsum(self._counts)
 
     def __repr__(self) -> str:
         return f"HammingIndex(kind={self.kind!r}, n_database={self.n_database}, n_bits={self.n_bits})"
@@ -159,38 +156,69 @@ class HammingIndex:
             If codes have another length or form, or `k` is larger than the database.
         """
         query, _ = _packed(query_codes, "query_codes", self.n_bits if packed else None, expected=self.n_bits)
-        k = check_int(k, "k", minimum=1)
-        if k > self.n_database:
-            raise ValueError(f"k: expected at most the {self.n_database} items of the database, got {k}")
+        k = self._check_k(k)
         distances, indices = self._index.search(query, min(k, self._index.ntotal))
         if self._groups is not None:
-            distances, indices = self._all_items(distances, indices, k)
+            distances, indices = self._groups.items(distances, indices, k)
         distances = np.where(indices < 0, self.n_bits + 1, distances).astype(np.int32)
         order = np.lexsort((indices, distances), axis=1)[:, :k]
         return np.take_along_axis(distances, order, axis=1), np.take_along_axis(indices, order, axis=1)
 
-    def _all_items(
-        self, distances: NDArray[np.int32], numbers: NDArray[np.int64], k: int
-    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Turn the codes that were found into the k nearest of their items, ties by index."""
-        near = np.zeros((len(numbers), k), dtype=np.int32)
-        items = np.full((len(numbers), k), -1, dtype=np.int64)
-        for i, (row, codes) in enumerate(zip(distances, numbers, strict=True)):
-            order = np.argsort(row, kind="stable")[: np.count_nonzero(codes >= 0)]
-            row, codes = row[order], codes[order]
-            counts = self._counts[codes]
-            last = row[: np.searchsorted(np.cumsum(counts), k) + 1][
-                -1:
-            ]  # the distance at which there are k items
-            chosen = row <= last
-            parts = [
-                self._items[self._ends[code] - self._counts[code] : self._ends[code]]
-                for code in codes[chosen]
-            ]
-            found, distance = np.concatenate([items[i, :0], *parts]), np.repeat(row[chosen], counts[chosen])
-            order = np.lexsort((found, distance))[:k]
-            items[i, : len(order)], near[i, : len(order)] = found[order], distance[order]
-        return near, items
+    def search_continuous(
+        self, query: ArrayLike, k: int, *, n_candidates: int | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Find the k items whose codes of -1 and 1 have the largest cosine with continuous codes of the queries.
+
+        The database keeps its bits alone; this is the "asymmetric" distance. It puts items in order that are at one
+        Hamming distance, and costs the query nothing but its own signs.
+
+        Parameters
+        ----------
+        query : array-like, shape (n_query, n_bits)
+            Continuous codes, see `BaseHasher.decision_function`.
+        k : int
+            At most `n_database`.
+        n_candidates : int, optional
+            Compare only as many items as are nearest by Hamming distance, at least `k`; all by default. Of "ivf" and
+            "hnsw" these are as approximate as `search`, all items are exact.
+
+        Returns
+        -------
+        scores : ndarray, shape (n_query, k), float32
+            Cosines, descending; -inf where "ivf" or "hnsw" found too few candidates.
+        indices : ndarray, shape (n_query, k), int64
+            Database indices, -1 for none; ties by index.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit, or `k` or `n_candidates` is out of range.
+        """
+        query = check_features(query, "query", n_features=self.n_bits)
+        k = self._check_k(k)
+        if n_candidates is not None:
+            n_candidates = check_int(n_candidates, "n_candidates", minimum=k)
+            candidates = self.search(binarize(query), min(n_candidates, self.n_database))[1]
+            order = np.argsort(np.where(candidates < 0, self.n_database, candidates), axis=1, kind="stable")
+            scores, indices = self.rescore(np.take_along_axis(candidates, order, axis=1), query)
+            return scores[:, :k], indices[:, :k]
+        if self._continuous is None:
+            self._continuous = _SignIndex(self._packed_codes(), self._groups, self.n_bits)
+        return self._continuous.search(query, k)
+
+    def _check_k(self, k: int) -> int:
+        k = check_int(k, "k", minimum=1)
+        if k > self.n_database:
+            raise ValueError(f"k: expected at most the {self.n_database} items of the database, got {k}")
+        return k
+
+    def _packed_codes(self) -> NDArray[np.uint8]:
+        """Codes of the index: of all items, or the distinct ones where it has groups."""
+        if self._codes is None:
+            if self.kind == "ivf":
+                self._index.make_direct_map()
+            self._codes = self._index.reconstruct_n(0, self._index.ntotal)
+        return self._codes
 
     def rescore(
         self, indices: ArrayLike, query: ArrayLike, database: ArrayLike | None = None
@@ -255,12 +283,8 @@ class HammingIndex:
 
     def _signs(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
         """Codes of some items as -1 and 1, shape (n_items, n_bits), float32."""
-        if self._codes is None:
-            if self.kind == "ivf":
-                self._index.make_direct_map()
-            self._codes = self._index.reconstruct_n(0, self._index.ntotal)
-        items = items if self._groups is None else self._groups[items]
-        bits = np.unpackbits(self._codes[items], axis=1, bitorder="little")[:, : self.n_bits]
+        items = items if self._groups is None else self._groups.number[items]
+        bits = np.unpackbits(self._packed_codes()[items], axis=1, bitorder="little")[:, : self.n_bits]
         return bits.astype(np.float32) * 2 - 1
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -301,7 +325,8 @@ class HammingIndex:
     def __getstate__(self) -> bytes:
         data = faiss.serialize_index_binary(self._index).tobytes()
         if self._groups is not None:
-            data += np.append(self._groups, len(self._groups)).astype("<i8").tobytes()
+            number = self._groups.number
+            data += np.append(number, len(number)).astype("<i8").tobytes()
         magic = MAGIC if self._groups is None else GROUPED
         return data + TRAILER.pack(magic, self.n_bits, hashlib.sha256(data).digest())
 
@@ -336,6 +361,76 @@ class HammingIndex:
         if groups is not None and not np.array_equal(np.unique(groups), np.arange(index.ntotal)):
             raise ValueError(f"expected items of all {index.ntotal} codes, got others")
         self._set(index, n_bits, groups)
+
+
+class _Groups:
+    """Items that share codes: from codes that were found to items.
+
+    Parameters
+    ----------
+    number : ndarray, shape (n_items,), int64
+        Of each item, the number of its code.
+    """
+
+    def __init__(self, number: NDArray[np.int64]):
+        self.number = number
+        self._items = np.argsort(number, kind="stable")
+        self._counts = np.bincount(number)
+        self._ends = np.cumsum(self._counts)
+
+    def items(
+        self, distances: NDArray[Any], numbers: NDArray[np.int64], k: int
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Turn the codes that were found, -1 for none, into the k nearest of their items, ties by index."""
+        near = np.zeros((len(numbers), k), dtype=distances.dtype)
+        items = np.full((len(numbers), k), -1, dtype=np.int64)
+        for i, (row, codes) in enumerate(zip(distances, numbers, strict=True)):
+            row, codes = row[codes >= 0], codes[codes >= 0]
+            order = np.argsort(row, kind="stable")
+            row, codes = row[order], codes[order]
+            counts = self._counts[codes]
+            last = row[: np.searchsorted(np.cumsum(counts), k) + 1][-1:]  # where there are k items
+            chosen = row <= last
+            parts = [
+                self._items[self._ends[code] - self._counts[code] : self._ends[code]]
+                for code in codes[chosen]
+            ]
+            found, distance = np.concatenate([items[i, :0], *parts]), np.repeat(row[chosen], counts[chosen])
+            order = np.lexsort((found, distance))[:k]
+            items[i, : len(order)], near[i, : len(order)] = found[order], distance[order]
+        return near, items
+
+
+class _SignIndex:
+    """Search by the inner product of float queries with codes of -1 and 1, exactly and on all threads.
+
+    To faiss this is a product quantizer: a byte of a code says which of the 256 patterns of eight signs stands there.
+    It looks the products of a query with the patterns up, byte by byte, so that equal codes have equal scores; as it
+    drops any of the tied items at k, it holds the distinct codes.
+    """
+
+    def __init__(self, packed: NDArray[np.uint8], groups: _Groups | None, n_bits: int):
+        self._groups, self._n_bits = groups, n_bits
+        if groups is None:
+            packed, number = _distinct(packed)
+            self._groups = None if number is None else _Groups(number)
+        n_bytes = packed.shape[1]
+        patterns = 2 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little") - 1.0
+        index: Any = faiss.IndexPQ(8 * n_bytes, n_bytes, 8, faiss.METRIC_INNER_PRODUCT)
+        faiss.copy_array_to_vector(np.tile(patterns.astype(np.float32).ravel(), n_bytes), index.pq.centroids)
+        faiss.copy_array_to_vector(packed.ravel(), index.codes)
+        index.ntotal, index.is_trained = len(packed), True
+        self._index = index
+
+    def search(self, query: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        padded = np.pad(query, ((0, 0), (0, self._index.d - self._n_bits)))
+        scores, indices = self._index.search(padded, min(k, self._index.ntotal))
+        if self._groups is not None:
+            distances, indices = self._groups.items(-scores, indices, k)
+            scores = -distances
+        scores = scores / (np.linalg.norm(query, axis=1, keepdims=True) * np.float32(np.sqrt(self._n_bits)))
+        order = np.lexsort((indices, -scores), axis=1)
+        return np.take_along_axis(scores, order, axis=1), np.take_along_axis(indices, order, axis=1)
 
 
 @contextlib.contextmanager

@@ -53,6 +53,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "pcah": ("pcah", {}),
     "sh": ("sh", {}),
     "itq": ("itq", {}),
+    "neighbour-itq": ("neighbour-itq", {}),
     "sdc paper": ("sdc", {"preset": "paper", **FALL}),
     "sdc paper-instance": ("sdc", {"preset": "paper-instance", **FALL}),
     "sdc release": ("sdc", {"preset": "release", **FALL}),

@@ -11,6 +11,7 @@ from sklearn.decomposition import PCA
 
 from sdclib.methods import make_hasher
 from sdclib.methods.closed_form import ITQHasher, LSHHasher, PCAHHasher, RotationHasher, SHHasher, SignHasher
+from sdclib.methods.neighbours import smooth_over_neighbours
 from tests.packaged import packaged_map
 from tests.reference import cosine
 
@@ -59,6 +60,18 @@ def test_sign_and_lsh(X):
     codes = LSHHasher(n_bits=20_000, random_state=0).fit(X).transform(X[:2])
     angle = np.arccos(cosine(X[0], X[1]))
     assert np.mean(codes[0] != codes[1]) == pytest.approx(angle / np.pi, abs=0.015)
+
+
+def test_itq_by_neighbours_is_itq_on_the_ridge_regression_to_the_teacher(X):
+    hasher = make_hasher("neighbour-itq", 3, n_neighbors=4, n_steps=2, ridge=0.5).fit(X)
+    centred = X.astype(np.float64) - X.mean(axis=0, dtype=np.float64)
+    teacher = smooth_over_neighbours(centred, 4, 2)
+    scaled = centred / np.sqrt((centred**2).mean())
+    linear = np.linalg.solve(scaled.T @ scaled + 0.5 * np.eye(X.shape[1]), scaled.T @ teacher)
+    student = (scaled @ linear).astype(np.float32)
+    expected = make_hasher("itq", 3).fit(student).decision_function(student)
+    found = hasher.decision_function(X)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
 def test_the_rotation_of_itq_is_a_fixed_point_of_the_alternation(X):

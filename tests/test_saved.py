@@ -14,13 +14,10 @@ from sdclib.search.encoding import load_hasher
 
 SAVED = Path(__file__).with_name("saved")
 CODES = np.load(SAVED / "codes.npz")
+METHODS_THEN = sorted(folder.name for folder in SAVED.iterdir() if folder.is_dir())
 
 
-def test_every_method_is_there():
-    assert {folder.name for folder in SAVED.iterdir() if folder.is_dir()} == set(METHODS)
-
-
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", METHODS_THEN)
 def test_models_of_the_old_version_give_their_codes(method):
     hasher = load_hasher(SAVED / method)
     assert isinstance(hasher, METHODS[method])

@@ -6,13 +6,22 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import orthogonal_procrustes
+from scipy.linalg import orthogonal_procrustes, solve
 from sklearn.decomposition import PCA
 
-from sdclib.checks import check_int
+from sdclib.checks import check_int, check_real
 from sdclib.methods.base import BaseHasher
+from sdclib.methods.neighbours import smooth_over_neighbours
 
-__all__ = ["ITQHasher", "LSHHasher", "PCAHHasher", "RotationHasher", "SHHasher", "SignHasher"]
+__all__ = [
+    "ITQHasher",
+    "LSHHasher",
+    "NeighbourITQHasher",
+    "PCAHHasher",
+    "RotationHasher",
+    "SHHasher",
+    "SignHasher",
+]
 
 
 @dataclass(eq=False, repr=False)
@@ -349,3 +358,59 @@ class ITQHasher(LinearHasher):
         for _ in range(check_int(self.n_iterations, "n_iterations", minimum=1)):
             R, _ = orthogonal_procrustes(V, np.where(V @ R >= 0, 1.0, -1.0))
         self.projection_ = np.ascontiguousarray(pca.components_.T @ R, dtype=np.float32)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class NeighbourITQHasher(ITQHasher):
+    r"""ITQ on what a linear map tells of features averaged over neighbours.
+
+    With the centred training features :math:`X`, of root mean square 1, and the teacher :math:`T`, which is
+    :math:`X` averaged over nearest neighbours (see `sdclib.methods.neighbours.smooth_over_neighbours`),
+
+    .. math:: \min_W \| X W - T \|_F^2 + \lambda \| W \|_F^2
+
+    is solved, and ITQ makes codes of :math:`X W`. Neighbours are needed in training alone.
+
+    Parameters
+    ----------
+    n_bits : int
+        Code length, at most the features' width and the number of training rows.
+    n_neighbors, n_steps : int
+        Of the teacher; 0 steps leave the directions of the features.
+    ridge : float
+        :math:`\lambda` > 0.
+    n_iterations, random_state : optional
+        See `ITQHasher`.
+
+    Attributes
+    ----------
+    projection_ : ndarray, shape (d, n_bits), float32
+        Map, PCA and rotation in one matrix.
+
+    Notes
+    -----
+    Made for this study, as the closed form of SDC by neighbours. That a linear map learns what a graph of neighbours
+    says is older: anchor graph hashing (Liu et al., ICML 2011) and inductive manifold hashing (Shen et al., CVPR 2013)
+    do it with anchors.
+    """
+
+    method = "neighbour-itq"
+    label = "ITQ by neighbours"
+    color = "#E69F00"
+
+    n_neighbors: int = 10
+    n_steps: int = 4
+    ridge: float = 1.0
+
+    def _fit(self, X: NDArray[np.float32]) -> None:
+        ridge = check_real(self.ridge, "ridge", minimum=1e-12)
+        self._check_length(min(X.shape), f"min(n_samples, n_features) = {min(X.shape)}")
+        mean = X.mean(axis=0, dtype=np.float64)
+        centred = X - mean
+        teacher = smooth_over_neighbours(centred, self.n_neighbors, self.n_steps)
+        scale = np.sqrt(np.mean(centred**2))
+        gram = centred.T @ centred / scale**2 + ridge * np.eye(X.shape[1])
+        linear = solve(gram, centred.T @ teacher / scale**2, assume_a="pos")
+        super()._fit((centred @ linear).astype(np.float32))
+        self.projection_ = np.ascontiguousarray(linear @ self.projection_, dtype=np.float32)
+        self.mean_ = mean.astype(np.float32)

@@ -37,13 +37,13 @@ def neighbour_graph(features: ArrayLike, n_neighbors: int = 10) -> sparse.csr_ar
     """
     import faiss
 
-    features = check_features(features)
-    n, n_neighbors = len(features), check_int(n_neighbors, "n_neighbors", minimum=1)
+    n, n_neighbors = len(np.asarray(features)), check_int(n_neighbors, "n_neighbors", minimum=1)
     if n <= n_neighbors:
         raise ValueError(
             f"X: expected more than n_neighbors = {n_neighbors} rows, got {n} sample(s); "
             "give more rows or a smaller n_neighbors"
         )
+    features = check_features(features)
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     index = faiss.IndexFlatIP(unit.shape[1])
     index.add(unit)
@@ -90,12 +90,11 @@ def smooth_over_neighbours(
     ----------
     The propagation of Zhou et al., "Learning with Local and Global Consistency", NeurIPS 2003, without its restart.
     """
+    weights = neighbour_graph(features, n_neighbors) if check_int(n_steps, "n_steps", minimum=0) else None
     features = check_features(features)
-    check_int(n_steps, "n_steps", minimum=0)
     smooth = features / np.linalg.norm(features, axis=1, keepdims=True)
-    if n_steps == 0:
+    if weights is None:
         return smooth
-    weights = neighbour_graph(features, n_neighbors)
     scale = sparse.diags_array(1 / np.sqrt(weights.sum(axis=1)), dtype=np.float32)
     step = scale @ weights @ scale
     for _ in range(n_steps):

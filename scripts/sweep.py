@@ -191,12 +191,14 @@ def main() -> None:
     )
     parser.add_argument("configs", nargs="+", type=Path)
     parser.add_argument("--publish", action="store_true", help="write the tables to results, with a manifest")
-    arguments, options = parser.parse_known_args()
+    words = sys.argv[1:]
+    end = words.index("--") if "--" in words else len(words)
+    arguments, options = parser.parse_known_args(words[:end])
     if arguments.publish and (changed := uncommitted()):
         sys.exit(
             f"--publish: expected a checkout with all changes committed, got changes in {', '.join(changed)}"
         )
-    options = [option for option in options if option != "--"]
+    options += words[end + 1 :]
     sys.exit(max(sweep(config, options, arguments.publish) for config in arguments.configs))
 
 

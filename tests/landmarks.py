@@ -25,20 +25,20 @@ q3,i29 i7,Private
 """
 
 
-def write_gldv2(root: Path, *, train: bool = True) -> None:
+def write_gldv2(root: Path, *, train: bool = True, n: int = N_DATABASE) -> None:
     root.mkdir(parents=True, exist_ok=True)
     np.savez(root / "query.npz", features=vectors(5, 0), ids=np.array(["q3", "q2", "other", "q0", "q1"]))
-    np.save(root / "index.npy", vectors(N_DATABASE, 1))
-    (root / "index_ids.txt").write_text("".join(f"i{i}\n" for i in range(N_DATABASE)))
+    np.save(root / "index.npy", vectors(n, 1))
+    (root / "index_ids.txt").write_text("".join(f"i{i}\n" for i in range(n)))
     if train:
         save_file({"features": vectors(40, 2)}, root / "train.safetensors")
     (root / "retrieval_solution_v2.1.csv").write_text(SOLUTION)
 
 
-def gnd(**changes: Any) -> dict[str, Any]:
+def gnd(n: int = N_DATABASE, **changes: Any) -> dict[str, Any]:
     """Ground truth of three queries in the form of revisitop's files."""
     return {
-        "imlist": [f"all_souls_{i:06}" for i in range(N_DATABASE)],
+        "imlist": [f"all_souls_{i:06}" for i in range(n)],
         "qimlist": ["q_a", "q_b", "q_c"],
         "gnd": [
             {"bbx": [1.5, 2.0, 30.0, 40.0], "easy": [0, 1], "hard": [2, 3, 4], "junk": [5]},
@@ -48,11 +48,13 @@ def gnd(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def write_revisited(root: Path, name: str = "roxford5k", protocol: int = 2, **changes: Any) -> None:
+def write_revisited(
+    root: Path, name: str = "roxford5k", protocol: int = 2, n: int = N_DATABASE, **changes: Any
+) -> None:
     root.mkdir(parents=True, exist_ok=True)
     np.save(root / "query.npy", vectors(3, 3))
-    np.save(root / "database.npy", vectors(N_DATABASE, 4))
-    (root / f"gnd_{name}.pkl").write_bytes(pickle.dumps(gnd(**changes), protocol=protocol))
+    np.save(root / "database.npy", vectors(n, 4))
+    (root / f"gnd_{name}.pkl").write_bytes(pickle.dumps(gnd(n, **changes), protocol=protocol))
 
 
 QUERY = {"easy": [0], "hard": [], "junk": []}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import re
 import sys
 import urllib.error
 from pathlib import Path
@@ -19,7 +20,7 @@ import torchvision
 from PIL import Image
 
 from sdclib.extract import backbones
-from sdclib.extract.backbones import Backbone, load_backbone, read_state_dict
+from sdclib.extract.backbones import Backbone, load_backbone, missing_weights, read_state_dict
 from sdclib.files import cache_dir
 from tests.image_sets import random_images
 
@@ -234,6 +235,9 @@ def test_missing_weights_say_which_file_goes_where(name: str, file: str, offline
     )
     with pytest.raises(FileNotFoundError, match=message):
         load_backbone(name)
+    where = missing_weights(name)
+    assert where is not None
+    assert re.fullmatch(rf"Put https://.* as {file} into the folder {offline / 'weights'}", where)
     with pytest.raises(FileNotFoundError, match=r"weights: expected 'random' or a weight file .*no\.pth"):
         load_backbone(name, weights=offline / "no.pth")
 
@@ -243,6 +247,7 @@ def test_weights_in_their_default_place(offline: Path, monkeypatch: pytest.Monke
     (offline / "weights").mkdir()
     file = offline / "weights" / "test_vit.r160_in1k.safetensors"
     safetensors.torch.save_file(model.state_dict(), file)
+    assert missing_weights("timm/test_vit") is None
     backbone = load_backbone("timm/test_vit", runtime="torch")
     assert backbone.weights_sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
     batch = prepared(backbone)

@@ -664,7 +664,9 @@ def test_lines_that_are_no_class_ids(labels: str, tmp_path: Path) -> None:
 
 
 def test_lists_that_are_missing_empty_or_contradict(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"test\.txt: expected a list with one image a line"):
+    with pytest.raises(
+        ValueError, match=r"the lists test\.txt, .* 21 numbers 0 or 1\), but test\.txt, database"
+    ):
         load_image_set("nuswide", root=tmp_path)
     lines = multi_lines(21)
     write_lists(tmp_path, lines | {"train": ["images/0.jpg " + vector(21, 20)]})

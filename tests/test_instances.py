@@ -16,6 +16,7 @@ from sdclib.data.instances import (
     load_gldv2,
     load_instance_set,
     load_revisited,
+    missing_files,
     read_gnd,
     read_solution,
 )
@@ -112,6 +113,18 @@ def test_gldv2_features_that_are_missing(tmp_path: Path) -> None:
     (tmp_path / "index.npy").unlink()
     with pytest.raises(ValueError, match=r"expected a file of features index \(\.npy, .*found none"):
         load_gldv2(root=tmp_path)
+
+
+def test_missing_files_are_those_of_the_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDC_DATA", str(tmp_path))
+    write_gldv2(tmp_path / "gldv2")
+    write_revisited(tmp_path / "roxford5k")
+    assert missing_files("gldv2") == []
+    assert missing_files("roxford-hard") == [tmp_path / "roxford5k" / "train.npy"]
+    names = ("query.npy", "database.npy", "train.npy", "gnd_rparis6k.pkl")
+    assert missing_files("rparis-easy") == [tmp_path / "rparis6k" / name for name in names]
+    with pytest.raises(ValueError, match="name: expected one of"):
+        missing_files("roxford")
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_killed_at_a_random_moment_and_taken_up_while_another_waits(results):
 
 
 def test_slurm_takes_the_same_files(results):
-    process = start(GOOD, results, "--workflow-profile", "workflow/profiles/slurm", "--dry-run")
+    process = start(GOOD, results, "--", "--workflow-profile", "workflow/profiles/slurm", "--dry-run")
     printed, _ = process.communicate(timeout=120)
     if "snakemake_executor_plugin" in printed or "invalid choice: 'slurm'" in printed:
         pytest.skip("no Slurm executor plugin; it is in the extra 'slurm'")

@@ -23,6 +23,7 @@ __all__ = [
     "load_gldv2",
     "load_instance_set",
     "load_revisited",
+    "missing_files",
     "read_gnd",
     "read_solution",
 ]
@@ -36,6 +37,7 @@ PROTOCOLS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 LISTS = ("easy", "hard", "junk")
 USAGE = ("Public", "Private", "Ignored")
+SOLUTION = "retrieval_solution_v2.1.csv"
 
 
 def read_solution(path: Path | str, *, usage: Sequence[str] = ("Public", "Private")) -> dict[str, list[str]]:
@@ -149,7 +151,7 @@ def load_gldv2(
     query: str = "query",
     index: str = "index",
     train: str | None = "train",
-    solution: str = "retrieval_solution_v2.1.csv",
+    solution: str = SOLUTION,
     usage: Sequence[str] = ("Public", "Private"),
     missing: str = "error",
     top_k: int = 100,
@@ -337,6 +339,19 @@ def load_instance_set(name: str, **options: Any) -> FeatureSet:
         return load_gldv2(**options)
     revisited, protocol = name.split("-")
     return load_revisited(revisited, protocol, **options)
+
+
+def missing_files(name: str) -> list[Path]:
+    """Name the files of a landmark set that are not in its folder, training features among them; nothing is read.
+
+    Feature files are named as .npy here, other suffixes do as well; errors as in `load_instance_set`.
+    """
+    base = check_name(name, "name", INSTANCE_SETS).partition("-")[0]
+    folder = data_root() / REVISITED.get(base, base)
+    parts = ("query", "index" if base == "gldv2" else "database", "train")
+    truth = folder / (SOLUTION if base == "gldv2" else f"gnd_{folder.name}.pkl")
+    lost = [folder / f"{part}.npy" for part in parts if _find(folder, part) is None]
+    return lost if truth.is_file() else [*lost, truth]
 
 
 def _feature_set(

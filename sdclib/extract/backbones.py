@@ -32,7 +32,7 @@ from sdclib.files import cache_dir, file_sha256, read_json, write_bytes, write_j
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["BACKBONES", "RUNTIMES", "Backbone", "load_backbone", "read_state_dict"]
+__all__ = ["BACKBONES", "RUNTIMES", "Backbone", "load_backbone", "missing_weights", "read_state_dict"]
 
 RUNTIMES = ("onnx", "torch")
 """How a backbone is run: ONNX Runtime (the default, faster on CPUs) or eager PyTorch."""
@@ -207,10 +207,7 @@ def load_backbone(
     """
     check_int(n_threads, "n_threads", minimum=1)
     check_name(runtime, "runtime", RUNTIMES)
-    if isinstance(name, str) and name.startswith("timm/"):
-        spec = _timm(name.removeprefix("timm/"))
-    else:
-        spec = _SPECS[check_name(name, "name", [*_SPECS, "timm/NAME"])]()
+    spec = _spec(name)
     path, digest = _find_weights(name, spec, weights)
     build = functools.partial(_build, spec, path)
     if runtime == "onnx":
@@ -428,6 +425,12 @@ BACKBONES = tuple(sorted(_SPECS))
 """Names that `load_backbone` knows, beside ``timm/NAME``."""
 
 
+def _spec(name: str) -> _Spec:
+    if isinstance(name, str) and name.startswith("timm/"):
+        return _timm(name.removeprefix("timm/"))
+    return _SPECS[check_name(name, "name", [*_SPECS, "timm/NAME"])]()
+
+
 def _require(package: str) -> Any:
     """Import an optional package, or say which extra brings it."""
     try:
@@ -439,6 +442,21 @@ def _require(package: str) -> Any:
 
 
 # Weights
+
+
+def missing_weights(name: str) -> str | None:
+    """Say which weight file of a backbone goes where; None if it is there. Nothing is downloaded."""
+    spec = _spec(name)
+    path = _weights_path(spec)
+    return None if path.is_file() else _where_to_put(spec, path)
+
+
+def _weights_path(spec: _Spec) -> Path:
+    return spec.package() if spec.package else cache_dir() / "weights" / spec.file
+
+
+def _where_to_put(spec: _Spec, path: Path) -> str:
+    return f"Put {spec.url() if spec.url else 'it'} as {spec.file} into the folder {path.parent}"
 
 
 def _find_weights(name: str, spec: _Spec, weights: str | os.PathLike[str] | None) -> tuple[Path | None, str]:
@@ -453,7 +471,7 @@ def _find_weights(name: str, spec: _Spec, weights: str | os.PathLike[str] | None
                 f"weights: expected 'random' or a weight file (.safetensors, .pth), found no file {path}"
             )
         return path, file_sha256(path)
-    path = spec.package() if spec.package else cache_dir() / "weights" / spec.file
+    path = _weights_path(spec)
     if not path.is_file():
         _download(name, spec, path)
     digest = file_sha256(path)
@@ -464,18 +482,17 @@ def _find_weights(name: str, spec: _Spec, weights: str | os.PathLike[str] | None
 
 def _download(name: str, spec: _Spec, path: Path) -> None:
     """Download to `path` (a temporary file, then renamed), or say how to do it by hand."""
-    url, reason = "", "no address is known"
+    reason = "no address is known"
     try:
         if spec.url:
-            url = spec.url()
             path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(path), spec.sha256 or None)
+            torch.hub.download_url_to_file(spec.url(), str(path), spec.sha256 or None)
             return
     except (OSError, RuntimeError) as error:  # no network, no such page, full disk; or another hash
         reason = str(error)
     raise FileNotFoundError(
-        f"weights: {name} needs a weight file, which could not be downloaded ({reason}). Put {url or 'it'} as "
-        f"{spec.file} into the folder {path.parent}, or pass weights=PATH"
+        f"weights: {name} needs a weight file, which could not be downloaded ({reason}). "
+        f"{_where_to_put(spec, path)}, or pass weights=PATH"
     )
 
 

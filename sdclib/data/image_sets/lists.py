@@ -125,6 +125,13 @@ class ListedSet:
         folder = data_root() / self.name if root is None else Path(root)
         list_folder = folder if lists is None else Path(lists)
         files = {"query": query_list, "database": database_list, "train": train_list}
+        lost = [file for file in files.values() if not (list_folder / file).is_file()]
+        if lost:
+            fields = f"{self.n_labels} numbers 0 or 1" if self.multi_label else "a class id"
+            raise ValueError(
+                f"{list_folder}: expected the lists {', '.join(files.values())}, one image a line (its path from "
+                f"{folder}, then {fields}), but {', '.join(lost)} not found"
+            )
         read = {
             role: read_list(list_folder / file, self.n_labels, multi_label=self.multi_label)
             for role, file in files.items()

@@ -31,7 +31,7 @@ from sdclib.methods.presets import PRESETS
 from sdclib.methods.trained import HashHead, adam
 
 N_BITS = 64
-WIDTHS = {"paper": 4096, "release": None}  # None: the features' width
+WIDTHS = {"paper-no-contrastive": 4096, "release": None}  # None: the features' width
 
 
 def peak_rate(size: int = 2048, repeats: int = 8) -> float:

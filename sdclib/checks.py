@@ -97,7 +97,9 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
     return array
 
 
-def check_views(views: ArrayLike | None, shape: tuple[int, int], method: str) -> NDArray[np.float32]:
+def check_views(
+    views: ArrayLike | None, shape: tuple[int, int], method: str, instead: str = ""
+) -> NDArray[np.float32]:
     """Check the features of augmented views of training images and return them as float32.
 
     Parameters
@@ -108,6 +110,8 @@ def check_views(views: ArrayLike | None, shape: tuple[int, int], method: str) ->
         (n, d) of the training features.
     method : str
         What needs them, for the message.
+    instead : str
+        What to do without them, for the message.
 
     Returns
     -------
@@ -121,7 +125,8 @@ def check_views(views: ArrayLike | None, shape: tuple[int, int], method: str) ->
     expected = f"features of shape (n_views, {shape[0]}, {shape[1]}), n_views >= 2"
     if views is None:
         raise ValueError(
-            f"views: {method} learns from augmented views of the training images, expected {expected}, got none"
+            f"views: {method} learns from augmented views of the training images, expected {expected}, "
+            f"got none{instead}"
         )
     array = np.asarray(views)
     if array.ndim != 3 or array.shape[0] < 2 or array.shape[1:] != tuple(shape):

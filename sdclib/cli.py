@@ -25,7 +25,7 @@ from sdclib.checks import check_features, check_int, check_name
 from sdclib.data.vectors import SUFFIXES, VectorFile, check_vector_file, load_npy, read_vectors
 from sdclib.files import write_bytes, write_text
 from sdclib.methods import METHODS, make_hasher
-from sdclib.methods.presets import BEST, PRESETS
+from sdclib.methods.presets import BEST, PRESETS, RENAMED, WITHOUT_VIEWS
 from sdclib.search.defaults import OPSET, REPORT_BITS, REPORT_METHODS, VECTOR_METHODS
 from sdclib.search.encoding import BIT_ORDERS, PRECISIONS, encode, load_hasher, pack_bits, take_rows
 
@@ -269,13 +269,18 @@ def _make(given: argparse.Namespace) -> BaseHasher:
             raise ValueError(f"--set: expected every parameter once, got {name} again")
         parameters[name] = value
     if method == "sdc":
-        parameters["preset"] = check_name(given.preset or "release", "preset", [*PRESETS, BEST])
+        parameters["preset"] = check_name(given.preset or "release", "preset", [*PRESETS, *RENAMED, BEST])
     elif given.preset is not None:
         raise ValueError(
             f"preset: expected none for method {method!r}, only sdc has presets, got {given.preset!r}"
         )
     bits, seed = check_int(given.n_bits, "n_bits", minimum=1), check_int(given.seed, "seed", minimum=0)
     hasher = make_hasher(method, bits, seed=seed, **parameters)
+    if hasher.needs_views and method == "sdc":
+        raise ValueError(
+            f"preset: expected one without a contrastive term ({', '.join(WITHOUT_VIEWS)}), as there are no augmented "
+            f"views beside vectors, got {given.preset!r}"
+        )
     if hasher.needs_views or hasher.needs_labels:
         what = "augmented views of images" if hasher.needs_views else "labels"
         raise ValueError(f"method: {method} with these settings learns from {what}, not from vectors alone")
@@ -395,7 +400,9 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], str], str, dict[str, di
             "--out": _file("FOLDER", "where the method goes", required=True),
             "--n-bits": _number("code length", 64),
             "--method": _text(f"one of {', '.join(VECTOR_METHODS)}", default="sdc"),
-            "--preset": _text(f"of sdc, one of {', '.join([*PRESETS, BEST])}; release where none is given"),
+            "--preset": _text(
+                f"of sdc, one of {', '.join([*PRESETS, *RENAMED, BEST])}; release where none is given"
+            ),
             "--set": _text(
                 "parameter of the method; may be repeated", metavar="NAME=VALUE", action="append", default=[]
             ),

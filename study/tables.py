@@ -15,7 +15,7 @@ import pandas as pd
 
 from sdclib.data.vectors import read_csv
 from sdclib.methods import METHOD_LABELS, METHODS
-from sdclib.methods.presets import PRESETS
+from sdclib.methods.presets import PRESETS, settings_from_preset
 from study.provenance import RESULTS
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "renamed",
     "set_name",
     "setting_name",
+    "settings_of",
     "settings_text",
     "where",
 ]
@@ -40,6 +41,17 @@ SET_NAMES = {
     "corel5k/efficientnet-lite0": "Corel-5k",
     "coil20/efficientnet-lite0": "COIL-20",
     "embeddings/text/wordnet-nouns.npz": "WordNet (text)",
+}
+DEFAULT_PRESET = "paper-no-contrastive"
+# SDC with a contrastive term between two augmented views, in two passes: neither the supplement nor the authors' code.
+TWO_VIEWS: dict[str, dict[str, Any]] = {
+    "paper-two-views": {"preset": "paper-no-contrastive", "contrastive_weight": 1.0},
+    "release-two-views": {
+        "preset": "release",
+        "contrastive_weight": 1.0,
+        "clip_targets": True,
+        "view_pairs": True,
+    },
 }
 
 
@@ -76,10 +88,12 @@ def _label(method: str, parameters: str) -> str:
 
 def method_label(method: str, parameters: Mapping[str, Any]) -> str:
     """Name a method as readers know it, with what sets it apart in brackets; `parameters` has the defaults too."""
-    remarks, usual = [], {}
+    remarks: list[str] = []
+    usual: dict[str, Any] = {}
     if method == "sdc":
-        remarks.append(preset := parameters.get("preset", "paper"))
-        usual = {"preset": preset, **(asdict(PRESETS[preset]) if preset in PRESETS else {})}
+        preset, usual = _preset(parameters)
+        remarks.append(preset)
+        usual = {**usual, "preset": parameters.get("preset", preset)}
     elif method in METHODS:
         usual = {name: p.default for name, p in inspect.signature(METHODS[method]).parameters.items()}
     remarks += [
@@ -158,8 +172,23 @@ def _settings(method: str, parameters: str) -> dict[str, Any]:
     given = dict(json.loads(parameters).items())
     if method != "sdc":
         return given
-    preset = given.get("preset", "paper")
-    return (asdict(PRESETS[preset]) if preset in PRESETS else {}) | given | {"preset": preset}
+    preset, usual = _preset(given)
+    return usual | given | {"preset": preset}
+
+
+def _preset(parameters: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Name of the preset, or of the variant in its place, and its settings."""
+    preset = parameters.get("preset", DEFAULT_PRESET)
+    for name, variant in TWO_VIEWS.items():
+        if variant.items() <= {"preset": preset, **parameters}.items():
+            preset = name
+    return preset, settings_of(preset) if preset in {*PRESETS, *TWO_VIEWS} else {}
+
+
+def settings_of(preset: str, **changed: Any) -> dict[str, Any]:
+    """All settings of a preset of SDC, or of a variant that tables have a name for, with some changed."""
+    given: dict[str, Any] = TWO_VIEWS.get(preset, {"preset": preset}) | changed
+    return asdict(settings_from_preset(**given))
 
 
 def published(*names: str) -> pd.DataFrame:

@@ -602,7 +602,7 @@ CASES = [  # what differs from release, mean mAP, seconds
     ({**QUICK, "hidden_features": 64}, 0.61, 3.0),
     ({**QUICK, "hidden_features": 1024}, 0.64, 20.0),
     ({**QUICK, "center": True}, 0.62, 4.5),
-    ({"preset": "paper"}, 0.65, 40.0),
+    ({"preset": "paper-no-contrastive"}, 0.65, 40.0),
 ]
 
 
@@ -650,13 +650,13 @@ def test_every_setting_is_compared_with_the_base_nearest_to_it(trained, bases):
         ["width 64", "quick", "width"],
         ["width 1024", "quick", "width"],
         ["centred", "quick", "centring"],
-        ["preset paper", "release", "preset paper"],
+        ["preset paper-no-contrastive", "release", "preset paper-no-contrastive"],
     ]
     np.testing.assert_allclose(table["mean"], [-2, 1, 2, -1, 2, 0, 5], atol=1e-9)
     np.testing.assert_allclose(table["p_holm"], multipletests(table["p"], method="holm")[1])
     assert list(short_names(table).values()) == [
         "release", "quick", "release, batch 128", "release, batch 128, rate 0.0002", "quick, width 64",
-        "quick, width 1024", "quick, centred", "paper",
+        "quick, width 1024", "quick, centred", "paper-no-contrastive",
     ]  # fmt: skip
     with pytest.raises(ValueError, match="results: expected one data set and code length, got 2"):
         effects(pd.concat([trained, trained.assign(n_bits=16)]), bases)
@@ -689,7 +689,7 @@ def test_costs(trained, bases):
     assert row[["map_expected", "map_expected_ci"]].tolist() == pytest.approx([60, STUDENT])
     names = short_names(effects(trained, bases))
     best = [names[config] for config in table.index[table["best_for_its_time"]]]
-    assert best == ["quick, width 64", "quick", "quick, width 1024", "paper"]
+    assert best == ["quick, width 64", "quick", "quick, width 1024", "paper-no-contrastive"]
 
 
 def test_noise_and_gain_over_epochs():

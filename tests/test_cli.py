@@ -241,6 +241,10 @@ ERRORS = [
     ("fit data.npy --method logits --out new", "--method: logits .* learns from labels"),
     ("fit data.npy --set order_by=labels --out new", "--method: sdc with these settings learns from labels"),
     ("fit data.npy --preset no --out new", "--preset: expected one of best, paper, .*, got 'no'"),
+    (
+        "fit data.npy --preset paper --out new",
+        "--preset: expected one without a contrastive term .*release.*'paper'",
+    ),
     ("fit data.npy --method itq --preset paper --out new", "--preset: expected none for method 'itq'"),
     ("fit data.npy --set epochs --out new", "--set: expected NAME=VALUE, got 'epochs'"),
     ("fit data.npy --set epoch=3 --out new", "--set: expected one of .*, got 'epoch'"),

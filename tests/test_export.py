@@ -65,7 +65,7 @@ def test_onnx_runtime_computes_the_continuous_codes(method: str, tmp_path: Path)
     [
         SDCHasher(12, "release", n_hidden_layers=0, epochs=2),
         SDCHasher(12, "release", n_hidden_layers=2, hidden_features=40, center=True, epochs=2),
-        SDCHasher(12, "paper", epochs=1),
+        SDCHasher(12, "paper-no-contrastive", epochs=1),
         *(SDCHasher(12, "release", norm=norm, epochs=1) for norm in ("plain", "fixed", "none")),
         SignHasher(12, center=True),
         LSHHasher(12, center=True),

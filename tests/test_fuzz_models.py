@@ -28,7 +28,7 @@ HASHERS = {
     "sign": SignHasher(4),
     "itq": ITQHasher(4),
     "sh": SHHasher(4),
-    "sdc": SDCHasher(4, preset="paper", epochs=1, progress=False),
+    "sdc": SDCHasher(4, preset="paper-no-contrastive", epochs=1, progress=False),
 }
 
 

@@ -1,6 +1,7 @@
 """SDC: its presets, its training and its sockets, each stated once more, and what they do for codes."""
 
 import itertools
+import json
 import math
 from dataclasses import replace
 
@@ -56,7 +57,7 @@ def five():
 
 class TestTraining:
     def test_head_has_the_papers_layers(self, five):
-        head = SDCHasher(n_bits=16, preset="paper", epochs=1).fit(five).head_
+        head = SDCHasher(n_bits=16, preset="paper-no-contrastive", epochs=1).fit(five).head_
         assert [tuple(p.shape) for p in head.parameters()] == [
             (4096, 24), (4096,), (16, 4096), (16,), (16,), (16,),
         ]  # fmt: skip
@@ -118,6 +119,9 @@ def test_paper_preset_has_the_supplements_values():
     assert (paper.learning_rate, paper.weight_decay) == (1e-4, 5e-4)
     assert (paper.batch_size, paper.epochs, paper.step_epoch) == (64, 100, 80)
     assert paper.quantization_weight == 1
+    assert (paper.contrastive_weight, paper.contrast, paper.temperature) == (1, "image", 0.3)
+    assert (paper.clip_targets, paper.view_pairs, paper.joint_views) == (False, False, False)
+    assert replace(paper, contrastive_weight=0.0, contrast="views") == PRESETS["paper-no-contrastive"]
 
 
 def test_instance_preset_has_the_supplements_values():
@@ -127,23 +131,62 @@ def test_instance_preset_has_the_supplements_values():
     assert instance.quantization_weight == 0.01
 
 
-def test_release_differs_from_paper_in_width_and_weight_decay_only():
+def test_release_differs_from_the_supplement_in_width_and_weight_decay_only():
     table = preset_table()
-    differing = table.index[table["paper"] != table["release"]]
+    differing = table.index[table["paper-no-contrastive"] != table["release"]]
     assert set(differing) == {"hidden_features", "weight_decay"}
     assert table.loc["hidden_features", "release"] == "d"
     assert table.loc["weight_decay", "release"] == 1e-5
 
 
-def test_contrastive_variants_differ_in_targets_and_pairs():
-    paper, release = PRESETS["paper-contrastive"], PRESETS["release-contrastive"]
-    assert paper.temperature == release.temperature == 0.3
-    assert paper.contrastive_weight == release.contrastive_weight == 1
-    assert (paper.clip_targets, release.clip_targets) == (False, True)
-    assert (paper.view_pairs, release.view_pairs) == (False, True)
-    for plain, contrastive in (("paper", paper), ("release", release)):
-        same = {"contrastive_weight": 0, "clip_targets": False, "view_pairs": False}
-        assert settings_from_preset(plain) == replace(contrastive, **same)
+def test_release_simclr_has_the_values_of_the_authors_code():
+    simclr = PRESETS["release-simclr"]
+    assert (simclr.contrastive_weight, simclr.temperature) == (1, 0.3)
+    assert simclr.clip_targets
+    assert simclr.view_pairs
+    assert simclr.joint_views
+    off = {"contrastive_weight": 0.0, "clip_targets": False, "view_pairs": False, "joint_views": False}
+    assert replace(simclr, **off) == PRESETS["release"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("paper-contrastive", "paper"), ("release-contrastive", "release-simclr")]
+)
+def test_old_names_say_what_they_became(old, new):
+    with pytest.warns(FutureWarning, match=f"preset: '{old}' is now '{new}'"):
+        assert settings_from_preset(old, epochs=3) == settings_from_preset(new, epochs=3)
+
+
+def test_a_preset_that_needs_views_says_which_do_not(five):
+    with pytest.raises(
+        ValueError, match=r"views: sdc .*; the presets paper-no-contrastive, .*release need none"
+    ):
+        SDCHasher(8, preset="paper").fit(five)
+
+
+def test_saved_models_keep_their_settings(five, tmp_path):
+    plain = {"batch_size": 64, "epochs": 1, "hidden_features": 8}
+    views = np.stack([five, five + np.float32(0.1)])
+    for old, now, more in (
+        ("paper", "paper-no-contrastive", {}),
+        ("paper-contrastive", "paper-no-contrastive", {"contrastive_weight": 1.0}),
+        (
+            "release-contrastive",
+            "release",
+            {"contrastive_weight": 1.0, "clip_targets": True, "view_pairs": True},
+        ),
+    ):
+        SDCHasher(8, preset=now, **plain, **more).fit(five, views=views).save(tmp_path)
+        path = tmp_path / "hasher.json"
+        description = json.loads(path.read_text())
+        assert description["format_version"] == 2
+        parameters = description["parameters"] | {"preset": old} | dict.fromkeys(more)
+        path.write_text(json.dumps(description | {"format_version": 1, "parameters": parameters}))
+        loaded = SDCHasher.load(tmp_path)
+        assert loaded.settings == settings_from_preset(now, **plain, **more)
+    path.write_text(json.dumps(description | {"format_version": 3}))
+    with pytest.raises(ValueError, match="expected format_version 1 to 2, got 3"):
+        SDCHasher.load(tmp_path)
 
 
 def test_overrides_replace_and_none_keeps():
@@ -152,9 +195,7 @@ def test_overrides_replace_and_none_keeps():
 
 
 def test_unknown_preset_lists_the_known():
-    with pytest.raises(
-        ValueError, match=r"preset: expected one of paper, .*release-contrastive, got 'magic'"
-    ):
+    with pytest.raises(ValueError, match=r"preset: expected one of paper, .*release-simclr, got 'magic'"):
         settings_from_preset("magic")
 
 

@@ -24,9 +24,9 @@ def blocks(language: str) -> list[str]:
 def test_python_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     code = "\n".join(blocks("python"))
-    assert code.count('preset="paper"') == 1
+    assert code.count('preset="paper-no-contrastive"') == 1
     names: dict = {}
-    exec(code.replace('preset="paper"', 'preset="release", epochs=4, step_epoch=3'), names)
+    exec(code.replace('preset="paper-no-contrastive"', 'preset="release", epochs=4, step_epoch=3'), names)
     assert names["codes"].shape == (1000, 64)
     assert names["packed"].shape == (1000, 8)
     assert (tmp_path / "model" / "hasher.json").is_file()

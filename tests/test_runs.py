@@ -44,7 +44,7 @@ class TestRunSpec:
         others = [
             RunSpec("tiny", "sdc", 9, 0, {"preset": "release"}),
             RunSpec("tiny", "sdc", 8, 1, {"preset": "release"}),
-            RunSpec("tiny", "sdc", 8, 0, {"preset": "paper"}),
+            RunSpec("tiny", "sdc", 8, 0, {"preset": "paper-no-contrastive"}),
             RunSpec("tiny", "itq", 8),
             RunSpec("tiny", "cosine"),
             RunSpec("tiny", "cosine", parameters={"center": True}),
@@ -57,7 +57,7 @@ class TestRunSpec:
         before = spec.id
         monkeypatch.setitem(PRESETS, "another", PRESETS["release"])
         assert RunSpec("tiny", "sdc", 8, 0, {"preset": "another"}).id == before
-        monkeypatch.setitem(PRESETS, "release", PRESETS["paper"])
+        monkeypatch.setitem(PRESETS, "release", PRESETS["paper-no-contrastive"])
         assert spec.id != before
 
     def test_id_is_what_it_was_whatever_became_of_the_code(self):

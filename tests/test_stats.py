@@ -93,8 +93,16 @@ class TestTables:
         ("method", "parameters", "label"),
         [
             ("sdc", {"preset": "release"}, "SDC (release)"),
-            ("sdc", {"preset": "paper", "calibration": "beta(2, 2)"}, "SDC (paper, calibration=beta(2, 2))"),
-            ("sdc", {"preset": "paper", "center": True}, "SDC (paper, centred)"),
+            (
+                "sdc",
+                {"preset": "paper-no-contrastive", "calibration": "beta(2, 2)"},
+                "SDC (paper-no-contrastive, calibration=beta(2, 2))",
+            ),
+            (
+                "sdc",
+                {"preset": "paper-no-contrastive", "center": True},
+                "SDC (paper-no-contrastive, centred)",
+            ),
             ("lsh", {"center": False}, "LSH"),
             ("greedyhash", {"learning_rate": 1e-4, "epochs": 60}, "GreedyHash"),
             ("cosine", {"center": True}, "Float cosine (centred)"),

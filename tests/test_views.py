@@ -220,7 +220,7 @@ def test_tokens_of_a_network_that_has_them(toy: ImageSet, monkeypatch: pytest.Mo
 
 class TestMethodsThatNeedViews:
     def test_they_get_them_by_an_experiment_and_the_record_says_which(self) -> None:
-        spec = RunSpec("cifar10-embedded", "sdc", 8, 0, {"preset": "release-contrastive", "epochs": 1})
+        spec = RunSpec("cifar10-embedded", "sdc", 8, 0, {"preset": "release-simclr", "epochs": 1})
         run = run_experiment(spec, progress=False)
         assert run.id == spec.id
         assert spec.determinants()["views_version"] == VIEWS_VERSION
@@ -233,7 +233,7 @@ class TestMethodsThatNeedViews:
         X = (rng.normal(size=(200, 10)) + 1).astype(np.float32)
         near, far = (np.stack([X + s * rng.normal(size=X.shape) for _ in range(3)]) for s in (0.1, 3.0))
         losses = SimpleNamespace()
-        for preset in ("paper-contrastive", "release-contrastive"):
+        for preset in ("paper", "release-simclr"):
             for name, value in (("near", near), ("far", far)):
                 hasher = make_hasher(
                     "sdc", 16, preset=preset, hidden_features=32, epochs=20, learning_rate=1e-3

@@ -26,7 +26,7 @@ from sdclib.methods import register
 
 __all__ = ["BaseHasher", "check_training_labels"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1: presets of SDC meant other settings
 CHECKED_ROWS = 10_000  # training rows at most whose codes are looked at after a fit
 _OF_THE_CALL = {"device", "progress"}  # rather than of the model
 _NOT_DETERMINING = {"n_bits", "random_state", *_OF_THE_CALL}
@@ -97,6 +97,8 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """Whether `fit` needs patch tokens of augmented views."""
         return False
 
+    _without_views = ""  # what to do without them
+
     def _fit(self, X: NDArray[np.float32], *args: Any, **more: Any) -> None:
         raise NotImplementedError
 
@@ -148,7 +150,7 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         if self.needs_labels:
             more["labels"] = check_training_labels(y, len(X), self.method)
         if self.needs_views:
-            more["views"] = check_views(views, X.shape, self.method)
+            more["views"] = check_views(views, X.shape, self.method, self._without_views)
         if self.needs_tokens:
             more["tokens"] = _check_tokens(tokens, more["views"].shape[:2], self.method)
         fitted = copy.copy(self)
@@ -276,14 +278,15 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             weights_path, digest = path.with_name(description["weights"]), description["weights_sha256"]
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: not the description of a hasher ({error!r})") from error
-        if version != FORMAT_VERSION:
-            raise ValueError(f"{path}: expected format_version {FORMAT_VERSION}, got {version}")
+        if version not in range(1, FORMAT_VERSION + 1):
+            raise ValueError(f"{path}: expected format_version 1 to {FORMAT_VERSION}, got {version}")
         if method != cls.method:
             raise ValueError(f"{path}: expected method {cls.method!r}, got {method!r}")
         try:
             if file_sha256(weights_path) != digest:
                 raise ValueError(f"{weights_path}: damaged, its SHA-256 is not the one in hasher.json")
-            hasher = cls(**{name: value for name, value in parameters.items() if name not in _OF_THE_CALL})
+            given = {name: value for name, value in parameters.items() if name not in _OF_THE_CALL}
+            hasher = cls(**cls._read_parameters(given, version))
             hasher.n_features_in_ = n_features
             if "feature_names" in description:
                 hasher.feature_names_in_ = np.asarray(description["feature_names"], dtype=object)
@@ -295,6 +298,11 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         except Exception as error:  # weights or parameters of something else raise many kinds
             raise ValueError(f"{folder}: expected a fitted {method}, could not read it ({error})") from error
         return hasher
+
+    @staticmethod
+    def _read_parameters(parameters: dict[str, Any], version: int) -> dict[str, Any]:
+        """Turn parameters of a model saved in an older format into today's."""
+        return parameters
 
     def _try_out(self) -> None:
         """Check that what was learned fits the numbers of features and bits."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,15 @@ if TYPE_CHECKING:
 
     from sdclib.losses.calibration import CalibrationDistribution
 
-__all__ = ["BEST", "EMPIRICAL", "PRESETS", "SDCSettings", "preset_table", "settings_from_preset"]
+__all__ = [
+    "BEST",
+    "EMPIRICAL",
+    "PRESETS",
+    "WITHOUT_VIEWS",
+    "SDCSettings",
+    "preset_table",
+    "settings_from_preset",
+]
 
 EMPIRICAL = "empirical"  # the calibration distribution that is made of the training features
 DEFAULT = "beta(5, 5)"
@@ -192,22 +201,26 @@ class SDCSettings:
         return "whitened" if self.whiten else "centred" if self.center else "raw"
 
 
-_PAPER = SDCSettings()
-_RELEASE = replace(_PAPER, hidden_features=None, weight_decay=1e-5)
+_PLAIN = SDCSettings()
+_RELEASE = replace(_PLAIN, hidden_features=None, weight_decay=1e-5)
 PRESETS: dict[str, SDCSettings] = {
-    # Supplement, category sets.
-    "paper": _PAPER,
+    # The method of the paper: supplement, algorithm 1 and settings for category sets.
+    "paper": replace(_PLAIN, contrastive_weight=1.0, contrast="image"),
+    # The supplement's ablations, L_cl = 0: table 1.
+    "paper-no-contrastive": _PLAIN,
     # Supplement, instance sets (GLDv2, ROxford, RParis).
     "paper-instance": replace(
-        _PAPER, n_hidden_layers=0, quantization_weight=0.01, batch_size=256, epochs=20, step_epoch=10
+        _PLAIN, n_hidden_layers=0, quantization_weight=0.01, batch_size=256, epochs=20, step_epoch=10
     ),
     # Authors' code (kamwoh/sdc): models/arch/sdc.py has width d, the training settings a smaller weight decay.
     "release": _RELEASE,
-    # With the contrastive term: supplement, and authors' code (models/loss/sdc.py), which clips the targets and makes
-    # pairs inside each view.
-    "paper-contrastive": replace(_PAPER, contrastive_weight=1.0),
-    "release-contrastive": replace(_RELEASE, contrastive_weight=1.0, clip_targets=True, view_pairs=True),
+    # Authors' code with its contrastive term (configs/model/sdc_simclr.yaml).
+    "release-simclr": replace(
+        _RELEASE, contrastive_weight=1.0, clip_targets=True, view_pairs=True, joint_views=True
+    ),
 }
+WITHOUT_VIEWS = [name for name, settings in PRESETS.items() if not settings.contrastive_weight]
+RENAMED = {"paper-contrastive": "paper", "release-contrastive": "release-simclr"}  # until the next release
 
 
 def settings_from_preset(preset: str, **overrides: object) -> SDCSettings:
@@ -223,6 +236,9 @@ def settings_from_preset(preset: str, **overrides: object) -> SDCSettings:
             "preset: expected one of SDCHasher's, got 'best', which is sdclib.methods.NeighbourSDCHasher, or"
             " make_hasher('sdc', n_bits, preset='best')"
         )
+    if preset in RENAMED:
+        warnings.warn(f"preset: {preset!r} is now {RENAMED[preset]!r}", FutureWarning, stacklevel=3)
+        preset = RENAMED[preset]
     check_name(preset, "preset", PRESETS)
     given = {name: value for name, value in overrides.items() if value is not None}
     return replace(PRESETS[preset], **given)  # type: ignore[arg-type]

@@ -28,7 +28,14 @@ from sdclib.losses.contrastive import nt_xent_loss
 from sdclib.losses.pairs import count_pairs_of, pair_similarities
 from sdclib.losses.quantization import quantization_loss
 from sdclib.methods.neighbours import smooth_over_neighbours
-from sdclib.methods.presets import CHOICES, EMPIRICAL, LATER, SDCSettings, settings_from_preset
+from sdclib.methods.presets import (
+    CHOICES,
+    EMPIRICAL,
+    LATER,
+    WITHOUT_VIEWS,
+    SDCSettings,
+    settings_from_preset,
+)
 from sdclib.methods.trained import HashHead, TrainedHasher, adam, draw_views, gradient_step, train
 
 __all__ = [
@@ -141,8 +148,9 @@ class SDCHasher(CalibratedHasher):
     n_bits : int
         Code length K.
     preset : str
-        ``"paper"``, ``"paper-instance"``, ``"release"``, ``"paper-contrastive"`` or ``"release-contrastive"``, see
-        `sdclib.methods.presets.preset_table`.
+        ``"paper"``, ``"paper-no-contrastive"``, ``"paper-instance"``, ``"release"`` or ``"release-simclr"``, see
+        `sdclib.methods.presets.preset_table`. ``"paper"`` and ``"release-simclr"`` have a contrastive term and need
+        views.
     calibration : str or CalibrationDistribution, optional
         Such as ``"beta(5, 5)"``; this and the following parameters, where not None, replace the preset's value.
     order_by, target, match_by : str, optional
@@ -172,7 +180,7 @@ class SDCHasher(CalibratedHasher):
     label = "SDC"
     color = "#0072B2"
 
-    preset: str = field(default="paper", kw_only=False)
+    preset: str = field(default="paper-no-contrastive", kw_only=False)
     calibration: str | CalibrationDistribution | None = None
     pairs: str | None = None
     center: bool | None = None
@@ -211,10 +219,22 @@ class SDCHasher(CalibratedHasher):
             self.preset, **{one.name: getattr(self, one.name) for one in fields(SDCSettings)}
         )
 
+    _without_views = f"; the presets {', '.join(WITHOUT_VIEWS)} need none"
+
     @property
     def needs_labels(self) -> bool:
         """Whether labels put the pairs in order."""
         return self.order_by == "labels"
+
+    @staticmethod
+    def _read_parameters(parameters: dict[str, Any], version: int) -> dict[str, Any]:
+        if version > 1 or parameters.get("preset") not in _VERSION_1:
+            return parameters
+        given = {name: value for name, value in parameters.items() if value is not None}
+        return _VERSION_1[parameters["preset"]] | {
+            **given,
+            "preset": _VERSION_1[parameters["preset"]]["preset"],
+        }
 
     def resolved_parameters(self) -> dict[str, Any]:
         """All settings, whatever the preset was called; those that came later only where they are not the default."""
@@ -227,6 +247,16 @@ class SDCHasher(CalibratedHasher):
         }
 
 
+_VERSION_1: dict[str, dict[str, Any]] = {  # what presets of older saved models are now
+    "paper": {"preset": "paper-no-contrastive"},
+    "paper-contrastive": {"preset": "paper-no-contrastive", "contrastive_weight": 1.0},
+    "release-contrastive": {
+        "preset": "release",
+        "contrastive_weight": 1.0,
+        "clip_targets": True,
+        "view_pairs": True,
+    },
+}
 UPDATES = 500  # of the weights, where the number of epochs is not given
 
 

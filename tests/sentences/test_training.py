@@ -2,11 +2,11 @@ from dataclasses import asdict
 
 import pytest
 
-from sdclib.methods.presets import preset_table, settings_from_preset
+from sdclib.methods.presets import settings_from_preset
 from study.chapters.epochs import by_epoch
 from study.chapters.training_effects import costs, effects, ladder, per_doubling, with_width
 from study.stats import compared
-from study.tables import find, where
+from study.tables import find, settings_of, where
 from tests.sentences.published import runs, says
 
 QUICK = {"batch_size": 256, "learning_rate": 4e-4}
@@ -100,11 +100,10 @@ def test_step_by_step(results, changes, bases):
 
 
 def test_presets():
-    names = ["paper", "release", "paper-contrastive", "release-contrastive"]
-    presets = preset_table()
+    names = ["paper-no-contrastive", "release", "paper-two-views", "release-two-views"]
     of_terms = [
-        set(presets.index[presets[name].astype(str) != presets[f"{name}-contrastive"].astype(str)])
-        for name in ("paper", "release")
+        {key for key, value in settings_of(plain).items() if settings_of(term)[key] != value}
+        for plain, term in (("paper-no-contrastive", "paper-two-views"), ("release", "release-two-views"))
     ]
     says(
         "The first changes nothing but the term. The second changes three settings at once: the term itself, targets "

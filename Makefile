@@ -4,7 +4,7 @@ BIN := .venv/bin
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 
-.PHONY: help env study results sweep verify-results book notebooks test check format lock upgrade bench check-resume check-processors check-throughput check-faults check-determinism check-clean fuzz mutation coverage clean
+.PHONY: help env study results sweep paper verify-results book notebooks test check format lock upgrade bench check-resume check-processors check-throughput check-faults check-determinism check-clean fuzz mutation coverage clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ results: env  ## Run every sweep under config/, or those of CONFIGS, and publish
 CONFIG ?= config/main.yaml
 sweep: env  ## Run one sweep, or take it up where it was stopped: make sweep CONFIG=config/main.yaml
 	$(BIN)/python scripts/sweep.py $(CONFIG)
+
+paper: env  ## Run the paper's own experiments on what is here of their data, and set its figures beside yours
+	$(BIN)/python -m scripts.paper
 
 verify-results: env  ## Say which rows of the tables are stale, and run a random handful again
 	$(BIN)/python scripts/verify_results.py $(wildcard config/*.yaml)

@@ -93,7 +93,7 @@ def test_readme_lists_every_make_target():
     assert [t for t in targets if f"make {t}" not in readme] == []
 
 
-@pytest.mark.parametrize("path", sorted((PROJECT_ROOT / "config").glob("*.yaml")), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", sorted((PROJECT_ROOT / "config").rglob("*.yaml")), ids=lambda p: p.name)
 def test_every_config_expands_and_says_what_it_is(path: Path):
     text = path.read_text()
     config = yaml.safe_load(text)

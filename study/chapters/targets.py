@@ -32,6 +32,7 @@ __all__ = [
     "histogram_distribution",
     "mirror_pairs",
     "paper_table",
+    "paper_target",
     "properties_table",
     "regret",
     "relations",
@@ -205,14 +206,14 @@ def with_paper(summary: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
         source ("paper" or "this study"), setting, n_bits, target, percent, ci (NaN for the paper, which gives none).
     """
     theirs = paper[paper["contrastive"] == "no"].assign(source="paper", ci=np.nan)
-    theirs["target"] = theirs["calibration"].map(_paper_target)
+    theirs["target"] = theirs["calibration"].map(paper_target)
     names = {"calibration": "target", "map_expected": "percent", "map_expected_ci": "ci"}
     both = pd.concat([theirs, summary.rename(columns=names).assign(source="this study")], ignore_index=True)
     both["setting"] = list(map(setting_name, both["data"], both["n_bits"]))
     return both[["source", "setting", "n_bits", "target", "percent", "ci"]]
 
 
-def _paper_target(name: str) -> str:
+def paper_target(name: str) -> str:
     """Write a target of the paper's table as `sdclib.losses.calibration.parse_calibration` takes it."""
     gaussian = re.fullmatch(r"Gaussian N\((.+)\) on \[-1, 1\]", name)
     return str(parse_calibration(f"truncated_gaussian({gaussian[1]})" if gaussian else name.lower()))

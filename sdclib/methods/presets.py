@@ -212,7 +212,8 @@ PRESETS: dict[str, SDCSettings] = {
     "paper-instance": replace(
         _PLAIN, n_hidden_layers=0, quantization_weight=0.01, batch_size=256, epochs=20, step_epoch=10
     ),
-    # Authors' code (kamwoh/sdc): models/arch/sdc.py has width d, the training settings a smaller weight decay.
+    # Authors' code (kamwoh/sdc): models/arch/sdc.py has width d, the training settings a smaller weight decay. Its
+    # configs/model/sdc.yaml clips targets at 0 too, which this preset never did.
     "release": _RELEASE,
     # Authors' code with its contrastive term (configs/model/sdc_simclr.yaml).
     "release-simclr": replace(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,7 @@ HELP = """\
 Weights, and CIFAR-10 where SDC_DATA names no folder, are downloaded if there is a network. Lists of images are those of
 the paper's authors. notebooks/instances.ipynb says how features of landmarks are made; train.npy of ROxford and RParis
 is a link to that of GLDv2."""
-ERRORS = (OSError, ValueError, ImportError)
+ERRORS = (OSError, ValueError, ImportError, RuntimeError)
 
 
 @functools.cache
@@ -54,19 +55,20 @@ def missing_parts(data: str) -> list[str]:
     return [f"{name.partition('-')[0]}: {path}" for path in missing_files(data)]
 
 
-def lacking(data: str, *, load: bool) -> list[str]:
-    """Say what a feature set lacks; with `load` what it still does when all has been tried to load it.
+def loads(data: str, missing: list[str]) -> bool:
+    """Load a feature set, for which images and weights are downloaded where that works, and features extracted.
 
-    Then images and weights are downloaded where that is possible, and features extracted.
+    Where that fails though nothing was known to be missing, print why.
     """
-    problem = []
-    if load and (has_images(data) or not missing_parts(data)):
-        try:
-            _ = RunSpec(data, COSINE).id
-            return []
-        except ERRORS as error:
-            problem = [f"{data}: {error}"]
-    return missing_parts(data) or problem
+    if missing and not has_images(data):
+        return False
+    try:
+        _ = RunSpec(data, COSINE).id
+        return True
+    except ERRORS as error:
+        if not missing:
+            print(f"missing: {data}: {error}", flush=True)
+        return False
 
 
 def run(tables: list[tuple[dict[str, Any], list[RunSpec]]], options: list[str]) -> int:
@@ -109,20 +111,20 @@ def main(arguments: list[str] | None = None) -> int:
         print(error)
         return 1
     names = dict.fromkeys(spec.data for _, specs in tables for spec in specs)
-    lost = {data: problems for data in names if (problems := lacking(data, load=not given.list))}
-    here = [(settings, [spec for spec in specs if spec.data not in lost]) for settings, specs in tables]
-    n_runs, n_here = (sum(len(specs) for _, specs in some) for some in (tables, here))
+    missing = {data: missing_parts(data) for data in names}
     print(f"data: {data_root()}; weights: {cache_dir() / 'weights'}")
-    for problem in dict.fromkeys(problem for problems in lost.values() for problem in problems):
+    for problem in dict.fromkeys(itertools.chain(*missing.values())):
         print(f"missing: {problem}")
-    print(
-        f"{len(names) - len(lost)} of {len(names)} data sets are here, for {n_here} of {n_runs} runs",
-        flush=True,
-    )
+    if any(missing.values()):
+        print(HELP, flush=True)
+    there = {data for data in names if (not missing[data] if given.list else loads(data, missing[data]))}
+    here = [(settings, [spec for spec in specs if spec.data in there]) for settings, specs in tables]
+    n_runs, n_here = (sum(len(specs) for _, specs in some) for some in (tables, here))
+    print(f"{len(there)} of {len(names)} data sets are here, for {n_here} of {n_runs} runs", flush=True)
     code = run(here, options) if n_here and not given.list else 0
     if any(OWN_TABLES.glob("*.csv")) and not given.list:
         fill_page()
-    return code or (MISSING if lost else 0)
+    return code or (MISSING if len(there) < len(names) else 0)
 
 
 if __name__ == "__main__":

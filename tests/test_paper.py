@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import inspect
+import json
+import shutil
 import subprocess
 import sys
 from xml.etree import ElementTree
@@ -22,6 +24,7 @@ from sdclib.data.image_sets.sources import LOADERS
 from sdclib.extract import backbones, views
 from sdclib.methods import METHODS
 from study import runs
+from study.chapters.paper import beside_paper, own_maps, read_own
 from study.provenance import PROJECT_ROOT
 from tests.image_sets import few_a_class, picture, small_splits, write
 from tests.landmarks import write_gldv2, write_revisited
@@ -147,6 +150,7 @@ def test_a_machine_with_nothing_lists_what_goes_where(machine, capsys):
         for path in ("gldv2/retrieval_solution_v2.1.csv", "roxford5k/train.npy", "rparis6k/gnd_rparis6k.pkl"):
             assert f"{machine / 'data' / path}" in printed
         assert len(lines) == len(set(lines))
+        assert "train.npy of ROxford and RParis" in printed
     assert not (machine / "results").exists()
 
 
@@ -187,6 +191,61 @@ def test_what_is_here_runs_and_fills_the_page(images, landmarks, monkeypatch, ca
     assert everything[0] == ["data", "method", "8", "64", "float"]
     wch = f"{100 * main['cifar10/deit-b16', 'wch']:.1f}"
     assert ["cifar10/deit-b16", "WCH", wch, "", ""] in everything
+
+
+def test_a_failed_run_leaves_the_others_their_tables(landmarks, monkeypatch, capsys):
+    def fail_one(specs, options, lock):
+        with pytest.raises(RuntimeError, match="1 of 2 runs failed"):
+            run_here(specs, options, lock)
+        return 1
+
+    pages = []
+    monkeypatch.setattr(paper, "run_sweep", fail_one)
+    monkeypatch.setattr(paper, "fill_page", lambda: pages.append("filled"))
+    config = {"table": "t", "data": "gldv2", "n_bits": [8, 300], "seeds": 0, "runs": {"method": "pcah"}}
+    path = landmarks / "t.yaml"
+    path.write_text(yaml.safe_dump(config))
+    assert paper.main([str(path), "--", "--dry-run"]) == 1
+    assert pages == []
+    assert paper.main([str(path)]) == 1
+    assert pages == ["filled"]
+    assert "1 of 2 runs failed" in capsys.readouterr().out
+    assert pd.read_csv(landmarks / "results" / "paper" / "t.csv")["n_bits"].tolist() == [8]
+    (landmarks / "data" / "gldv2" / "query.npz").write_bytes(b"")
+    runs._data_sha256.cache_clear()
+    assert paper.main([str(path)]) == paper.MISSING
+    assert "missing: gldv2: " in capsys.readouterr().out
+    path.write_text("runs: [")
+    assert paper.main([str(path)]) == 1
+    assert "t.yaml" in capsys.readouterr().out
+
+
+def test_figures_are_laid_beside_those_of_the_same_setting(tmp_path):
+    runs_of = [
+        ("a", "paper", "beta(5, 5)", 64, 0.62), ("b", "paper", "beta(5, 5)", 64, 0.66),
+        ("c", "paper-no-contrastive", "beta(5, 5)", 64, 0.60), ("d", "paper", "beta(5, 5)", 32, 0.10),
+        ("e", "release", "beta(5, 5)", 64, 0.11), ("f", "paper", "beta(2, 2)", 64, 0.12),
+    ]  # fmt: skip
+    table = pd.DataFrame(runs_of, columns=["id", "preset", "calibration", "n_bits", "map_authors"])
+    settings = table[["preset", "calibration"]].to_dict("records")
+    table = table.assign(
+        data="cifar10/vgg16", method="sdc", seed=0, parameters=list(map(json.dumps, settings))
+    )
+    table.drop(columns=["preset", "calibration"]).to_csv(tmp_path / "main.csv", index=False)
+    shutil.copy(tmp_path / "main.csv", tmp_path / "more.csv")
+    own = read_own(["main", "more", "none"], tmp_path)
+    assert own["id"].tolist() == list("abcdef")
+    published = pd.DataFrame(
+        [("CIFAR-10", 64, "yes", 66.3), ("CIFAR-10", 64, "no", 63.0), ("GLDv2", 64, "no", 12.1)],
+        columns=["data", "n_bits", "contrastive", "percent"],
+    ).assign(calibration="Beta(5, 5)", metric="mAP@1000", source="s")
+    beside = beside_paper(own, published, {"CIFAR-10": "cifar10/vgg16"})
+    assert beside["yours"].tolist() == pytest.approx([64, 60, np.nan], nan_ok=True)
+    assert beside["difference"].tolist() == pytest.approx([-2.3, -3, np.nan], nan_ok=True)
+    assert beside["deviation"].tolist() == pytest.approx([8**0.5, np.nan, np.nan], nan_ok=True)
+    assert beside["seeds"].tolist() == [2, 1, pd.NA]
+    assert beside_paper(read_own([]), published, {})["yours"].isna().all()
+    assert own_maps(read_own([])).empty
 
 
 @pytest.mark.slow

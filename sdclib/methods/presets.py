@@ -253,7 +253,7 @@ def preset_table() -> pd.DataFrame:
         name: {
             key: "d" if value is None else value
             for key, value in asdict(settings).items()
-            if key not in LATER
+            if key not in LATER - {"contrast", "joint_views"}
         }
         for name, settings in PRESETS.items()
     }

@@ -86,11 +86,16 @@ def in_order(scores, temperature):
     return np.array(rows)
 
 
-def sorted_nce(similarity, first, second, n_positives, temperature, sort_temperature):
+def sorted_nce(similarity, first, second, n_positives, temperature, sort_temperature, as_released=False):
     losses = []
     for i in range(len(first)):
         unit = first / np.linalg.norm(first, axis=1, keepdims=True)
         ranked = in_order(similarity[i], sort_temperature) @ unit
+        if as_released:  # softmax of softmax, of inner products
+            products = ranked @ second[i] / np.linalg.norm(second[i]) / temperature
+            lists = [np.array([near, *products[n_positives:]]) for near in products[:n_positives]]
+            losses += [-np.log(softmax(softmax(values))[0]) for values in lists]
+            continue
         exponentials = [np.exp(cosine(e, second[i]) / temperature) for e in ranked]
         far = sum(exponentials[n_positives:])
         losses += [-np.log(near / (near + far)) for near in exponentials[:n_positives]]
@@ -220,6 +225,7 @@ LOSSES = {
             {"n_positives": 2, "temperature": 0.1, "sort_temperature": 1 / 64},
             {"n_positives": 1, "temperature": 0.5, "sort_temperature": 0.02},
             {"n_positives": 5, "temperature": 1.0, "sort_temperature": 3.0},
+            {"n_positives": 2, "temperature": 0.3, "sort_temperature": 1 / 64, "as_released": True},
         ],
     ),
     "mutual attention": (mutual_attention, attention, tokens, 2, [{}]),

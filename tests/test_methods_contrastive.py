@@ -146,6 +146,49 @@ class TestNSH:
         expected = np.mean((squashed - np.where(squashed >= 0, 1, -1)) ** 2)
         assert hasher.history_["quantization_loss"][0] == pytest.approx(expected, rel=1e-5)
 
+    def test_first_step_of_the_sdc_authors_equals_a_reference(self, X, views, steps):
+        """Linear heads, S from tanh, vectors as they are, softmax twice; the slope of the hash head by differences."""
+        X, pair = (
+            X[:10],
+            np.stack([views[0, :10]] * 2),
+        )  # which of two views is first is drawn: both are the same
+        settings = {
+            "epochs": 1,
+            "batch_size": 10,
+            "learning_rate": 0,
+            "hidden_features": 0,
+            "latent_features": 8,
+        }
+        hasher = NSHHasher(6, form="sdc", temperature=0.3, **settings).fit(X, views=pair)
+        W, c = (w.detach().double().numpy() for w in hasher.head_.parameters())
+        torch.manual_seed(0)
+        torch.nn.Linear(12, 6)  # the hash head is drawn first
+        V, e = (w.detach().double().numpy() for w in torch.nn.Linear(12, 8).parameters())
+        x = pair[0].astype(float)
+        z = x @ V.T + e
+        z /= np.linalg.norm(z, axis=1, keepdims=True)
+
+        def softmax(values):
+            return np.exp(values) / np.exp(values).sum(axis=-1, keepdims=True)
+
+        def loss(W):
+            h = np.tanh(x @ W.T + c)
+            total = 0.0
+            for i in range(10):
+                s = h[i] @ h.T / 12 + 0.5
+                order = softmax(-np.abs(np.sort(s)[::-1, None] - s) * 6)
+                products = order @ z @ z[i] / 0.3
+                for near in products[:2]:
+                    total -= np.log(softmax(softmax(np.array([near, *products[2:]])))[0]) / 20
+            return total, np.mean((h - np.where(h >= 0, 1, -1)) ** 2)
+
+        history = hasher.history_.iloc[0]
+        assert history["contrastive_loss"] == pytest.approx(loss(W)[0], rel=1e-5)
+        assert history["quantization_loss"] == pytest.approx(loss(W)[1], rel=1e-5)
+        assert history["loss"] == pytest.approx(sum(loss(W)), rel=1e-5)
+        (gradients, _, _) = steps[0]
+        np.testing.assert_allclose(gradients[0], by_differences(lambda W: sum(loss(W)), W), atol=1e-4)
+
     def test_more_positives_than_images_are_named(self, X, views):
         with pytest.raises(ValueError, match="n_positives: expected 1 to 29 of 30 images, got 30"):
             NSHHasher(8, n_positives=30, batch_size=30, hidden_features=16).fit(X, views=views)

@@ -96,6 +96,7 @@ def sorted_nce_loss(
     n_positives: int = 2,
     temperature: float = 0.1,
     sort_temperature: float = 1 / 64,
+    as_released: bool = False,
 ) -> Tensor:
     r"""SortedNCE: what the codes rank at the top is to be near in the latent space, what follows to be far.
 
@@ -124,7 +125,11 @@ def sorted_nce_loss(
         :math:`\tau` > 0.
     sort_temperature : float
         Of `soft_sort`, > 0.
-
+    as_released : bool
+        As the SDC authors' code has it: :math:`c_{ij} = e_{ij} \cdot z'_i / \tau`, with :math:`e_{ij}` as short as
+        averaging makes it; and softmax is applied twice: the shares
+        :math:`\exp c_{ip} / (\exp c_{ip} + \sum_{j > m} \exp c_{ij})`, and those of the negatives, all between 0 and
+        1, take the place of the :math:`c` in the loss. So it cannot fall below :math:`\log(1 + (n - m) / e)`.
 
     References
     ----------
@@ -139,6 +144,13 @@ def sorted_nce_loss(
     first, second = normalize(first, dim=1), normalize(second, dim=1)
     order = soft_sort(code_similarity, sort_temperature)
     products = (order @ (second @ first.T).unsqueeze(-1)).squeeze(-1)
+    if as_released:
+        logits = products / temperature
+        lists = [
+            torch.cat([positive, logits[:, n_positives:]], dim=1)
+            for positive in logits[:, :n_positives].split(1, dim=1)
+        ]
+        return -torch.stack(lists).softmax(dim=-1).log_softmax(dim=-1)[..., 0].mean()
     squared_lengths = ((order @ (first @ first.T)) * order).sum(dim=-1)
     logits = products / squared_lengths.clamp_min(1e-12).sqrt() / temperature
     negatives = logits[:, n_positives:].logsumexp(dim=1, keepdim=True)

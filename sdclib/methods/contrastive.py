@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from sdclib.checks import check_int, check_real
+from sdclib.checks import check_int, check_name, check_real
 from sdclib.losses.contrastive import (
     bernoulli_kl_loss,
     code_alignment_loss,
@@ -162,9 +162,12 @@ class NSHHasher(TrainedHasher):
     quantization_weight : float
         :math:`\lambda`.
     hidden_features : int
-        Width of the one hidden layer of both heads.
+        Width of the one hidden layer of both heads; 0 for linear heads.
     latent_features : int
         Width of :math:`z`.
+    form : {"sdc"}, optional
+        ``"sdc"`` is the loss of the SDC authors' code: :math:`S` is made of :math:`h` in place of its signs, and
+        `sdclib.losses.contrastive.sorted_nce_loss` is taken ``as_released``.
     learning_rate : float
         Of Adam.
     weight_decay, batch_size, epochs, step_epoch, random_state, device, progress : optional
@@ -186,7 +189,9 @@ class NSHHasher(TrainedHasher):
     straight-through gradient after tanh (or a sign without gradient, or no sign); the squared distance of h from its
     sign as quantization term; a soft order at the temperature of one bit (or K, which for similarities from 0 to 1
     makes all ranks alike). The contrastive loss takes the softmax once; both re-implementations apply it twice, which
-    bounds the loss and flattens its gradient.
+    bounds the loss and flattens its gradient. The SDC authors' configuration is
+    ``NSHHasher(n_bits, form="sdc", hidden_features=0, temperature=0.3, weight_decay=1e-5)``; there the two views have
+    augmentations of different kinds, where here both are drawn alike.
 
     The backbone is frozen and its views are cached, where the authors draw new ones each epoch. A short last batch is
     dropped.
@@ -211,22 +216,30 @@ class NSHHasher(TrainedHasher):
     epochs: int = 200
     weight_decay: float | None = None
     step_epoch: int | None = None
+    form: str | None = None
 
     needs_views = True
 
     def _make_head(self, n_features: int) -> nn.Module:
-        return two_layers(n_features, self.hidden_features, self.n_bits)
+        return self._layers(n_features, self.n_bits)
+
+    def _layers(self, n_in: int, n_out: int) -> nn.Sequential:
+        if check_int(self.hidden_features, "hidden_features", minimum=0):
+            return two_layers(n_in, self.hidden_features, n_out)
+        return nn.Sequential(nn.Linear(n_in, n_out))
 
     def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
         views = more["views"]
         n_latent = check_int(self.latent_features, "latent_features", minimum=1)
-        latent_head = two_layers(features.shape[1], self.hidden_features, n_latent).to(features.device)
+        latent_head = self._layers(features.shape[1], n_latent).to(features.device)
+        as_released = self.form is not None and check_name(self.form, "form", ("sdc",)) == "sdc"
         sort_temperature = 1 / self.n_bits if self.sort_temperature is None else self.sort_temperature
         contrastive_loss = partial(
             sorted_nce_loss,
             n_positives=check_int(self.n_positives, "n_positives", minimum=1),
             temperature=check_real(self.temperature, "temperature", minimum=1e-6),
             sort_temperature=check_real(sort_temperature, "sort_temperature", minimum=1e-6),
+            as_released=as_released,
         )
         weight = check_real(self.quantization_weight, "quantization_weight", minimum=0)
         optimizer = self._adam([*head.parameters(), *latent_head.parameters()])
@@ -235,7 +248,7 @@ class NSHHasher(TrainedHasher):
             both = torch.cat([view[rows] for view in draw_views(views)])
             squashed = head(both).tanh()
             codes = straight_through_sign(squashed)
-            first, second = codes.chunk(2)
+            first, second = (squashed if as_released else codes).chunk(2)
             similarity = first @ second.T / (2 * self.n_bits) + 0.5
             contrastive = contrastive_loss(similarity, *latent_head(both).chunk(2))
             quantization = (squashed - codes.detach()).square().mean()

@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+
 from sdclib.checks import check_name
 from sdclib.data.vectors import read_csv
 from sdclib.methods import METHODS
@@ -25,7 +27,10 @@ PAPER_RULE: dict[str, Any] = {
     "epochs": 100,
     "step_epoch": 80,
 }
-TUNING = "rules_tuning"  # table of the settings that were tried, on held-out training rows
+TUNING = (
+    "rules_tuning",
+    "rules_tuning_slow",
+)  # tables of the settings that were tried, on held-out training rows
 
 
 def by_rule(rule: str, method: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,7 +40,7 @@ def by_rule(rule: str, method: str, parameters: Mapping[str, Any]) -> dict[str, 
     ----------
     rule : {"authors", "paper", "tuned"}
         ``"authors"`` leaves `parameters` as they are; ``"paper"`` adds `PAPER_RULE`; ``"tuned"`` gives those of the
-        best mAP among the rows of ``results/rules_tuning.csv`` that have `parameters`.
+        best mAP among the rows of ``results/rules_tuning.csv`` and ``rules_tuning_slow.csv`` that have `parameters`.
     method : str
     parameters : mapping
         Go before those of the paper's rule.
@@ -51,10 +56,12 @@ def by_rule(rule: str, method: str, parameters: Mapping[str, Any]) -> dict[str, 
     if rule == "paper":
         known = inspect.signature(METHODS[method]).parameters
         return {name: value for name, value in PAPER_RULE.items() if name in known} | dict(parameters)
-    path = RESULTS / f"{TUNING}.csv"
-    if not path.is_file():
-        raise ValueError(f"rule: 'tuned' needs {path}, which config/{TUNING}.yaml makes")
-    table = read_csv(path)
+    paths = [path for name in TUNING if (path := RESULTS / f"{name}.csv").is_file()]
+    if not paths:
+        raise ValueError(
+            f"rule: 'tuned' needs {RESULTS / TUNING[0]}.csv, which config/{TUNING[0]}.yaml makes"
+        )
+    table = pd.concat(map(read_csv, paths))
     tried = [
         (score, settings)
         for score, name, settings in zip(
@@ -63,5 +70,7 @@ def by_rule(rule: str, method: str, parameters: Mapping[str, Any]) -> dict[str, 
         if name == method and parameters.items() <= settings.items()
     ]
     if not tried:
-        raise ValueError(f"rule: 'tuned' needs rows of {method} with {dict(parameters)} in {path}, got none")
+        raise ValueError(
+            f"rule: 'tuned' needs rows of {method} with {dict(parameters)} in {paths[0].parent}, got none"
+        )
     return max(tried, key=lambda row: row[0])[1]

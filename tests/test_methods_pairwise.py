@@ -12,8 +12,10 @@ from scipy.special import expit
 from scipy.stats import norm
 from torch import nn
 
+from sdclib.losses.pairwise import pair_similarity_loss
+from sdclib.methods import make_hasher, trained
 from sdclib.methods import pairwise as module
-from sdclib.methods import trained
+from sdclib.methods.neighbours import smooth_over_neighbours
 from sdclib.methods.pairwise import (
     BiHalfHasher,
     GreedyHashHasher,
@@ -298,3 +300,16 @@ class TestTBH:
         assert not np.array_equal(drawn.decision_function(X), plain)
         shapes = [tuple(weight.shape) for weight in drawn.head_.state_dict().values()]
         assert shapes == [(32, 12), (32,), (8, 32), (8,)]
+
+
+@pytest.mark.parametrize("method", ["greedyhash", "bihalf"])
+def test_a_teacher_takes_the_place_of_the_features_in_the_similarities(X, method):
+    settings = {"learning_rate": 0.0, "batch_size": len(X), "epochs": 1, "n_neighbors": 7, "n_steps": 2}
+    hasher = make_hasher(method, 6, **settings).fit(X)
+    order = torch.randperm(len(X), generator=torch.Generator().manual_seed(0))
+    continuous = torch.from_numpy(hasher.decision_function(X))[order]
+    codes = bihalf_codes(continuous) if method == "bihalf" else continuous.sign()
+    teacher = torch.from_numpy(smooth_over_neighbours(X - X.mean(axis=0), 7, 2))
+    expected = float(pair_similarity_loss(codes, teacher[order]))
+    assert hasher.history_["similarity_loss"][0] == pytest.approx(expected, abs=1e-5)
+    assert abs(expected - float(pair_similarity_loss(codes, torch.from_numpy(X)[order]))) > 0.01

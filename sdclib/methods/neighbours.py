@@ -8,7 +8,9 @@ from scipy import sparse
 
 from sdclib.checks import check_features, check_int
 
-__all__ = ["neighbour_graph", "smooth_over_neighbours"]
+__all__ = ["N_STEPS", "neighbour_graph", "smooth_over_neighbours"]
+
+N_STEPS = 4  # of the averaging
 
 
 def neighbour_graph(features: ArrayLike, n_neighbors: int = 10) -> sparse.csr_array:

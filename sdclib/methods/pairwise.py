@@ -48,7 +48,7 @@ class GreedyHashHasher(TrainedHasher):
         :math:`\lambda`, of the distance of continuous codes from -1 and 1.
     learning_rate, momentum, weight_decay : float
         Of stochastic gradient descent.
-    batch_size, epochs, step_epoch, optimizer, random_state, device, progress : optional
+    batch_size, epochs, step_epoch, optimizer, n_neighbors, n_steps, random_state, device, progress : optional
         See `TrainedHasher`, as for the attributes.
 
     Attributes
@@ -87,18 +87,19 @@ class GreedyHashHasher(TrainedHasher):
     epochs: int = 60
     step_epoch: int | None = None
     optimizer: str | None = None
+    n_neighbors: int | None = None
+    n_steps: int | None = None
 
     def _make_head(self, n_features: int) -> nn.Module:
         return nn.Linear(n_features, self.n_bits)
 
     def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
         penalty_weight = check_real(self.penalty_weight, "penalty_weight", minimum=0)
-        optimizer = self._sgd(head.parameters())
+        optimizer, teacher = self._sgd(head.parameters()), self._teacher(features)
 
         def step(rows: Tensor) -> dict[str, Tensor]:
-            batch = features[rows]
-            continuous_codes = head(batch)
-            similarity_loss = pair_similarity_loss(straight_through_sign(continuous_codes), batch)
+            continuous_codes = head(features[rows])
+            similarity_loss = pair_similarity_loss(straight_through_sign(continuous_codes), teacher[rows])
             penalty = (continuous_codes.abs() - 1).abs().pow(3).mean()
             loss = similarity_loss + penalty_weight * penalty
             gradient_step(loss, optimizer)
@@ -204,7 +205,7 @@ class BiHalfHasher(TrainedHasher):
         :math:`\gamma`.
     learning_rate, momentum, weight_decay : float
         Of stochastic gradient descent.
-    batch_size, epochs, step_epoch, optimizer, random_state, device, progress : optional
+    batch_size, epochs, step_epoch, optimizer, n_neighbors, n_steps, random_state, device, progress : optional
         See `TrainedHasher`, as for the attributes.
 
     Attributes
@@ -242,19 +243,20 @@ class BiHalfHasher(TrainedHasher):
     epochs: int = 300
     step_epoch: int | None = 120
     optimizer: str | None = None
+    n_neighbors: int | None = None
+    n_steps: int | None = None
 
     def _make_head(self, n_features: int) -> nn.Module:
         return nn.Linear(n_features, self.n_bits)
 
     def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
         gamma = check_real(self.gamma, "gamma", minimum=0)
-        optimizer = self._sgd(head.parameters())
+        optimizer, teacher = self._sgd(head.parameters()), self._teacher(features)
 
         def step(rows: Tensor) -> dict[str, Tensor]:
-            batch = features[rows]
-            continuous_codes = head(batch)
+            continuous_codes = head(features[rows])
             codes = bihalf_codes(continuous_codes)
-            similarity_loss = pair_similarity_loss(codes, batch)
+            similarity_loss = pair_similarity_loss(codes, teacher[rows])
             distance = (continuous_codes - codes.detach()).square().mean()
             loss = similarity_loss + gamma / 2 * distance
             gradient_step(loss, optimizer)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from sdclib.checks import check_int, check_name, check_real
 from sdclib.methods.base import BaseHasher
+from sdclib.methods.neighbours import N_STEPS, smooth_over_neighbours
 from sdclib.progress import tqdm
 
 __all__ = [
@@ -298,6 +299,9 @@ class TrainedHasher(BaseHasher):
     optimizer : {"adam"}, optional
         Adam, with a learning rate that falls by `step_epoch` alone, in place of the method's own. A field of methods
         whose own is another.
+    n_neighbors, n_steps : int, optional
+        Learn from similarities of centred features averaged over so many nearest neighbours, in so many steps (4 by
+        default), rather than of the features; see `sdclib.methods.neighbours.smooth_over_neighbours`. Fields of some.
 
     Attributes
     ----------
@@ -318,6 +322,8 @@ class TrainedHasher(BaseHasher):
         learning_rate: Any
         batch_size: Any
         epochs: Any
+        n_neighbors: Any
+        n_steps: Any
 
     @property
     def _plain_adam(self) -> bool:
@@ -346,6 +352,14 @@ class TrainedHasher(BaseHasher):
             self.history_ = self._train(head, torch.from_numpy(X).to(where), **tensors)
         self.head_ = head.cpu().eval()
         scale_input(self.head_, self.scale_)
+
+    def _teacher(self, features: Tensor) -> Tensor:
+        """Give what similarities are learned from: features, or centred ones averaged over nearest neighbours."""
+        n_steps = N_STEPS if self.n_steps is None else check_int(self.n_steps, "n_steps", minimum=0)
+        if self.n_neighbors is None:
+            return features
+        centred = (features - features.mean(dim=0)).cpu().numpy()
+        return torch.as_tensor(smooth_over_neighbours(centred, self.n_neighbors, n_steps)).to(features)
 
     def _adam(self, weights: Iterable[nn.Parameter]) -> torch.optim.Adam:
         """Make the optimizer of `weights`; ValueError for a setting out of range."""

@@ -56,6 +56,18 @@ def test_protocol(results):
     )
 
 
+def test_settings(results):
+    rivals = results.groupby("method")[["learning_rate", "epochs"]].agg(set)
+    says(
+        "TBH makes far fewer steps, SSDH trains its head alone and for longer.",
+        5000 // 400 * max(rivals["epochs"]["tbh"]) < 100_000 / 50 and rivals["epochs"]["ssdh"] == {60},
+    )
+    says(
+        "Where a learning rate is named, it is the one that tuning found.",
+        {0.01, 1e-4} == rivals["learning_rate"]["bihalf"] == rivals["learning_rate"]["greedyhash"],
+    )
+
+
 def test_definitions(results):
     means = 100 * results.groupby(["method", "config", "n_bits"])[["map_authors", "map_expected"]].mean()
     says(

@@ -151,6 +151,13 @@ def test_time(cost, results):
     )
 
 
+def test_published_gain():
+    table = runs("cifar10_sdc", "cifar10_contrastive_paper").query("n_bits == 64")
+    pair = tuple(find(table, preset=preset) for preset in ("paper-two-views", "paper-no-contrastive"))
+    (row,) = compared(table, [pair]).to_dict("records")
+    says("The published gain lies in that interval.", row["low"] < 66.3 - 63.0 < row["high"])
+
+
 def test_epochs(results):
     epochs = by_epoch(runs("epochs"))
     quick = 100 * where(results, config=sdc(**QUICK)).set_index("seed")["map_expected"]

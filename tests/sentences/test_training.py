@@ -155,7 +155,7 @@ def test_published_gain():
     table = runs("cifar10_sdc", "cifar10_contrastive_paper").query("n_bits == 64")
     pair = tuple(find(table, preset=preset) for preset in ("paper-two-views", "paper-no-contrastive"))
     (row,) = compared(table, [pair]).to_dict("records")
-    says("The published gain lies in that interval.", row["low"] < 66.3 - 63.0 < row["high"])
+    says("An interval that holds the published gain.", row["low"] < 66.3 - 63.0 < row["high"])
 
 
 def test_epochs(results):

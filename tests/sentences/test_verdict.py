@@ -62,11 +62,14 @@ def test_what_does_not_bear_claims_out():
         "SDC by the settings for instances ranks better than ITQ: [¬Re]",
         len(less) == 4 and less["high"].max() < 0,
     )
-    nsh = where(runs("cifar10_slow", "cifar10_rivals", "cifar10_contrastive"), method="nsh", n_bits=16)
-    epochs = set(where(runs("cifar10_slow"), method="tbh")["epochs"])
+    cifar10 = where(
+        runs("cifar10_closed", "cifar10_rivals", "cifar10_contrastive", "cifar10_slow"), data=CIFAR10
+    )
+    means = cifar10.groupby(["config", "n_bits"])["map_expected"].mean().unstack()
+    itq = means.loc[find(cifar10, method="itq")]
     says(
-        "NSH has 13 % at 16 bits, TBH makes 1,200 of its authors' 100,000 steps.",
-        round(100 * nsh["map_expected"].mean()) == 13 and {5000 // 400 * n for n in epochs} == {1200},
+        "Not among the trained rivals: SSDH, TBH, NSH. At no code length do they rank better than ITQ.",
+        all((means.loc[find(cifar10, method=name)] < itq).all() for name in ("ssdh", "tbh", "nsh")),
     )
 
 
@@ -76,7 +79,7 @@ def test_gains_below_0():
     seeds = targets.groupby(["data", "calibration", "n_bits"])["seed"].transform("nunique")
     below = [(name, "beta(5, 5)") for name in ("beta(1, 2)", "beta(2, 5)", "beta(5, 10)")]
     less = compared(targets[seeds >= 3], below, by="calibration")
-    says("Every gain on all of CIFAR-10.", set(less.loc[less["low"] > 0, "data"]) == {CIFAR10})
+    says("Every gain is on all of CIFAR-10.", set(less.loc[less["low"] > 0, "data"]) == {CIFAR10})
 
 
 def test_labels_and_imbalance():
@@ -88,12 +91,6 @@ def test_labels_and_imbalance():
     says(
         "Supervised SDC is behind OrthoHash there, at 64 bits.",
         less[unseen & (less["n_bits"] == 64)]["high"].max() < 0,
-    )
-    short = less[less["n_bits"] == 16]
-    says(
-        "At 16 bits, on such images of the packaged CIFAR-10 alone, it is ahead in 1 of 2 and behind in 1.",
-        set(short["data"]) == {"cifar10-embedded+unseen"}
-        and (short["low"] > 0).sum() == (short["high"] < 0).sum() == 1,
     )
     tails = add_ratios(where(runs("imbalanced"), n_bits=64))
     sdc = find(tails, calibration="beta(5, 5)", epochs=100)

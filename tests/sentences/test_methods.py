@@ -39,7 +39,7 @@ SOURCES = {
     "ssdh": {"alpha": 2.0, "beta": 2.0, "learning_rate": 1e-3, "epochs": 10},  # O
     "tbh": {"learning_rate": 1e-4, "batch_size": 400, "latent_features": 512, "epochs": 8000},  # O
     "nsh": {"n_positives": 2, "temperature": 0.3, "quantization_weight": 1.0, "hidden_features": 0}  # C
-    | {"latent_features": 1024, "learning_rate": 1e-5, "batch_size": 50, "epochs": 200},
+    | {"latent_features": 1024, "learning_rate": 1e-5, "weight_decay": 1e-5, "batch_size": 50, "epochs": 200},
     "wch": {"temperature": 0.3, "weight_temperature": 0.2, "learning_rate": 1e-5},  # O
     "crovca": {"epochs": 5},  # O
     "orthohash": {"scale": 8.0, "margin": 0.2, "learning_rate": 1e-4, "weight_decay": 5e-4, "batch_size": 256},  # O

@@ -120,4 +120,4 @@ def test_better_than_the_paper():
     less = compared(
         rows, [(method, find(rows, preset=name)) for name in ("paper-no-contrastive", "paper-two-views")]
     )
-    says("Better than the paper's method, on these images.", len(less) == 2 and less["low"].min() > 1)
+    says("Better than SDC, on these images.", len(less) == 2 and less["low"].min() > 1)

@@ -49,7 +49,8 @@ def test_report_page(tmp_path: Path) -> None:
     assert "url(" not in text
     assert "@import" not in text
     for words in ("Short codes for a & b.npy", "400 vectors of 24 values", "80 are queries and 320 the database",
-                  "Recall@10", "SDC, 100 re-scored", "32 bits", "epochs 1", "MB a million vectors"):  # fmt: skip
+                  "Recall@10", "SDC, 100 re-scored", "SDC, float query, 100 re-scored",
+                  "32 bits", "epochs 1", "MB a million vectors"):  # fmt: skip
         assert words in page.text, words
 
 
@@ -65,6 +66,10 @@ def test_report_figures_are_right(copies: int) -> None:
         "n_train": 320,
     }
     recall = report.recall.set_index(["label", "n_bits", "depth"])["recall"]
+    floats = report.float_recall.set_index(["label", "n_bits", "depth"])["recall"]
+    assert (floats.xs(320, level="depth") == 1).all()
+    if copies == 1:
+        assert floats["ITQ", 24, 0] > recall["ITQ", 24, 0] + 0.02
     # All of the database re-scored is the exact search; no closed form is longer than there are dimensions.
     assert (recall.xs(320, level="depth") == 1).all()
     assert recall.xs(0, level="depth").between(0.05, 0.95).all()
@@ -79,6 +84,9 @@ def test_report_figures_are_right(copies: int) -> None:
     # Of copies of a vector each counts, whichever of them the exact search would name.
     reached = np.take_along_axis(cosines, found, axis=1) >= np.sort(cosines, axis=1)[:, -10:-9] - 1e-9
     assert recall["ITQ", 24, 0] == pytest.approx(reached.mean())
+    _, found = HammingIndex(hasher.transform(database)).search_continuous(hasher.decision_function(query), 10)
+    reached = np.take_along_axis(cosines, found, axis=1) >= np.sort(cosines, axis=1)[:, -10:-9] - 1e-9
+    assert floats["ITQ", 24, 0] == pytest.approx(reached.mean())
     table = collapse_table(report)
     assert table.loc[FLOAT, "mean"] == pytest.approx(cosines.mean(), abs=0.005)
     assert list(table.index) == [FLOAT, "ITQ", "Random rotation"]

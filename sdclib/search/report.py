@@ -57,9 +57,11 @@ class EmbeddingReport:
         Similarities of query-database pairs by label; positive: a query and one of its k nearest.
     recall : DataFrame
         label, n_bits, depth (0: order of the Hamming distance alone), recall in [0, 1].
+    float_recall : DataFrame
+        The same, where codes are compared with the queries' continuous codes, see `HammingIndex.search_continuous`.
     speed : DataFrame
         label, n_bits (missing for float vectors), bytes_per_vector, fit_seconds, encode_us (a vector), search_us (a
-        query, all sent at once), rescore_us (a query).
+        query, all sent at once), float_search_us (likewise, with continuous codes), rescore_us (a query).
     """
 
     name: str
@@ -71,6 +73,7 @@ class EmbeddingReport:
     sdc_parameters: dict[str, Any]
     histograms: dict[str, PairHistograms]
     recall: pd.DataFrame
+    float_recall: pd.DataFrame
     speed: pd.DataFrame
 
 
@@ -159,7 +162,7 @@ def measure_embeddings(
     sdc_parameters = SDC_PARAMETERS | {"batch_size": min(SDC_PARAMETERS["batch_size"], len(train))}
     if epochs is not None:
         sdc_parameters["epochs"] = epochs
-    recall: list[dict[str, Any]] = []
+    recall: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
     speed: list[dict[str, Any]] = [
         {
             "label": FLOAT,
@@ -175,12 +178,14 @@ def measure_embeddings(
         times, codes, found = _run(hasher, train, query, database, depth)
         what = {"label": label, "n_bits": bits}
         speed.append({**what, "bytes_per_vector": codes[1].shape[1], **times})
-        for limit, items in found.items():
+        for (continuous, limit), items in found.items():
             share = neighbour_recall(items, neighbours, query, database)
-            recall.append({**what, "depth": limit, "recall": share})
+            recall[continuous].append({**what, "depth": limit, "recall": share})
         if bits == shown:
             histograms[label] = pair_histograms(*codes, relevant, n_bits=bits)
-    columns = ["label", "n_bits", "bytes_per_vector", "fit_seconds", "encode_us", "search_us", "rescore_us"]
+    columns = ["label", "n_bits", "bytes_per_vector", "fit_seconds", "encode_us"]
+    columns += ["search_us", "float_search_us", "rescore_us"]
+    shares = ["label", "n_bits", "depth", "recall"]
     return EmbeddingReport(
         name=name,
         sizes={
@@ -196,7 +201,8 @@ def measure_embeddings(
         seed=seed,
         sdc_parameters=sdc_parameters,
         histograms=histograms,
-        recall=pd.DataFrame(recall, columns=["label", "n_bits", "depth", "recall"]),
+        recall=pd.DataFrame(recall[False], columns=shares),
+        float_recall=pd.DataFrame(recall[True], columns=shares),
         speed=pd.DataFrame(speed, columns=columns).astype({"n_bits": "Int64"}),
     )
 
@@ -280,8 +286,13 @@ def _run(
     query: NDArray[np.float32],
     database: NDArray[np.float32],
     depth: int,
-) -> tuple[dict[str, float], tuple[NDArray[np.uint8], NDArray[np.uint8]], dict[int, NDArray[np.int64]]]:
-    """Fit, encode, search, re-score: times, packed codes of queries and database, items found by depth re-scored."""
+) -> tuple[
+    dict[str, float], tuple[NDArray[np.uint8], NDArray[np.uint8]], dict[tuple[bool, int], NDArray[np.int64]]
+]:
+    """Fit, encode, search, re-score: times, packed codes of queries and database, and the items found.
+
+    These by whether the query was continuous codes, and by how many candidates were re-scored.
+    """
     marks = [time.perf_counter()]
 
     def timed(value: Any) -> Any:
@@ -294,11 +305,22 @@ def _run(
     index = timed(HammingIndex(database_codes, n_bits=hasher.n_bits))
     _, found = timed(index.search(query_codes, depth, packed=True))
     _, rescored = timed(index.rescore(found, query, database))
-    fit, encoding, _, search, rescore = map(float, np.diff(marks))
+    continuous = hasher.decision_function(query)
+    index.search_continuous(continuous[:1], 1)  # gets ready
+    timed(None)
+    _, by_floats = timed(index.search_continuous(continuous, depth))
+    fit, encoding, _, search, rescore, _, float_search = map(float, np.diff(marks))
     times = {
         "fit_seconds": fit,
         "encode_us": 1e6 * encoding / len(database),
         "search_us": 1e6 * search / len(query),
+        "float_search_us": 1e6 * float_search / len(query),
         "rescore_us": 1e6 * rescore / len(query),
     }
-    return times, (query_codes, database_codes), {0: found, depth: rescored}
+    found_by = {
+        (False, 0): found,
+        (False, depth): rescored,
+        (True, 0): by_floats,
+        (True, depth): index.rescore(by_floats, query, database)[1],
+    }
+    return times, (query_codes, database_codes), found_by

@@ -58,11 +58,13 @@ def report_html(report: EmbeddingReport) -> str:
 
 
 def _recall_table(report: EmbeddingReport) -> str:
-    cells = 100 * report.recall.pivot_table(
-        index=["label", "depth"], columns="n_bits", values="recall", sort=False
+    both = pd.concat([report.recall.assign(query=""), report.float_recall.assign(query=", float query")])
+    cells = 100 * both.pivot_table(
+        index=["label", "depth", "query"], columns="n_bits", values="recall", sort=False
     ).sort_index(axis=1)
+    cells = cells.loc[report.recall["label"].unique()]
     table = cells.map("{:.1f}".format, na_action="ignore").fillna(MISSING).add_suffix(" bits", axis=1)
-    names = [f"{label}, {depth} re-scored" if depth else label for label, depth in table.index]
+    names = [label + query + (f", {depth} re-scored" if depth else "") for label, depth, query in table.index]
     return _table(table.set_axis(pd.Index(names, name="method")))
 
 
@@ -76,6 +78,7 @@ def _cost_table(report: EmbeddingReport) -> str:
         "fit (s)": _numbers(speed["fit_seconds"], 2),
         "encode a vector (µs)": _numbers(speed["encode_us"], 1),
         "search a query (µs)": _numbers(speed["search_us"], 1),
+        "float query (µs)": _numbers(speed["float_search_us"], 1),
         f"re-score {report.depth} (µs)": _numbers(speed["rescore_us"], 1),
     }
     return _table(pd.concat(columns, axis=1))

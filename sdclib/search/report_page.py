@@ -65,7 +65,7 @@ def _recall_table(report: EmbeddingReport) -> str:
     cells = cells.loc[report.recall["label"].unique()]
     table = cells.map("{:.1f}".format, na_action="ignore").fillna(MISSING).add_suffix(" bits", axis=1)
     names = [label + query + (f", {depth} re-scored" if depth else "") for label, depth, query in table.index]
-    return _table(table.set_axis(pd.Index(names, name="method")))
+    return _table(table.set_axis(pd.Index(names, name="method")).rename_axis(columns=None))
 
 
 def _cost_table(report: EmbeddingReport) -> str:

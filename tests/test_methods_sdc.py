@@ -413,77 +413,94 @@ class TestSockets:
                 assert np.isfinite(hasher.fit(X, ids).history_["loss"]).all()
 
 
-class TestContrastiveStep:
-    """The loss of a first step once more in NumPy, with BatchNorm, for both ways that the term is published."""
+class TestWholeStep:
+    """A step of each preset once more, as its source has it: head, loss, gradient and Adam's first update."""
 
-    N, TAU, N_BITS = 32, 0.3, 12
+    N_BITS, TAU = 12, 0.3
 
-    def passed(self, hasher, rows):
+    def passed(self, weights, rows):
         """The head's layers by hand, BatchNorm over all rows that are given."""
-        first, _, last, norm = hasher.head_.layers
-        hidden = rows @ first.weight.detach().double().numpy().T + first.bias.detach().numpy()
-        hidden = hidden * stats.norm.cdf(hidden)
-        values = hidden @ last.weight.detach().double().numpy().T + last.bias.detach().numpy()
-        return (values - values.mean(axis=0)) / np.sqrt(values.var(axis=0) + norm.eps)
+        *layers, scale, shift = weights
+        for weight, bias in zip(layers[::2], layers[1::2], strict=True):
+            values = rows @ weight.T + bias
+            rows = values * torch.special.ndtr(values)
+        spread = values.var(dim=0, correction=0) + 1e-5
+        return (values - values.mean(dim=0)) / spread.sqrt() * scale + shift
 
     def nt_xent(self, first, second):
-        codes = np.concatenate([first, second])
-        codes /= np.linalg.norm(codes, axis=1, keepdims=True)
+        codes = torch.cat([first, second])
+        codes = codes / codes.norm(dim=1, keepdim=True)
         logits = codes @ codes.T / self.TAU
-        np.fill_diagonal(logits, -np.inf)
+        others = logits.exp() * (1 - torch.eye(len(codes)))
         n = len(first)
-        partner = logits[np.arange(2 * n), (np.arange(2 * n) + n) % (2 * n)]
-        return (np.log(np.exp(logits).sum(axis=1)) - partner).mean()
-
-    def quantization(self, codes):
-        return np.mean([1 - cosine(f, np.sign(f)) for f in codes])
+        partner = torch.cat([logits.diagonal(n), logits.diagonal(-n)])
+        return (others.sum(dim=1).log() - partner).mean()
 
     def calibration(self, pairs, clip=False):
         """Of pairs of rows (code, code, feature, feature), sorted together."""
-        t = [cosine(x, y) for _, _, x, y in pairs]
-        similarities = np.array([cosine(*pairs[i][:2]) for i in np.argsort(t, kind="stable")])
-        targets = 2 * stats.beta(5, 5).ppf((2 * np.arange(1, len(pairs) + 1) - 1) / (2 * len(pairs))) - 1
-        return np.abs(similarities - (targets.clip(0) if clip else targets)).mean()
+        cosines = [
+            (x @ y / x.norm() / y.norm(), f @ g / f.norm() / g.norm()) for f, g, x, y in pairs
+        ]  # fmt: skip
+        similarities = [s for _, s in sorted(cosines, key=lambda both: float(both[0]))]
+        n = len(pairs)
+        targets = 2 * stats.beta(5, 5).ppf((2 * np.arange(1, n + 1) - 1) / (2 * n)) - 1
+        targets = torch.from_numpy(targets.clip(0) if clip else targets)
+        return (torch.stack(similarities) - targets).abs().mean()
 
     def pairs(self, codes, features):
         half = len(codes) // 2
         return list(zip(codes[:half], codes[half:], features[:half], features[half:], strict=True))
 
-    @pytest.fixture
-    def step(self, X, monkeypatch):
-        """Make a hasher take one step at rate 0; its history, and the rows and both views in the order of the batch."""
+    def losses(self, preset, weights, rows, views):
+        """Calibration, quantization and contrastive loss."""
+        if preset == "release-simclr":
+            codes = self.passed(weights, torch.cat(list(views)))
+            first, second = codes.chunk(2)
+            pairs = self.pairs(first, views[0]) + self.pairs(second, views[1])
+        else:
+            codes = first = self.passed(weights, rows)
+            pairs = self.pairs(codes, rows)
+            second = self.passed(weights, views[0]) if preset == "paper" else None
+        quantization = (1 - torch.cosine_similarity(codes, codes.sign())).mean()
+        return {
+            "calibration_loss": self.calibration(pairs, clip=preset == "release-simclr"),
+            "quantization_loss": quantization * (0.01 if preset == "paper-instance" else 1),
+            "contrastive_loss": torch.zeros(()) if second is None else self.nt_xent(first, second),
+        }
+
+    @pytest.mark.parametrize("preset", PRESETS)
+    def test_a_preset_takes_the_step_of_its_source(self, preset, monkeypatch):
         monkeypatch.setattr(trained, "training_scale", lambda lengths: 1.0)
-
-        def take(**settings):
-            views = X[: self.N] + np.random.default_rng(6).normal(0, 0.3, (2, self.N, 10)).astype(np.float32)
-            same = {"preset": "release", "batch_size": self.N, "epochs": 1, "learning_rate": 0.0}
-            hasher = SDCHasher(self.N_BITS, **same, contrastive_weight=1, **settings)
-            history = hasher.fit(X[: self.N], views=views).history_.iloc[0]
-            order = torch.randperm(self.N, generator=torch.Generator().manual_seed(0)).numpy()
-            return hasher, history, X[order].astype(np.float64), views[:, order].astype(np.float64)
-
-        return take
-
-    def test_the_supplement_contrasts_the_image_with_one_view(self, step):
-        hasher, history, rows, views = step(contrast="image")
-        codes = self.passed(hasher, rows)
-        calibration = self.calibration(self.pairs(codes, rows))
-        assert history["calibration_loss"] == pytest.approx(calibration, abs=1e-5)
-        assert history["quantization_loss"] == pytest.approx(self.quantization(codes), abs=1e-5)
-        contrast = [self.nt_xent(codes, self.passed(hasher, view)) for view in views]
-        off = [abs(history["contrastive_loss"] - value) for value in contrast]
-        assert min(off) < 1e-5 < max(off)
-        total = history[["calibration_loss", "quantization_loss", "contrastive_loss"]].sum()
-        assert history["loss"] == pytest.approx(total)
-
-    def test_the_authors_code_passes_both_views_at_once(self, step):
-        hasher, history, _, views = step(view_pairs=True, joint_views=True, clip_targets=True)
-        codes = self.passed(hasher, np.concatenate(views))
-        first, second = codes[: self.N], codes[self.N :]
-        pairs = self.pairs(first, views[0]) + self.pairs(second, views[1])
-        assert history["calibration_loss"] == pytest.approx(self.calibration(pairs, clip=True), abs=1e-5)
-        assert history["quantization_loss"] == pytest.approx(self.quantization(codes), abs=1e-5)
-        assert history["contrastive_loss"] == pytest.approx(self.nt_xent(first, second), abs=1e-5)
+        n = PRESETS[preset].batch_size
+        rng = np.random.default_rng(6)
+        X = rng.standard_normal((n, 10)).astype(np.float32) + np.float32(0.4)
+        views = X + rng.normal(0, 0.3, (2, n, 10)).astype(np.float32)
+        if preset == "paper":
+            views[1] = views[0]  # either view may be drawn
+        before, after = (
+            SDCHasher(self.N_BITS, preset=preset, epochs=1, **rate).fit(X, views=views)
+            for rate in ({"learning_rate": 0.0}, {})
+        )
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(0)).numpy()
+        rows, views = torch.from_numpy(X[order]).double(), torch.from_numpy(views[:, order]).double()
+        weights = [weight.detach().double().requires_grad_() for weight in before.head_.parameters()]
+        losses = self.losses(preset, weights, rows, views)
+        history = after.history_.iloc[0]
+        total = sum(losses.values())
+        assert history["loss"] == pytest.approx(total.item(), abs=1e-5)
+        for name, loss in losses.items():
+            if name in history:
+                weight = 0.01 if (preset, name) == ("paper-instance", "quantization_loss") else 1
+                assert weight * history[name] == pytest.approx(loss.item(), abs=1e-5)
+        total.backward()
+        decay = 1e-5 if preset.startswith("release") else 5e-4
+        gradient = torch.cat([(w.grad + decay * w.detach()).flatten() for w in weights])
+        moved = torch.cat([w.detach().flatten() for w in after.head_.parameters()])
+        moved = moved - torch.cat([w.detach().flatten() for w in weights])
+        sure = gradient.abs() > 1e-5  # below, as before BatchNorm, single precision decides the sign
+        assert sure.double().mean() > 0.9
+        # Adam's first step: the mean and the root of the one gradient
+        assert (moved + 1e-4 * gradient / (gradient.abs() + 1e-8))[sure].abs().max() < 2e-6
 
     def test_what_cannot_go_together(self, X):
         for settings, message in (

@@ -1,6 +1,10 @@
 import json
 
+import numpy as np
+
+from sdclib import load_features
 from sdclib.methods import make_hasher
+from study.tables import where
 from tests.sentences.published import runs, says
 
 
@@ -40,3 +44,57 @@ def test_neighbours():
         )
         and {name for given in changed for name in given} == {"n_steps", "learning_rate", "epochs"},
     )
+
+
+def test_rivals_that_hardly_learn():
+    table = runs("rivals_learning")
+    nsh, tbh = (where(table, method=method) for method in ("nsh", "tbh"))
+    cifar10 = runs("cifar10_closed", "cifar10_slow").pivot_table(
+        index="method", columns="n_bits", values="map_expected"
+    )
+    says(
+        "NSH and TBH rank worse than ITQ on CIFAR-10 at every code length.",
+        all((cifar10.loc[method] < cifar10.loc["itq"]).all() for method in ("nsh", "tbh")),
+    )
+    with_term, without = (where(nsh, quantization_weight=weight) for weight in (1.0, 0.0))
+    says(
+        "Few different codes are left. Without the term, NSH learns.",
+        with_term["unique_code_ratio"].max() < 0.1 < 0.95 < without["unique_code_ratio"].min()
+        and without["map_expected"].min() > with_term["map_expected"].max() + 0.1,
+    )
+    features = load_features("cifar10-embedded").train
+    weights = np.random.default_rng(0).standard_normal((features.shape[1], 1000))
+    share = (features @ weights >= 0).mean(axis=0)
+    says(
+        "Features share a direction, so most bits lean to one side before any training.",
+        (features @ features.mean(axis=0)).min() > 0 and np.median(np.abs(share - 0.5)) > 0.15,
+    )
+    usual = make_hasher(
+        "nsh", 64, form="sdc", hidden_features=0, temperature=0.3, weight_decay=1e-5
+    ).get_params()
+    given = [json.loads(text) for text in nsh["parameters"]]
+    says(
+        "All else is as the SDC authors configure it, but for a rate of 1e-3 and 20 epochs instead of 1e-5 and 200.",
+        all(
+            {name: value for name, value in of.items() if value != usual[name]}
+            in (
+                {"learning_rate": 1e-3, "epochs": 20},
+                {"learning_rate": 1e-3, "epochs": 20, "quantization_weight": 0.0},
+            )
+            for of in given
+        )
+        and (usual["learning_rate"], usual["epochs"], usual["quantization_weight"]) == (1e-5, 200, 1.0),
+    )
+    short, long = (where(tbh, epochs=epochs) for epochs in (100, 300))
+    says(
+        "TBH: three times the steps give far better codes; 1,200 steps in the tables; narrower layers here.",
+        long["map_expected"].min() > short["map_expected"].max() + 0.1
+        and 5000 // 400 * 100 == 1200
+        and set(where(runs("cifar10_slow"), method="tbh")["hidden_features"]) == {1024}
+        and tbh["hidden_features"].max() < 1024,
+    )
+    gains = [
+        100 * (after["map_expected"].mean() - before["map_expected"].mean())
+        for before, after in ((short, long), (with_term, without))
+    ]
+    says("Table of deviations: 17 and 23 points.", list(map(round, gains)) == [17, 23])

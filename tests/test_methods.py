@@ -137,6 +137,7 @@ NUMBERS = (
 )
 NAMES = (
     *("preset", "pairs", "target", "features", "labels", "class_targets", "device"),
+    *("form", "optimizer"),
     *("order_by", "order_features", "match_by", "norm", "contrast", "calibration", "positive", "negative"),
 )
 BAD: dict[str, list[Any]] = {
@@ -145,7 +146,7 @@ BAD: dict[str, list[Any]] = {
     "epochs": [0, 2.5],
     "batch_size": [1],
     "step_epoch": [0],
-    "hidden_features": [0],
+    "hidden_features": [-1],
     "latent_features": [1.5],
     "n_hidden_layers": [-1],
     "n_neighbors": [0],
@@ -276,7 +277,7 @@ class TestFiles:
             ITQHasher.load(folder)
         description = read_json(folder / "hasher.json")
         (folder / "hasher.json").write_text(json.dumps({**description, "format_version": 99}))
-        with pytest.raises(ValueError, match="expected format_version 1, got 99"):
+        with pytest.raises(ValueError, match="expected format_version 1 to 2, got 99"):
             LSHHasher.load(folder)
         (folder / "hasher.json").write_text("[]")
         with pytest.raises(ValueError, match="not the description of a hasher"):

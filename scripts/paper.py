@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from scripts.sweep import DRY, collect_tables, only_sweep, report_failures, run_sweep
+from scripts.sweep import DRY, collect_tables, only_sweep, report_failures, run_sweep, split_options
 from sdclib.data.image_sets import COMMITTED_SETS, has_images, load_image_set
 from sdclib.data.images import data_root
 from sdclib.data.instances import missing_files
@@ -101,9 +101,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("configs", nargs="*", type=Path, help="by default all of config/paper")
     parser.add_argument("--list", action="store_true", help="only say what is missing")
-    words = sys.argv[1:] if arguments is None else arguments
-    end = words.index("--") if "--" in words else len(words)
-    given, options = parser.parse_args(words[:end]), words[end + 1 :]
+    words, options = split_options(sys.argv[1:] if arguments is None else arguments)
+    given = parser.parse_args(words)
     configs = given.configs or sorted((PROJECT_ROOT / "config" / "paper").glob("*.yaml"))
     try:
         tables = [read_config(path) for path in configs]

@@ -184,6 +184,12 @@ def sweep(config: Path, options: list[str], publish: bool) -> int:
     return code
 
 
+def split_options(words: list[str]) -> tuple[list[str], list[str]]:
+    """Cut a command line at the first ``--``, behind which are options of snakemake."""
+    end = words.index("--") if "--" in words else len(words)
+    return words[:end], words[end + 1 :]
+
+
 def main() -> None:
     """Parse the command line and run; the exit code is not 0 if a run failed."""
     parser = argparse.ArgumentParser(
@@ -191,14 +197,13 @@ def main() -> None:
     )
     parser.add_argument("configs", nargs="+", type=Path)
     parser.add_argument("--publish", action="store_true", help="write the tables to results, with a manifest")
-    words = sys.argv[1:]
-    end = words.index("--") if "--" in words else len(words)
-    arguments, options = parser.parse_known_args(words[:end])
+    words, after = split_options(sys.argv[1:])
+    arguments, options = parser.parse_known_args(words)
     if arguments.publish and (changed := uncommitted()):
         sys.exit(
             f"--publish: expected a checkout with all changes committed, got changes in {', '.join(changed)}"
         )
-    options += words[end + 1 :]
+    options += after
     sys.exit(max(sweep(config, options, arguments.publish) for config in arguments.configs))
 
 

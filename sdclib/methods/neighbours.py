@@ -59,7 +59,7 @@ def neighbour_graph(features: ArrayLike, n_neighbors: int = 10) -> sparse.csr_ar
 
 
 def smooth_over_neighbours(
-    features: ArrayLike, n_neighbors: int = 10, n_steps: int = 4
+    features: ArrayLike, n_neighbors: int = 10, n_steps: int = N_STEPS
 ) -> NDArray[np.float32]:
     r"""Average unit features over their nearest neighbours, several times over.
 

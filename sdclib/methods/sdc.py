@@ -228,13 +228,11 @@ class SDCHasher(CalibratedHasher):
 
     @staticmethod
     def _read_parameters(parameters: dict[str, Any], version: int) -> dict[str, Any]:
-        if version > 1 or parameters.get("preset") not in _VERSION_1:
+        now = _VERSION_1.get(parameters.get("preset", "")) if version == 1 else None
+        if now is None:
             return parameters
         given = {name: value for name, value in parameters.items() if value is not None}
-        return _VERSION_1[parameters["preset"]] | {
-            **given,
-            "preset": _VERSION_1[parameters["preset"]]["preset"],
-        }
+        return now | given | {"preset": now["preset"]}
 
     def resolved_parameters(self) -> dict[str, Any]:
         """All settings, whatever the preset was called; those that came later only where they are not the default."""

@@ -28,7 +28,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # notebooks that run side by side
 
 from sdclib.checks import check_name
 from sdclib.files import write_json, write_text
-from study.chapters.measures import collect_classes, collect_curves
+from study.chapters.measures import collect_classes, collect_curves, collect_unseen
 from study.provenance import OWN_RESULTS, RESULTS, uncommitted, write_manifest
 from study.runs import (
     RunSpec,
@@ -48,7 +48,7 @@ DRY = {"-n", "--dry-run", "--dryrun"}
 # Runs of a method that trains in one execution: starting is cheap then, and cores still share the runs.
 BATCH = 4
 # Further tables that a configuration may name under `measures`; TABLE_classes.csv and so on.
-MEASURES = {"classes": collect_classes, "curves": collect_curves}
+MEASURES = {"classes": collect_classes, "curves": collect_curves, "unseen": collect_unseen}
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from study.chapters.measures import (
     class_precision,
     collect_classes,
     collect_curves,
+    collect_unseen,
     pooled_precision_recall,
     teacher_quality,
     unseen_precision,
@@ -121,6 +122,19 @@ def test_classes_of_records(tmp_path):
     assert table["map_unseen"].mean() == pytest.approx(evaluated(run.query_codes, run.database_codes, unseen))
     with pytest.raises(ValueError, match="specs: expected runs on long-tailed sets"):
         collect_classes(specs[1:2], tmp_path)
+
+
+def test_unseen_rows_of_records_are_those_of_the_set_without_training_rows(tmp_path):
+    spec, other = RunSpec(EMBEDDED, "sign", 8), RunSpec("digits/efficientnet-lite0", "sign", 8)
+    run = run_experiment(spec)
+    write_record(run, tmp_path)
+    table = collect_unseen([RunSpec(EMBEDDED, "cosine"), spec], tmp_path)
+    unseen = load_features(f"{EMBEDDED}+unseen")
+    expected = evaluated(run.query_codes, run.database_codes, unseen)
+    assert table[["id", "map_unseen"]].to_numpy().tolist() == [[spec.id, pytest.approx(expected)]]
+    assert expected != pytest.approx(run.metrics["map_expected"])
+    with pytest.raises(ValueError, match="specs: expected runs on sets with rows that are not for training"):
+        collect_unseen([other], tmp_path)
 
 
 def test_the_teacher_ranks_training_rows_alone_as_a_plain_loop_does():

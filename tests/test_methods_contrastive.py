@@ -14,6 +14,7 @@ from sdclib.losses.contrastive import image_weights, mutual_attention, weighted_
 from sdclib.methods import contrastive as module
 from sdclib.methods import make_hasher, trained
 from sdclib.methods.contrastive import CIBHashHasher, CroVCAHasher, NSHHasher, WCHHasher
+from sdclib.methods.neighbours import smooth_over_neighbours
 from tests import reference
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*the codes of the training rows collapse")
@@ -127,6 +128,30 @@ class TestCIBHash:
         # six standard deviations, for each view by itself and for bits that are 1 in both: they are drawn apart
         for share, probability in [(bits.mean(axis=(1, 2)), p), (bits.all(axis=0).mean(axis=(0, 1)), p**2)]:
             assert (np.abs(share - probability) <= 6 * np.sqrt(probability * (1 - probability) / n)).all()
+
+    def test_with_a_teacher_the_second_view_shows_a_neighbour(self, X, views, monkeypatch):
+        shown = []
+
+        class Spy(torch.nn.Linear):
+            def forward(self, view):
+                shown.append(view.detach().numpy())
+                return super().forward(view)
+
+        monkeypatch.setattr(CIBHashHasher, "_make_head", lambda self, n: Spy(n, self.n_bits))
+        CIBHashHasher(6, epochs=20, batch_size=90, n_neighbors=3, n_steps=2).fit(X, views=views)
+        teacher = smooth_over_neighbours(X - X.mean(axis=0), 3, 2)
+        unit = teacher / np.linalg.norm(teacher, axis=1, keepdims=True)
+        nearest = np.argsort(-(unit @ unit.T), axis=1)[:, :4]
+        every = views.reshape(-1, views.shape[2])
+        pairs = set()
+        for first, second in zip(shown[:40:2], shown[1:40:2], strict=True):
+            rows, partners = (
+                (every[:, None] == view).all(axis=2).argmax(axis=0) % len(X) for view in (first, second)
+            )
+            pairs |= set(zip(rows.tolist(), partners.tolist(), strict=True))
+        assert {partner for _, partner in pairs} <= set(range(len(X)))
+        assert all(partner in nearest[row] for row, partner in pairs)
+        assert len(pairs) > 3 * len(X)  # of 4 * len(X), of which nearly all are drawn in 20 epochs
 
 
 class TestNSH:

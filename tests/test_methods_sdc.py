@@ -612,6 +612,16 @@ class TestNeighbours:
         plain = packaged_map(SDCHasher(preset="release", center=True, **settings))
         assert packaged_map(NeighbourSDCHasher(**settings)) > plain + 0.03  # by 0.07
 
+    def test_sockets_are_those_of_sdc(self, X):
+        given = {"target": "linear", "match_by": "regression", "n_hidden_layers": 0}
+        rule = {"learning_rate": 8e-4, "weight_decay": 1e-5, "batch_size": 60, "epochs": 3, "step_epoch": 2}
+        neighbour = NeighbourSDCHasher(n_bits=8, **given, **rule).fit(X)
+        plain = SDCHasher(8, "release", order_by="neighbours", center=True, **given, **rule).fit(X)
+        np.testing.assert_array_equal(neighbour.decision_function(X), plain.decision_function(X))
+        assert len(neighbour.head_.state_dict()) < len(
+            NeighbourSDCHasher(n_bits=8, **rule).fit(X).head_.state_dict()
+        )
+
     def test_trains_for_500_batches_or_as_long_as_it_is_told(self, X):
         few = NeighbourSDCHasher(n_bits=12, batch_size=60).fit(X).history_  # 4 batches an epoch
         assert len(few) == 125

@@ -65,6 +65,9 @@ class CIBHashHasher(TrainedHasher):
         Draw bits in training; otherwise :math:`u = 1/2`.
     learning_rate : float
         Of Adam.
+    n_neighbors, n_steps : int, optional
+        Where given, the second view shows not the image itself but one drawn from it and its so many nearest by the
+        teacher of `TrainedHasher`.
     weight_decay, batch_size, epochs, step_epoch, random_state, device, progress : optional
         See `TrainedHasher`, as for the attributes.
 
@@ -88,6 +91,9 @@ class CIBHashHasher(TrainedHasher):
     ----------
     Z. Qiu, Q. Su, Z. Ou, J. Yu and C. Chen, "Unsupervised hashing with contrastive information bottleneck",
     IJCAI 2021.
+
+    Neighbours as positive pairs: D. Dwibedi et al., "With a little help from my friends: nearest-neighbor contrastive
+    learning of visual representations", ICCV 2021.
     """
 
     method = "cibhash"
@@ -103,6 +109,8 @@ class CIBHashHasher(TrainedHasher):
     epochs: int = 60
     weight_decay: float | None = None
     step_epoch: int | None = None
+    n_neighbors: int | None = None
+    n_steps: int | None = None
 
     needs_views = True
 
@@ -111,6 +119,7 @@ class CIBHashHasher(TrainedHasher):
 
     def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
         views = more["views"]
+        nearest = None if self.n_neighbors is None else self._nearest_by_teacher(features)
         temperature = check_real(self.temperature, "temperature", minimum=0)
         if temperature == 0:
             raise ValueError(f"temperature: expected a number > 0, got {self.temperature!r}")
@@ -123,7 +132,12 @@ class CIBHashHasher(TrainedHasher):
             return straight_through_sign(probabilities - threshold)
 
         def step(rows: Tensor) -> dict[str, Tensor]:
-            first, second = (head(view[rows]) for view in draw_views(views))
+            view, other = draw_views(views)
+            partners = rows
+            if nearest is not None:
+                drawn = torch.randint(nearest.shape[1], rows.shape).to(rows)
+                partners = nearest[rows, drawn]
+            first, second = head(view[rows]), head(other[partners])
             contrastive_loss = nt_xent_loss(bits(first), bits(second), temperature)
             kl_loss = bernoulli_kl_loss(first, second)
             loss = contrastive_loss + kl_weight * kl_loss

@@ -271,7 +271,9 @@ class NeighbourSDCHasher(CalibratedHasher):
         Code length K.
     n_neighbors, n_steps : int
         See `sdclib.methods.neighbours.smooth_over_neighbours`; 0 steps leave SDC with ``center=True``.
-    calibration, quantization_weight, learning_rate, weight_decay, batch_size : optional
+    target, match_by : str, optional
+        What code similarities are matched to, and how, in place of SDC's; see `sdclib.methods.presets.SDCSettings`.
+    calibration, quantization_weight, learning_rate, weight_decay, batch_size, n_hidden_layers : optional
         See `sdclib.methods.presets.SDCSettings`.
     epochs : int, optional
         Passes over the training rows. By default as many as make 500 batches, so that training takes as long on few
@@ -305,6 +307,9 @@ class NeighbourSDCHasher(CalibratedHasher):
     batch_size: int = 256
     epochs: int | None = None
     step_epoch: int | None = None
+    target: str | None = None
+    match_by: str | None = None
+    n_hidden_layers: int | None = None
 
     @property
     def settings(self) -> SDCSettings:

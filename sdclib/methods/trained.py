@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from sdclib.checks import check_int, check_name, check_real
 from sdclib.methods.base import BaseHasher
@@ -360,6 +361,12 @@ class TrainedHasher(BaseHasher):
             return features
         centred = (features - features.mean(dim=0)).cpu().numpy()
         return torch.as_tensor(smooth_over_neighbours(centred, self.n_neighbors, n_steps)).to(features)
+
+    def _nearest_by_teacher(self, features: Tensor) -> Tensor:
+        """Find each row and its `n_neighbors` nearest by the cosine of the teacher: shape (n, n_neighbors + 1)."""
+        teacher = normalize(self._teacher(features), dim=1)
+        found = [(part @ teacher.T).topk(self.n_neighbors + 1).indices for part in teacher.split(ENCODE_ROWS)]
+        return torch.cat(found)
 
     def _adam(self, weights: Iterable[nn.Parameter]) -> torch.optim.Adam:
         """Make the optimizer of `weights`; ValueError for a setting out of range."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sdclib.catalogue import load_features
 from sdclib.data.features import FeatureSet
-from sdclib.data.variants import class_sizes, parse_longtail
+from sdclib.data.variants import class_sizes, leave_out_training, parse_longtail
 from sdclib.methods.neighbours import smooth_over_neighbours
 from sdclib.metrics import mean_average_precision
 from sdclib.metrics.counts import count_pairs
@@ -32,6 +32,7 @@ __all__ = [
     "class_precision",
     "collect_classes",
     "collect_curves",
+    "collect_unseen",
     "pooled_precision_recall",
     "teacher_quality",
     "unseen_precision",
@@ -157,6 +158,31 @@ def collect_classes(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | Non
         by_class = class_precision(query, database, features)
         return by_class.assign(map_unseen=unseen_precision(query, database, features, trained))
 
+    return collect_measures(kept, measure, runs)
+
+
+def collect_unseen(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | None = None) -> pd.DataFrame:
+    """Collect expected mAP@R where training rows are left out of the database, of all runs that made codes.
+
+    See `study.runs.collect_measures`; a row a run, with map_unseen; none for sets with fewer than R other rows.
+    """
+
+    @functools.lru_cache(maxsize=1)  # one at a time: runs come set by set
+    def load(data: str) -> FeatureSet | None:
+        features = load_features(data)
+        left = len(features.database) - len(features.train_index)
+        return leave_out_training(features) if left >= features.top_k else None
+
+    def measure(spec: RunSpec, query: Codes, database: Codes) -> pd.DataFrame:
+        features = load(spec.data)
+        assert features is not None
+        counts = count_pairs(query, database, features.relevant, junk=features.junk)
+        protocol: dict[str, Any] = {"top_k": features.top_k, "denominator": features.denominator}
+        return pd.DataFrame({"map_unseen": [mean_average_precision(counts, **protocol)]})
+
+    kept = [spec for spec in specs if spec.method != COSINE and load(spec.data) is not None]
+    if not kept:
+        raise ValueError("specs: expected runs on sets with rows that are not for training, got none")
     return collect_measures(kept, measure, runs)
 
 

@@ -119,7 +119,7 @@ class CIBHashHasher(TrainedHasher):
 
     def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
         views = more["views"]
-        nearest = None if self.n_neighbors is None else self._nearest_by_teacher(features)
+        nearest = self._nearest_by_teacher(features)
         temperature = check_real(self.temperature, "temperature", minimum=0)
         if temperature == 0:
             raise ValueError(f"temperature: expected a number > 0, got {self.temperature!r}")
@@ -134,9 +134,8 @@ class CIBHashHasher(TrainedHasher):
         def step(rows: Tensor) -> dict[str, Tensor]:
             view, other = draw_views(views)
             partners = rows
-            if nearest is not None:
-                drawn = torch.randint(nearest.shape[1], rows.shape).to(rows)
-                partners = nearest[rows, drawn]
+            if self.n_neighbors is not None:
+                partners = nearest[rows, torch.randint(nearest.shape[1], rows.shape).to(rows)]
             first, second = head(view[rows]), head(other[partners])
             contrastive_loss = nt_xent_loss(bits(first), bits(second), temperature)
             kl_loss = bernoulli_kl_loss(first, second)

@@ -283,12 +283,13 @@ def expand_config(config: Mapping[str, Any]) -> list[RunSpec]:
         ``data``, ``n_bits`` and ``seeds`` (lists) at the top, and ``runs``: a list of mappings with ``method``,
         ``parameters``, ``rule`` (see `study.rules`) and, where they differ from the top, ``data``, ``n_bits`` and
         ``seeds``. A list as the value of a parameter or a rule means every one of its values in turn. Repetitions are
-        left out.
+        left out. Instead of ``runs``, or beside them, ``claims``: what these need, see `study.claims`.
     """
     for name in _mapping(config, "config"):
-        check_name(name, "config", {"table", "measures", "data", "n_bits", "seeds", "runs"})
+        check_name(name, "config", {"table", "measures", "data", "n_bits", "seeds", "runs", "claims"})
     specs: list[RunSpec] = []
-    for entry in _listed(config.get("runs") or []):
+    entries = [entry for claim in config.get("claims", ()) for entry in claim_runs(claim)]
+    for entry in [*_listed(config.get("runs") or []), *entries]:
         for name in _mapping(entry, "config: runs"):
             check_name(name, "config: runs", {"method", "parameters", "rule", "data", "n_bits", "seeds"})
         settings = {**config, **entry}
@@ -315,6 +316,12 @@ def expand_config(config: Mapping[str, Any]) -> list[RunSpec]:
     if not specs:
         raise ValueError("config: expected at least one entry under 'runs', got none")
     return specs
+
+
+def claim_runs(claim: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """List the runs of a claim as entries of a configuration, with its data and code lengths in each."""
+    shared = {name: claim[name] for name in ("data", "n_bits") if name in claim}
+    return [{**shared, **entry} for side in ("plus", "minus") for entry in claim[side]]
 
 
 def read_config(path: str | os.PathLike[str]) -> tuple[dict[str, Any], list[RunSpec]]:

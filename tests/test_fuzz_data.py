@@ -35,6 +35,7 @@ from sdclib.data.plain_pickle import read_plain_pickle
 from sdclib.data.splits import Split, split_sha256
 from sdclib.data.vectors import SUFFIXES, encode_labels, read_vectors
 from sdclib.extract import feature_cache
+from sdclib.metrics import PairCounter
 from tests.fuzzing import JSON, NUMBERS, attacks, changed, damaged, fuzzed, lay_out, npy, npz, outcome, write
 from tests.landmarks import gnd
 
@@ -425,3 +426,24 @@ def test_feature_caches(tmp_path: Path, manifest: bytes, shard: bytes, signed: b
 
     rows = outcome(read, folder)
     assert rows is None or (rows.ndim == 2 and rows.dtype == np.float32)
+
+
+# Counts of pairs
+
+COUNTS = {
+    "all": np.array([[2, 1], [1, 2]]),
+    "relevant": np.array([[1, 0], [0, 2]]),
+    "n_database": np.array([3, 4]),
+}
+OTHER_COUNTS = st.dictionaries(st.sampled_from(list(COUNTS)), ANY_ARRAY).map(lambda some: npz(COUNTS | some))
+
+
+@fuzzed
+@given(damaged(npz(COUNTS, compressed=True)) | OTHER_COUNTS | st.just(npz(COUNTS)))
+def test_counts(tmp_path: Path, content: bytes) -> None:
+    path = write(tmp_path / "counts.npz", content)
+    counter: Any = outcome(lambda: PairCounter.load(path), path)
+    if counter is not None:
+        every, relevant, met = counter._arrays.values()
+        assert (relevant <= every).all()
+        assert (every.sum(axis=1) <= met).all()

@@ -72,7 +72,9 @@ def loaded(program: str, *arguments: str, among: str, cwd: Path | None = None) -
 def test_the_library_loads_torch_at_first_use_and_little_else() -> None:
     assert loaded("import sdclib", among="torch numpy") == ([], "")
     names = "from sdclib import SDCHasher, load_features, make_hasher"
-    heavy = "torchvision timm faiss matplotlib seaborn sklearn.datasets onnx onnxruntime PIL"
+    heavy = (
+        "torchvision timm faiss matplotlib seaborn sklearn.datasets onnx onnxruntime PIL numba ray lancedb"
+    )
     assert loaded(names, among=f"torch {heavy}") == (["torch"], "")
 
 

@@ -15,6 +15,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sdclib.codes import pack_codes
 from sdclib.evaluation import evaluate_codes, evaluate_features
 from sdclib.metrics import (
+    PairCounter,
     PairCounts,
     PairHistograms,
     cosine_mean_average_precision,
@@ -36,9 +37,10 @@ from sdclib.metrics.counts import (
     cut_groups,
     divided_hits,
     harmonic_numbers,
+    hypergeometric,
     rankings,
 )
-from sdclib.metrics.distances import blocks, check_code_pair, check_packed, hamming_block, pad_bytes
+from sdclib.metrics.distances import check_code_pair, check_packed, hamming_block, pad_bytes
 from sdclib.metrics.relevance import check_relevance
 from tests.reference import distances_of, slow_average_precision, tie_orders
 
@@ -453,7 +455,8 @@ class TestTieGroups:
     def test_hypergeometric_equals_exact_binomials(self, items, data):
         relevant, taken = data.draw(st.integers(0, items)), data.draw(st.integers(1, items - 1))
         group = TieGroups(*(np.array([v]) for v in (items, relevant, taken, 0, 0)))
-        ((rows, hits, probabilities),) = divided_hits(group)
+        ((rows, column, hits),) = divided_hits(group)
+        probabilities = hypergeometric(column, hits)
         exact = [
             math.comb(relevant, j) * math.comb(items - relevant, taken - j) / math.comb(items, taken)
             for j in map(int, hits[0])
@@ -464,7 +467,8 @@ class TestTieGroups:
 
     def test_hypergeometric_of_large_groups_neither_overflows_nor_vanishes(self):
         group = TieGroups(*(np.array([v]) for v in (6000, 3000, 3000, 0, 0)))
-        ((_, hits, probabilities),) = divided_hits(group)
+        ((_, column, hits),) = divided_hits(group)
+        probabilities = hypergeometric(column, hits)
         np.testing.assert_array_equal(hits[0], np.arange(3001))
         exact = [math.comb(3000, j) ** 2 / math.comb(6000, 3000) for j in range(1400, 1601)]
         np.testing.assert_allclose(probabilities[0, 1400:1601], exact, rtol=1e-9)
@@ -558,7 +562,7 @@ class TestRankings:
         distances = rng.integers(0, 3, (2, 5000)).astype(np.uint16)  # enough for an unstable sort to show
         matrix = rng.integers(0, 2, (2, 5000)) == 1
         relevance = check_relevance([np.flatnonzero(row) for row in matrix], n_query=2, n_database=5000)
-        found = list(rankings(lambda rows, columns: distances[rows, columns].copy(), relevance, 4000))
+        found = list(rankings(lambda rows: distances[rows].copy(), relevance, 4000))
         for ranking, row, hits in zip(found, distances, matrix, strict=True):
             order = sorted(range(5000), key=row.__getitem__)  # the cut lies among the largest
             np.testing.assert_array_equal(ranking.distances, row[order])
@@ -568,7 +572,7 @@ class TestRankings:
     def test_counts_by_distance_and_by_index(self):
         distances = np.array([[5, 1, 3, 1, 9, 3, 3, 8]], dtype=np.uint16)
         relevance = check_relevance([[3, 4, 5]], n_query=1, n_database=8, junk=[[7]])
-        (ranking,) = rankings(lambda rows, columns: distances[rows, columns].copy(), relevance, 4)
+        (ranking,) = rankings(lambda rows: distances[rows].copy(), relevance, 4)
         # Ranked: 1, 3 (a hit) at 1; 2, 5 (a hit), 6 at 3, the cut among them. Beyond: 0, 4 (a hit).
         counts = ranking.counts(by_index=False)
         assert (counts.all.tolist(), counts.relevant.tolist()) == ([[2, 3, 2]], [[1, 1, 1]])
@@ -635,7 +639,7 @@ class TestCounts:
             every[i, distance] += ranked[i, j]
             hits[i, distance] += matrix[i, j] & ranked[i, j]
         whole = count_pairs(query, database, relevant, junk=junk)
-        monkeypatch.setattr(counts_module, "blocks", lambda n, m: blocks(n, m, max_columns=50, size=100))
+        monkeypatch.setattr(counts_module, "QUERY_BLOCK", 4)
         for counts in (whole, count_pairs(query, database, relevant, junk=junk)):
             np.testing.assert_array_equal(counts.all, every)
             np.testing.assert_array_equal(counts.relevant, hits)
@@ -664,9 +668,7 @@ class TestCounts:
         assert "pair" in capsys.readouterr().err
         monkeypatch.setattr(counts_module, "tqdm", FakeBar)
         monkeypatch.setattr(counts_module, "ROW_BLOCK", 700)
-        monkeypatch.setattr(
-            counts_module, "blocks", lambda n, m, **limits: blocks(n, m, **limits or {"size": 700})
-        )
+        monkeypatch.setattr(counts_module, "QUERY_BLOCK", 7)
         features = signs(case[0]), signs(case[1]), case[2]
         for call in (
             lambda: count_pairs(*case),
@@ -682,6 +684,86 @@ class TestCounts:
                 assert bar.options == {"total": work, "disable": hidden, **shown_as}
                 assert sum(bar.updates) == work
                 assert len(bar.updates) > 1
+
+
+def measured(counts):
+    """Every metric that counts give."""
+    protocols = [{"ties": ties, "denominator": d} for ties in BOUNDS for d in DENOMINATORS]
+    figures = [mean_average_precision(counts, top_k=70, per_query=True, **more) for more in protocols]
+    figures += [metric(counts, k=9, ties=ties, per_query=True) for metric in AT_K for ties in BOUNDS]
+    collapse = pair_histograms(counts)
+    return [*figures, intersection(collapse), overlap_auc(collapse), *vars(mean_and_std(collapse)).values()]
+
+
+class TestParts:
+    @pytest.mark.parametrize("with_junk", [False, True])
+    @pytest.mark.parametrize("kind", ["ids", "many ids", "labels", "lists"])
+    def test_are_the_whole_bit_for_bit(self, kind, with_junk, tmp_path):
+        query, database = random_codes()
+        relevant, matrix = ground_truth(kind)
+        junk = [np.flatnonzero(~row[:60:2]) * 2 for row in matrix]
+        whole = count_pairs(query, database, relevant, junk=junk if with_junk else None)
+        counters = []
+        for j, items in enumerate((slice(0, 1), slice(1, 50), slice(50, 120))):
+            counter = PairCounter(N_QUERY, N_BITS)
+            for first in (4, 0):
+                rows = slice(first, first + 4 if first == 0 else N_QUERY)
+
+                def within(lists, rows=rows, items=items):
+                    inside = [
+                        np.sort(x)[(np.sort(x) >= items.start) & (np.sort(x) < items.stop)] for x in lists
+                    ]
+                    return [indices - items.start for indices in inside[rows]]
+
+                truth = within(relevant) if kind == "lists" else (relevant[0][rows], relevant[1][items])
+                codes = [pack_codes(x) if j else x for x in (query[rows], database[items])]
+                more = {"junk": within(junk)} if with_junk else {}
+                counter.update(*codes, truth, first_query=first, packed=j > 0, **more)
+            counters.append(PairCounter.load(counter.save(tmp_path / f"{j}.npz")))
+        merged = counters.pop()
+        for counter in counters:
+            merged.merge(counter)
+        counts = merged.compute(n_database=N_DATABASE)
+        np.testing.assert_array_equal(counts.all, whole.all)
+        np.testing.assert_array_equal(counts.relevant, whole.relevant)
+        assert counts.n_database == whole.n_database == merged.compute().n_database
+        for found, expected in zip(measured(counts), measured(whole), strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+    def test_larger_than_a_block_of_the_pass(self):
+        query, database, ids = random_case(3, 70, 5000, 130)
+        counts = count_pairs(query, database, ids)
+        distances, matrix = distances_of(query, database), ids[0][:, None] == ids[1]
+        for i in range(70):
+            np.testing.assert_array_equal(counts.all[i], np.bincount(distances[i], minlength=131))
+            np.testing.assert_array_equal(
+                counts.relevant[i], np.bincount(distances[i, matrix[i]], minlength=131)
+            )
+
+    def test_that_are_missing_or_counted_twice_are_noticed(self, tmp_path):
+        query, database, (query_ids, database_ids) = random_case()
+        counter = PairCounter(20, 12)
+        refused = "n_database: expected every query to have met "
+        with pytest.raises(ValueError, match=f"{refused}some items, query 0 has met 0"):
+            counter.compute()
+        counter.update(query[:15], database, (query_ids[:15], database_ids))
+        with pytest.raises(ValueError, match=f"{refused}300 items, query 15 has met 0"):
+            counter.compute()
+        with pytest.raises(ValueError, match=r"first_query: expected at most 15, got 16"):
+            counter.update(query[15:], database, (query_ids[15:], database_ids), first_query=16)
+        counter.update(query[15:], database, (query_ids[15:], database_ids), first_query=15)
+        counter.merge(counter)
+        with pytest.raises(ValueError, match=f"{refused}300 items, query 0 has met 600"):
+            counter.compute(n_database=300)
+        with pytest.raises(ValueError, match="query_codes: expected 12 bits as counted so far, got 11"):
+            counter.update(query[:, 1:], database[:, 1:], (query_ids, database_ids))
+        with pytest.raises(
+            ValueError, match=r"other: expected counts of shape .* = \(20, 13\), got \(20, 12\)"
+        ):
+            counter.merge(PairCounter(20, 11))
+        path = tmp_path / "none.npz"
+        with pytest.raises(ValueError, match=f"{path}: expected counts that PairCounter.save wrote"):
+            PairCounter.load(path)
 
 
 class FakeBar:
@@ -715,15 +797,15 @@ class TestRelevance:
         for lists in (None, junk):
             relevance = check_relevance(relevant, n_query=N_QUERY, n_database=N_DATABASE, junk=lists)
             assert (relevance.n_query, relevance.n_database) == (N_QUERY, N_DATABASE)
-            for rows, columns in ((slice(0, 9), slice(0, 120)), (slice(3, 5), slice(17, 90))):
-                hits, junk_mask = relevance.block(rows, columns)
+            for rows in (slice(0, 9), slice(3, 5)):
+                hits, junk_mask = relevance.block(rows)
                 assert hits.dtype == np.bool_
                 left = matrix if lists is None else matrix & ~is_junk
-                np.testing.assert_array_equal(hits, left[rows, columns])
+                np.testing.assert_array_equal(hits, left[rows])
                 if lists is None:
                     assert junk_mask is None
                 else:
-                    np.testing.assert_array_equal(junk_mask, is_junk[rows, columns])
+                    np.testing.assert_array_equal(junk_mask, is_junk[rows])
 
     def test_shared_labels_by_tens(self):
         # Many labels a row, so that sizes, distances and shared labels are all different numbers.
@@ -733,14 +815,14 @@ class TestRelevance:
         query[1], database[1] = 0, 0
         database[2] = 1 - query[2]  # the rest of a set shares nothing with it
         relevance = check_relevance((query, database), n_query=N_QUERY, n_database=N_DATABASE)
-        mask = relevance.block(slice(0, N_QUERY), slice(0, N_DATABASE))[0]
+        mask = relevance.block(slice(0, N_QUERY))[0]
         np.testing.assert_array_equal(mask, query @ database.T > 0)
 
     @pytest.mark.parametrize("n_ids", [3, 254, 255, 256, 300])
     def test_any_number_of_ids(self, n_ids):
         query, database = np.arange(n_ids)[:, None] * 10, np.arange(n_ids)[::-1] * 10
         relevance = check_relevance((query[:, 0], database), n_query=n_ids, n_database=n_ids)
-        mask = relevance.block(slice(0, n_ids), slice(0, n_ids))[0]
+        mask = relevance.block(slice(0, n_ids))[0]
         np.testing.assert_array_equal(mask, query == database)
 
     def test_lists_of_any_whole_number_type_and_order(self):
@@ -749,26 +831,9 @@ class TestRelevance:
         matrix = np.zeros((5, 8), dtype=bool)
         for i, indices in enumerate(([0, 3, 7], [], [5], [], [0, 1])):
             matrix[i, indices] = True
-        hits, junk = relevance.block(slice(0, 5), slice(0, 8))
+        hits, junk = relevance.block(slice(0, 5))
         np.testing.assert_array_equal(hits, matrix)
         assert np.argwhere(junk).tolist() == [[0, 1]]
-
-    @settings(max_examples=100, deadline=None)
-    @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 50), st.integers(1, 500))
-    def test_blocks_cover_every_entry_once(self, n_rows, n_columns, max_columns, size):
-        seen = np.zeros((n_rows, n_columns), dtype=int)
-        for rows, columns in blocks(n_rows, n_columns, max_columns=max_columns, size=size):
-            part = seen[rows, columns]
-            assert part.shape[1] <= max_columns
-            assert part.size <= size or part.shape[0] == 1
-            assert part.shape == (rows.stop - rows.start, columns.stop - columns.start)
-            seen[rows, columns] += 1
-        assert (seen == 1).all()
-
-    def test_default_blocks_are_bounded(self):
-        assert list(blocks(3, 5)) == [(slice(0, 3), slice(0, 5))]
-        rows, columns = next(iter(blocks(10**6, 10**6)))
-        assert (rows, columns) == (slice(0, 2**19 // 2**17), slice(0, 2**17))
 
 
 class TestCodes:

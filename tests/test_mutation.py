@@ -35,7 +35,7 @@ def test_every_module_was_mutated(record):
     for package in ("losses", "metrics"):
         paths = (PROJECT_ROOT / "sdclib" / package).glob("*.py")
         modules |= {f"sdclib.{package}.{path.stem}" for path in paths if path.stem != "__init__"}
-    assert set(record["modules"]) == modules
+    assert set(record["modules"]) == modules - {"sdclib.metrics.histograms"}  # compiled
 
 
 def test_every_survivor_has_a_reason(record):

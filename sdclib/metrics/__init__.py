@@ -1,7 +1,7 @@
 """Retrieval metrics that are exact under ties, and similarity statistics; all by counting distances.
 
-Order of the data: `relevance` and `distances` make blocks, `counts` counts them, `ranking` and `collapse` turn counts
-into figures.
+Order of the data: `relevance` says what counts, `distances` and `histograms` how far away it is, `counts` adds up,
+`ranking` and `collapse` turn counts into figures.
 """
 
 from sdclib.metrics.collapse import (
@@ -12,7 +12,7 @@ from sdclib.metrics.collapse import (
     overlap_auc,
     pair_histograms,
 )
-from sdclib.metrics.counts import PairCounts, count_pairs
+from sdclib.metrics.counts import PairCounter, PairCounts, count_pairs
 from sdclib.metrics.ranking import (
     cosine_mean_average_precision,
     cosine_pair_histograms,
@@ -24,6 +24,7 @@ from sdclib.metrics.ranking import (
 
 __all__ = [
     "MeanAndStd",
+    "PairCounter",
     "PairCounts",
     "PairHistograms",
     "cosine_mean_average_precision",

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sdclib.metrics.distances import Distances, blocks, check_code_pair, hamming_distances
+from sdclib.checks import check_int
+from sdclib.files import write_bytes
+from sdclib.metrics.distances import Distances, check_code_pair
 from sdclib.metrics.relevance import Relevance, Relevant, check_relevance
 from sdclib.progress import tqdm
 
 __all__ = [
     "PRECISION_SUMS",
+    "PairCounter",
     "PairCounts",
     "Ranking",
     "TieGroups",
@@ -24,13 +31,15 @@ __all__ = [
     "cut_groups",
     "divided_hits",
     "harmonic_numbers",
+    "hypergeometric",
     "pair_blocks",
     "rankings",
 ]
 
-LONG_WORK = 2_000_000_000  # pairs; about ten seconds and more: show a progress bar
+LONG_WORK = 2_000_000_000  # pairs; a second and more: show a progress bar
+QUERY_BLOCK = 32  # queries at a time of one thread
 ROW_BLOCK = 1 << 23  # entries of a block of whole rows: 32 MB of float32
-CHUNK = 1 << 18
+CHUNK = 1 << 14  # numbers of hits at a time: what the cache holds
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,26 +79,31 @@ class PairCounts:
 
 
 def pair_blocks(
-    distances: Distances, relevance: Relevance, *, whole_rows: bool
+    distances: Distances, relevance: Relevance
 ) -> Iterator[tuple[slice, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_] | None]]:
-    """Go through all query-database pairs, with a progress bar where that takes long.
+    """Go through all query-database pairs, some queries at a time, with a progress bar where that takes long.
 
     Yields
     ------
     rows : slice
-    distances, relevant, junk : ndarray, shape (n_rows, n_columns)
-        See `Relevance.block`. All columns with `whole_rows`, else some of them at a time.
+    distances, relevant, junk : ndarray, shape (n_rows, n_database)
+        See `Relevance.block`.
     """
     n_query, n_database = relevance.n_query, relevance.n_database
-    work = n_query * n_database
-    limits = {"max_columns": n_database, "size": ROW_BLOCK} if whole_rows else {}
-    with tqdm(
+    with _bar(n_query * n_database) as bar:
+        for rows in _slices(n_query, max(1, ROW_BLOCK // n_database)):
+            yield rows, distances(rows), *relevance.block(rows)
+            bar.update((rows.stop - rows.start) * n_database)
+
+
+def _slices(n: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def _bar(work: int) -> Any:
+    return tqdm(
         total=work, unit="pair", unit_scale=True, leave=False, mininterval=1, disable=work < LONG_WORK
-    ) as bar:
-        for rows, columns in blocks(n_query, n_database, **limits):
-            block = distances(rows, columns)
-            yield rows, block, *relevance.block(rows, columns)
-            bar.update(block.size)
+    )
 
 
 def count_pairs(
@@ -128,20 +142,165 @@ def count_pairs(
     """
     query, database, n_bits = check_code_pair(query_codes, database_codes, n_bits)
     relevance = check_relevance(relevant, n_query=len(query), n_database=len(database), junk=junk)
-    n_bins = n_bits + 1
-    # Bins: distance if not relevant, n_bins + distance if relevant, 2 * n_bins if junk.
-    kind = np.min_scalar_type(2 * n_bins)
-    counts = np.zeros((len(query), 2 * n_bins + 1), dtype=np.int64)
-    pairs = pair_blocks(hamming_distances(query, database), relevance, whole_rows=False)
-    for rows, distances, mask, junk_mask in pairs:
-        bins = distances.astype(kind)
-        bins += mask.view(np.uint8) * kind.type(n_bins)
-        if junk_mask is not None:
-            bins[junk_mask] = 2 * n_bins
-        for row, values in enumerate(bins, start=rows.start):
-            counts[row] += np.bincount(values, minlength=2 * n_bins + 1)
-    hits = counts[:, n_bins : 2 * n_bins].copy()
-    return PairCounts(counts[:, :n_bins] + hits, hits, len(database))
+    counts = _count(query.view(np.uint64), database.view(np.uint64), n_bits, relevance)
+    return PairCounts(counts.sum(axis=1), counts[:, 1].copy(), len(database))
+
+
+def _count(
+    query: NDArray[np.uint64], database: NDArray[np.uint64], n_bits: int, relevance: Relevance
+) -> NDArray[np.int64]:
+    """Of each query, items that are not relevant and items that are, by distance: shape (n_query, 2, n_bits + 1)."""
+    import faiss  # whose number of threads is that of all searches
+
+    from sdclib.metrics.histograms import add_histograms
+
+    def histograms(rows: slice, items: Any = slice(None)) -> NDArray[np.int64]:
+        found = np.zeros((rows.stop - rows.start, 2, n_bits + 1), dtype=np.int64)
+        labels = relevance.query_labels[rows], relevance.database_labels[items]
+        add_histograms(found.reshape(len(found), -1), query[rows], database[items], *labels, relevance.shared)
+        return found
+
+    def count(rows: slice) -> NDArray[np.int64]:
+        found = histograms(rows)
+        for i, row in enumerate(found, start=rows.start):
+            one = slice(i, i + 1)
+            if relevance.listed is not None:
+                hits = histograms(one, relevance.listed[i])[0]
+                row += hits[::-1] - hits  # labels say of none that it is relevant
+            if relevance.junk is not None:
+                row -= histograms(one, relevance.junk[i])[0]
+        return found
+
+    parts = []
+    with (
+        _bar(len(query) * len(database)) as bar,
+        ThreadPoolExecutor(faiss.omp_get_max_threads()) as pool,
+    ):
+        for part in pool.map(count, _slices(len(query), QUERY_BLOCK)):
+            parts.append(part)
+            bar.update(len(part) * len(database))
+    return np.concatenate(parts)
+
+
+class PairCounter:
+    """Counts of pairs, added up over blocks of queries and of a database that is never in one place.
+
+    Counts are whole numbers, so all metrics of `compute` are those of one `count_pairs`, bit for bit, in whatever
+    order and on however many machines the blocks were counted.
+
+    Parameters
+    ----------
+    n_query, n_bits : int
+        All queries, and the code length.
+    """
+
+    def __init__(self, n_query: int, n_bits: int):
+        shape = check_int(n_query, "n_query", minimum=1), check_int(n_bits, "n_bits", minimum=1) + 1
+        self._arrays = {
+            "all": np.zeros(shape, dtype=np.int64),
+            "relevant": np.zeros(shape, dtype=np.int64),
+            "n_database": np.zeros(n_query, dtype=np.int64),  # items that each query has met, junk included
+        }
+
+    def update(
+        self,
+        query_codes: ArrayLike,
+        database_codes: ArrayLike,
+        relevant: Relevant,
+        *,
+        first_query: int = 0,
+        packed: bool = False,
+        junk: Sequence[ArrayLike] | None = None,
+    ) -> None:
+        """Count the pairs of some queries and some of the database.
+
+        Parameters
+        ----------
+        query_codes, database_codes, relevant, junk
+            As in `count_pairs`, of these queries and items alone: indices count from the first item given here.
+        first_query : int
+            Which of all queries is the first one here.
+        packed : bool
+            Whether codes are packed.
+
+        Raises
+        ------
+        ValueError
+            As `count_pairs`; if codes have another length, or there are fewer queries than `first_query` says.
+        """
+        n_query, n_bits = self._arrays["all"].shape[0], self._arrays["all"].shape[1] - 1
+        counts = count_pairs(
+            query_codes, database_codes, relevant, n_bits=n_bits if packed else None, junk=junk
+        )
+        if counts.n_bits != n_bits:
+            raise ValueError(f"query_codes: expected {n_bits} bits as counted so far, got {counts.n_bits}")
+        rows = slice(check_int(first_query, "first_query", minimum=0), first_query + counts.n_query)
+        if rows.stop > n_query:
+            raise ValueError(f"first_query: expected at most {n_query - counts.n_query}, got {first_query}")
+        for name, array in self._arrays.items():
+            array[rows] += getattr(counts, name)
+
+    def merge(self, other: PairCounter) -> None:
+        """Add what another counter of the same queries has counted; ValueError where its shape is another."""
+        mine, theirs = self._arrays["all"].shape, other._arrays["all"].shape
+        if mine != theirs:
+            raise ValueError(f"other: expected counts of shape (n_query, n_bits + 1) = {mine}, got {theirs}")
+        for name, array in self._arrays.items():
+            array += other._arrays[name]
+
+    def compute(self, n_database: int | None = None) -> PairCounts:
+        """Add the blocks up: counts that every metric takes in place of codes.
+
+        Parameters
+        ----------
+        n_database : int, optional
+            Size of the whole database, if it is known: finds blocks that are missing or were counted twice.
+
+        Raises
+        ------
+        ValueError
+            If not all queries have met as many items, or not `n_database`.
+        """
+        met = self._arrays["n_database"]
+        expected = int(met.max()) if n_database is None else check_int(n_database, "n_database", minimum=1)
+        if expected == 0 or (met != expected).any():
+            query = int(np.argmax(met != expected))
+            raise ValueError(
+                f"n_database: expected every query to have met {expected or 'some'} items, query {query} has met "
+                f"{met[query]}"
+            )
+        return PairCounts(self._arrays["all"].copy(), self._arrays["relevant"].copy(), expected)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the counts so far as an .npz of int64: all, relevant (n_query, n_bits + 1), n_database (n_query,)."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, allow_pickle=False, **self._arrays)
+        return write_bytes(path, buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> PairCounter:
+        """Read what `save` wrote; ValueError that names the file where it is missing, damaged or something else."""
+        try:
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in ("all", "relevant", "n_database")}
+        except Exception as error:  # NumPy and zipfile raise many kinds
+            raise ValueError(f"{path}: expected counts that PairCounter.save wrote ({error})") from error
+        every, relevant, met = arrays.values()
+        if (
+            every.ndim != 2
+            or every.shape != relevant.shape
+            or met.shape != every.shape[:1]
+            or min(every.shape[0], every.shape[1] - 1) < 1
+            or any(array.dtype != np.int64 for array in arrays.values())
+            or (relevant < 0).any()
+            or (relevant > every).any()
+            or (every.sum(axis=1) > met).any()
+        ):
+            shapes = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in arrays.items())
+            raise ValueError(f"{path}: expected counts of pairs, int64, none below 0, got {shapes}")
+        counter = cls(every.shape[0], every.shape[1] - 1)
+        counter._arrays = arrays
+        return counter
 
 
 def as_counts(
@@ -196,7 +355,7 @@ class Ranking:
 
 def rankings(distances: Distances, relevance: Relevance, top_k: int) -> Iterator[Ranking]:
     """Rank the database for each query in turn, as deep as the cut after `top_k` items needs."""
-    for _, block, relevant, junk in pair_blocks(distances, relevance, whole_rows=True):
+    for _, block, relevant, junk in pair_blocks(distances, relevance):
         n_ranked = np.full(len(block), relevance.n_database)
         if junk is not None:
             block[junk] = np.inf if block.dtype.kind == "f" else np.iinfo(block.dtype).max
@@ -325,30 +484,34 @@ PRECISION_SUMS = {
 
 def divided_hits(
     divided: TieGroups,
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
-    """How many relevant items of the divided group come above the cut: hypergeometric, for uniform tie orders.
+) -> Iterator[tuple[NDArray[np.int64], TieGroups, NDArray[np.int64]]]:
+    """Say how many relevant items of the divided group can come above the cut.
 
     Yields
     ------
     rows : ndarray, shape (n_rows,), int64
-        Queries with a divided group, a chunk at a time.
+        Queries with a divided group, a chunk at a time, those with few such numbers first.
+    group : TieGroups, arrays of shape (n_rows, 1)
+        Theirs.
     hits : ndarray, shape (n_rows, n_hits), int64
-        Every possible number; rows with fewer go on beyond `most()`, with probability 0.
-    probabilities : ndarray, shape (n_rows, n_hits), float64
-        Rows sum to 1. By the recurrence between neighbours, outwards from the mode: no large factorials.
+        Every possible number; rows with fewer go on beyond `most()`.
     """
     queries = np.flatnonzero(divided.taken)
     widths = (divided.most() - divided.fewest() + 1)[queries]
+    order = np.argsort(widths, kind="stable")
     n_rows = max(1, CHUNK // int(widths.max(initial=1)))
     for start in range(0, queries.size, n_rows):
-        part = slice(start, start + n_rows)
+        part = order[start : start + n_rows]
         group = divided.columns(queries[part])
-        hits = group.fewest() + np.arange(widths[part].max())
-        yield queries[part], hits, _hypergeometric(group, hits)
+        yield queries[part], group, group.fewest() + np.arange(widths[part[-1]])
 
 
-def _hypergeometric(group: TieGroups, hits: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Probability of `hits` relevant items among the `taken`; rows of `hits` ascend by 1 from `fewest()`."""
+def hypergeometric(group: TieGroups, hits: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Probability of `hits` relevant items among the `taken`, for uniform tie orders; rows sum to 1.
+
+    Rows of `hits` ascend by 1 from `fewest()`. By the recurrence between neighbours, outwards from the mode: no large
+    factorials.
+    """
     relevant, taken = group.relevant, group.taken
     rest = group.items - relevant - taken
     mode = (taken + 1) * (relevant + 1) // (group.items + 2)

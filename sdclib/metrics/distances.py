@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,7 +14,6 @@ from sdclib.codes import check_codes
 
 __all__ = [
     "Distances",
-    "blocks",
     "check_code_pair",
     "check_packed",
     "cosine_distances",
@@ -25,19 +24,8 @@ __all__ = [
 
 MAX_BITS = 65_534  # distances, and one number more for junk, fit 16 bits
 
-Distances: TypeAlias = Callable[[slice, slice], NDArray[Any]]
-"""From rows (queries) and columns (database items) to a new array of their distances; smaller is nearer."""
-
-
-def blocks(
-    n_rows: int, n_columns: int, *, max_columns: int = 1 << 17, size: int = 1 << 19
-) -> Iterator[tuple[slice, slice]]:
-    """Cut a matrix into blocks (rows, columns) of at most `size` entries, or one row, and `max_columns` columns."""
-    width = min(n_columns, max_columns)
-    height = max(1, size // width)
-    for top in range(0, n_rows, height):
-        for left in range(0, n_columns, width):
-            yield slice(top, min(top + height, n_rows)), slice(left, min(left + width, n_columns))
+Distances: TypeAlias = Callable[[slice], NDArray[Any]]
+"""From rows (queries) to a new array of their distances to the whole database; smaller is nearer."""
 
 
 def pad_bytes(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -129,7 +117,7 @@ def hamming_block(query: NDArray[np.uint8], database: NDArray[np.uint8]) -> NDAr
 
 def hamming_distances(query: NDArray[np.uint8], database: NDArray[np.uint8]) -> Distances:
     """Distances of padded packed codes, uint16."""
-    return lambda rows, columns: hamming_block(query[rows], database[columns]).astype(np.uint16)
+    return lambda rows: hamming_block(query[rows], database).astype(np.uint16)
 
 
 def cosine_distances(query: NDArray[np.float32], database: NDArray[np.float32]) -> Distances:
@@ -151,8 +139,7 @@ def cosine_distances(query: NDArray[np.float32], database: NDArray[np.float32]) 
     scale = -1 / np.linalg.norm(database, axis=1)
     query_scale = 1 / np.linalg.norm(query, axis=1, keepdims=True)
 
-    def distances(rows: slice, columns: slice) -> NDArray[np.float32]:
-        assert columns.start == 0
+    def distances(rows: slice) -> NDArray[np.float32]:
         found = query[rows] @ database.T  # exact for small whole numbers, such as codes of -1 and 1
         found *= scale
         found *= query_scale[rows]

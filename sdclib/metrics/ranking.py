@@ -17,6 +17,7 @@ from sdclib.metrics.counts import (
     cut_groups,
     divided_hits,
     harmonic_numbers,
+    hypergeometric,
     pair_blocks,
     rankings,
 )
@@ -186,12 +187,11 @@ def _average_precision(counts: PairCounts, top_k: int, ties: str, denominator: s
         divisors = {"relevant": n_relevant, "R": top_k, "min": np.minimum(n_relevant, top_k)}
         return (total / np.maximum(divisors[denominator], 1)).astype(np.float64), n_relevant == 0
     values = (total / np.maximum(divided.hits_before, 1)).astype(np.float64)  # where the cut divides no group
-    for rows, hits, probabilities in divided_hits(divided):
-        group = divided.columns(rows)
+    for rows, group, hits in divided_hits(divided):
         sums = total[rows, None] + precision_sum(group.known(hits), harmonic)
         ratios = (sums / np.maximum(group.hits_before + hits, 1)).astype(np.float64)
         if ties == "expected":
-            values[rows] = (ratios * probabilities).sum(axis=1)
+            values[rows] = (ratios * hypergeometric(group, hits)).sum(axis=1)
         elif ties == "optimistic":
             values[rows] = np.max(ratios, axis=1, where=hits <= group.most(), initial=0)
         else:
@@ -311,8 +311,8 @@ def _any_hit(counts: PairCounts, k: int, ties: str) -> NDArray[np.float64]:
         return (_hits(counts, k, ties) > 0).astype(np.float64)
     _, divided = cut_groups(counts, k)
     probability = (divided.hits_before > 0).astype(np.float64)
-    for rows, hits, probabilities in divided_hits(divided):
-        none = (probabilities * (hits == 0)).sum(axis=1)
+    for rows, group, hits in divided_hits(divided):
+        none = (hypergeometric(group, hits) * (hits == 0)).sum(axis=1)
         probability[rows] = np.where(divided.hits_before[rows] > 0, 1.0, 1 - none)
     return probability
 
@@ -416,9 +416,7 @@ def cosine_pair_histograms(
     """
     n_bins = check_int(n_bins, "n_bins", minimum=1)
     counts = np.zeros(2 * n_bins + 1, dtype=np.int64)
-    for _, similarities, mask, junk_mask in pair_blocks(
-        *_cosine_pairs(query, database, relevant, junk), whole_rows=True
-    ):
+    for _, similarities, mask, junk_mask in pair_blocks(*_cosine_pairs(query, database, relevant, junk)):
         np.subtract(1, similarities, out=similarities)
         similarities *= n_bins / 2
         bins = np.clip(similarities, 0, n_bins - 1, out=similarities).astype(np.int32)

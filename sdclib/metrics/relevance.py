@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -11,72 +11,63 @@ from numpy.typing import ArrayLike, NDArray
 
 from sdclib.checks import check_labels
 from sdclib.codes import pack_codes
-from sdclib.metrics.distances import hamming_block, pad_bytes
+from sdclib.metrics.distances import pad_bytes
 
 __all__ = ["Relevance", "Relevant", "check_relevance"]
 
 Relevant: TypeAlias = tuple[ArrayLike, ArrayLike] | Sequence[ArrayLike]
-Mask: TypeAlias = Callable[[slice, slice], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, eq=False)
 class Relevance:
-    """Which database items are relevant to which query, asked block by block.
+    """Which database items are relevant to which query.
 
     Attributes
     ----------
-    n_query, n_database : int
-    relevant : callable
-        From rows (queries) and columns (database items) to a mask; junk not yet removed.
-    junk : callable or None
-        Likewise for items that are removed from a query's ranking and never count as relevant.
+    query_labels, database_labels : ndarray, shapes (n_query, n_words), (n_database, n_words), uint64
+        Of no words where lists say what is relevant.
+    shared : bool
+        Labels are sets of bits, of which one in common makes relevant; else equal labels do.
+    listed, junk : list of ndarray, int64, or None
+        Of each query, sorted indices of items that are relevant beside those that labels say; and of items that are
+        removed from its ranking and never count as relevant, listed ones never among them.
     """
 
-    n_query: int
-    n_database: int
-    relevant: Mask
-    junk: Mask | None
+    query_labels: NDArray[np.uint64]
+    database_labels: NDArray[np.uint64]
+    shared: bool
+    listed: list[NDArray[np.int64]] | None
+    junk: list[NDArray[np.int64]] | None
 
-    def block(self, rows: slice, columns: slice) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None]:
-        """Masks (relevant, junk) of shape (n_rows, n_columns); no item is both, None means no junk at all."""
-        relevant = self.relevant(rows, columns)
+    @property
+    def n_query(self) -> int:
+        """Number of queries."""
+        return len(self.query_labels)
+
+    @property
+    def n_database(self) -> int:
+        """Number of items, junk included."""
+        return len(self.database_labels)
+
+    def block(self, rows: slice) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None]:
+        """Masks (relevant, junk) of shape (n_rows, n_database); no item is both, None means no junk at all."""
+        relevant = np.full((rows.stop - rows.start, self.n_database), not self.shared)
+        for query, database in zip(self.query_labels[rows].T, self.database_labels.T, strict=True):
+            if self.shared:
+                relevant |= (query[:, None] & database) != 0
+            else:
+                relevant &= query[:, None] == database
+        relevant |= self._members(self.listed, rows)
         if self.junk is None:
             return relevant, None
-        junk = self.junk(rows, columns)
+        junk = self._members(self.junk, rows)
         return relevant & ~junk, junk
 
-
-def _same_id(query: NDArray[np.integer], database: NDArray[np.integer]) -> Mask:
-    known, ids = np.unique(np.concatenate([query, database]), return_inverse=True)
-    ids = ids.astype(np.min_scalar_type(len(known)))  # mostly one byte an id: comparing is faster
-    query, database = ids[: len(query)], ids[len(query) :]
-    return lambda rows, columns: query[rows, None] == database[None, columns]
-
-
-def _shared_label(query: NDArray[np.integer], database: NDArray[np.integer]) -> Mask:
-    packed = [pad_bytes(pack_codes(labels)) for labels in (query, database)]
-    sizes = [labels.sum(axis=1, dtype=np.int32) for labels in (query, database)]
-
-    def mask(rows: slice, columns: slice) -> NDArray[np.bool_]:
-        # |a| + |b| - hamming(a, b) = twice the number of shared labels.
-        different = hamming_block(packed[0][rows], packed[1][columns])
-        different -= sizes[0][rows, None]
-        return different < sizes[1][None, columns]
-
-    return mask
-
-
-def _listed(lists: list[NDArray[np.int64]]) -> Mask:
-    """Membership in sorted lists of indices, one a query."""
-
-    def mask(rows: slice, columns: slice) -> NDArray[np.bool_]:
-        found = np.zeros((rows.stop - rows.start, columns.stop - columns.start), dtype=np.bool_)
-        for row, indices in zip(found, lists[rows], strict=True):
-            low, high = np.searchsorted(indices, (columns.start, columns.stop))
-            row[indices[low:high] - columns.start] = True
+    def _members(self, lists: list[NDArray[np.int64]] | None, rows: slice) -> NDArray[np.bool_]:
+        found = np.zeros((rows.stop - rows.start, self.n_database), dtype=np.bool_)
+        for row, indices in zip(found, lists[rows] if lists else (), strict=False):
+            row[indices] = True
         return found
-
-    return mask
 
 
 def check_relevance(
@@ -105,7 +96,6 @@ def check_relevance(
         If anything is not as described.
     """
     unwanted = None if junk is None else _check_lists(junk, "junk", n_query, n_database)
-    junk_mask = None if unwanted is None else _listed(unwanted)
     if isinstance(relevant, tuple) and len(relevant) == 2:
         query = check_labels(relevant[0], "relevant[0] (query labels)", n=n_query)
         database = check_labels(relevant[1], "relevant[1] (database labels)", n=n_database)
@@ -115,10 +105,12 @@ def check_relevance(
                 f"columns), got shapes {query.shape} and {database.shape}"
             )
         if query.ndim == 1:
-            return Relevance(n_query, n_database, _same_id(query, database), junk_mask)
+            ids = [labels[:, None].view(np.uint64) for labels in (query, database)]
+            return Relevance(ids[0], ids[1], False, None, unwanted)
         if query.shape[1] == 0:
             raise ValueError(f"relevant: expected at least one label column, got shape {query.shape}")
-        return Relevance(n_query, n_database, _shared_label(query, database), junk_mask)
+        words = [pad_bytes(pack_codes(labels)).view(np.uint64) for labels in (query, database)]
+        return Relevance(words[0], words[1], True, None, unwanted)
     if not isinstance(relevant, list):
         raise ValueError(
             "relevant: expected a tuple (query labels, database labels) or a list of index arrays, "
@@ -131,7 +123,8 @@ def check_relevance(
             raise ValueError(
                 f"junk: expected no item that is also relevant, got {both.size} for query {i}, first is {both[0]}"
             )
-    return Relevance(n_query, n_database, _listed(wanted), junk_mask)
+    none = np.zeros((max(n_query, n_database), 0), dtype=np.uint64)
+    return Relevance(none[:n_query], none[:n_database], True, wanted, unwanted)
 
 
 def _check_lists(

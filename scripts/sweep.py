@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import hashlib
+import io
 import itertools
 import os
 import subprocess
@@ -27,13 +28,20 @@ use_portable_kernels()  # before anything loads NumPy or torch; the notebooks th
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # notebooks that run side by side share the cores
 
 from sdclib.checks import check_name
-from sdclib.files import write_json, write_text
-from study.chapters.measures import collect_classes, collect_curves, collect_unseen
+from sdclib.files import write_bytes, write_json, write_text
+from study.chapters.measures import (
+    collect_classes,
+    collect_curves,
+    collect_draws,
+    collect_queries,
+    collect_unseen,
+)
 from study.provenance import OWN_RESULTS, RESULTS, uncommitted, write_manifest
 from study.runs import (
     RunSpec,
     collect_histograms,
     collect_records,
+    expand_config,
     failed_runs,
     is_whole,
     measure_again,
@@ -47,8 +55,10 @@ LEFT = Path(".snakemake")  # Snakemake's own records, in the working folder
 DRY = {"-n", "--dry-run", "--dryrun"}
 # Runs of a method that trains in one execution: starting is cheap then, and cores still share the runs.
 BATCH = 4
-# Further tables that a configuration may name under `measures`; TABLE_classes.csv and so on.
+# Further tables that a configuration may name under `measures`: TABLE_classes.csv and so on; or .parquet, with a row a
+# query. Draws of queries are those of the claims that want them.
 MEASURES = {"classes": collect_classes, "curves": collect_curves, "unseen": collect_unseen}
+BY_QUERY = {"queries": collect_queries, "draws": collect_draws}
 
 
 @contextmanager
@@ -127,11 +137,24 @@ def collect_tables(settings: dict[str, Any], specs: list[RunSpec], folder: Path)
     """Write the tables of a sweep from its records; the caller holds the lock."""
     table = settings["table"]
     tables = {table: collect_records(specs), f"{table}_histograms": collect_histograms(specs)}
-    tables |= {f"{table}_{name}": MEASURES[name](specs) for name in settings.get("measures", ())}
+    measures = set(settings.get("measures", ()))
+    tables |= {f"{table}_{name}": MEASURES[name](specs) for name in sorted(measures & MEASURES.keys())}
     for name, rows in tables.items():
-        for path in folder.glob(f".{name}.csv.*.tmp"):  # what a killed sweep was just writing
-            path.unlink(missing_ok=True)
-        write_text(folder / f"{name}.csv", rows.to_csv(index=False))
+        _write(folder / f"{name}.csv", rows.to_csv(index=False).encode())
+    for name in sorted(measures & BY_QUERY.keys()):
+        chosen = specs
+        if name == "draws" and "claims" in settings:
+            claims = [claim for claim in settings["claims"] if claim.get("draws")]
+            chosen = expand_config({**settings, "runs": [], "claims": claims})
+        buffer = io.BytesIO()
+        BY_QUERY[name](chosen).to_parquet(buffer, index=False, compression="zstd")
+        _write(folder / f"{table}_{name}.parquet", buffer.getvalue())
+
+
+def _write(path: Path, data: bytes) -> None:
+    for left in path.parent.glob(f".{path.name}.*.tmp"):  # what a killed sweep was just writing
+        left.unlink(missing_ok=True)
+    write_bytes(path, data)
 
 
 def report_failures(specs: list[RunSpec], runs: Path) -> None:
@@ -160,7 +183,7 @@ def sweep(config: Path, options: list[str], publish: bool) -> int:
     try:
         settings, specs = read_config(config)
         for name in settings.get("measures", ()):
-            check_name(name, f"{config}: measures", MEASURES)
+            check_name(name, f"{config}: measures", MEASURES | BY_QUERY)
     except ValueError as error:
         print(error, flush=True)
         return 1

@@ -12,7 +12,16 @@ from sdclib.data.features import DATA, FeatureSet, read_packed
 from sdclib.data.image_sets import IMAGE_SETS, has_images, named_images
 from sdclib.data.images import data_root
 from sdclib.data.instances import INSTANCE_SETS, load_instance_set
-from sdclib.data.variants import HOLDOUT, UNSEEN, hold_out, leave_out_training, long_tail, parse_longtail
+from sdclib.data.variants import (
+    HOLDOUT,
+    UNSEEN,
+    hold_out,
+    leave_out_training,
+    long_tail,
+    move_mean,
+    parse_bias,
+    parse_longtail,
+)
 from sdclib.extract.backbones import load_backbone
 from sdclib.extract.feature_cache import extract_features
 
@@ -58,6 +67,9 @@ def load_features(name: str = "cifar10-embedded") -> FeatureSet:
         With ``+unseen``: the training rows are left out of every query's ranking, see
         `sdclib.data.variants.leave_out_training`.
 
+        With ``+bias(NUMBER)``: that many times the mean of the training rows is added to all features, so that -1 takes
+        their bias away, see `sdclib.data.variants.move_mean`.
+
     Returns
     -------
     FeatureSet
@@ -73,6 +85,8 @@ def load_features(name: str = "cifar10-embedded") -> FeatureSet:
         return hold_out(load_features(name.removesuffix(HOLDOUT)))
     if name.endswith(UNSEEN):
         return leave_out_training(load_features(name.removesuffix(UNSEEN)))
+    if (bias := parse_bias(name)) is not None:
+        return move_mean(load_features(bias[0]), bias[1])
     if (tail := parse_longtail(name)) is not None:
         base, ratio, control = tail
         return long_tail(load_features(base), ratio, control=control)

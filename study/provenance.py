@@ -110,7 +110,8 @@ def peak_memory_mb() -> float:
 
 def table_hashes() -> dict[str, str]:
     """SHA-256 by name of all published tables."""
-    return {path.name: file_sha256(path) for path in sorted(RESULTS.glob("*.csv"))}
+    paths = [path for path in RESULTS.iterdir() if path.suffix in (".csv", ".parquet")]
+    return {path.name: file_sha256(path) for path in sorted(paths)}
 
 
 def write_manifest(verified: dict[str, Any] | None = None) -> Path:

@@ -236,3 +236,26 @@ def test_unseen_takes_training_rows_out_of_every_ranking(tiny: FeatureSet) -> No
     ):
         with pytest.raises(ValueError, match=message):
             leave_out_training(wrong)
+
+
+def test_the_dial_of_bias_moves_all_features_by_the_mean_of_training_rows(tiny_data) -> None:
+    mean = tiny_data.train.mean(axis=0)
+    for amount in (-1, -0.5, 0, 3):
+        there = load_features(f"tiny+bias({amount})")
+        assert there.name == f"tiny+bias({amount})"
+        for field in ("query", "database"):
+            np.testing.assert_allclose(
+                getattr(there, field), getattr(tiny_data, field) + amount * mean, atol=1e-5
+            )
+        assert there.train.mean(axis=0) == pytest.approx((1 + amount) * mean, abs=1e-5)
+    assert load_features("tiny+bias(1)").sha256 != load_features("tiny+bias(3)").sha256 != tiny_data.sha256
+    assert len(load_features("tiny+bias(-1)+holdout").database) < len(tiny_data.train)
+    with pytest.raises(ValueError, match="expected one of"):
+        load_features("tiny+bias(much)")
+
+
+def test_a_method_that_centres_is_blind_to_the_dial(tiny_data) -> None:
+    first, other = (run_experiment(RunSpec(f"tiny+bias({a})", "itq", 8)) for a in (-1, 3))
+    assert (first.database_codes == other.database_codes).mean() > 0.99
+    first, other = (run_experiment(RunSpec(f"tiny+bias({a})", "lsh", 8)) for a in (-1, 3))
+    assert (first.database_codes == other.database_codes).mean() < 0.9

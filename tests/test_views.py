@@ -190,6 +190,15 @@ def test_views_do_not_change_where_rankings_leave_training_rows_out() -> None:
     assert unseen.sha256 == whole.sha256
 
 
+def test_views_are_moved_like_the_features():
+    name = "cifar10-embedded"
+    moved, whole = load_views(f"{name}+bias(2)"), load_views(name)
+    step = load_features(f"{name}+bias(2)").database[0] - load_features(name).database[0]
+    np.testing.assert_allclose((moved.features - whole.features).mean(axis=(0, 1)), step, atol=1e-3)
+    assert moved.sha256 != whole.sha256
+    assert load_views(f"{name}+bias(2)+holdout").features.shape[1] == 4500
+
+
 def test_damaged_packaged_views_are_named(tmp_path: Path) -> None:
     path = tmp_path / "cifar10_embedded_views.npz"
     path.write_bytes((DATA / path.name).read_bytes()[:-1] + b"x")

@@ -1,4 +1,4 @@
-"""Feature sets made from others: held-out training rows, imbalanced training rows, a database without training rows."""
+"""Feature sets made from others: held-out or imbalanced training rows, a database without them, more or less bias."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ __all__ = [
     "LONG_TAIL",
     "UNSEEN",
     "class_sizes",
+    "drawn_rows",
     "hold_out",
     "holdout_rows",
     "leave_out_training",
     "long_tail",
     "longtail_sizes",
+    "move_mean",
+    "moved",
+    "parse_bias",
     "parse_longtail",
     "positive_share",
     "same_class_share",
@@ -239,6 +243,61 @@ def leave_out_training(features: FeatureSet) -> FeatureSet:
         name=f"{features.name}{UNSEEN}",
         junk=tuple(np.union1d(trained, junk) if len(junk) else trained for junk in before),
         sha256=hashlib.sha256(f"{features.sha256}{UNSEEN}".encode()).hexdigest(),
+    )
+
+
+def drawn_rows(features: FeatureSet, draw: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw queries anew among the rows that are not for training, of each class as many as there are.
+
+    Rows count the set's queries first, then its database, and are taken in the order of `seeded_order`.
+
+    Returns
+    -------
+    query, database : ndarray, int64
+        Ascending; together all rows, training rows among the latter.
+
+    Raises
+    ------
+    ValueError
+        If items have not one label each, or relevance is not by labels.
+    """
+    if features.ground_truth is not None or features.junk is not None or features.query_labels.ndim != 1:
+        raise ValueError(
+            f"features: expected one label an item to draw queries by class, but {features.name} has others"
+        )
+    labels = np.concatenate([features.query_labels, features.database_labels])
+    order = seeded_order(len(labels), draw)
+    order = order[~np.isin(order, len(features.query) + features.train_index)]
+    classes, sizes = np.unique(features.query_labels, return_counts=True)
+    chosen = [order[labels[order] == label][:n] for label, n in zip(classes, sizes, strict=True)]
+    query = np.sort(np.concatenate(chosen))
+    return query, np.setdiff1d(np.arange(len(labels)), query)
+
+
+def parse_bias(name: str) -> tuple[str, float] | None:
+    """Take ``"NAME+bias(NUMBER)"`` apart into the two; None for other names."""
+    found = re.fullmatch(r"(.+)\+bias\((-?\d+(?:\.\d+)?)\)", name)
+    return (found[1], float(found[2])) if found else None
+
+
+def moved(rows: NDArray[np.float32], train: NDArray[np.float32], amount: float) -> NDArray[np.float32]:
+    """Add `amount` times the mean of the training rows to rows, shape (..., d)."""
+    return rows + np.float32(amount) * train.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+
+def move_mean(features: FeatureSet, amount: float) -> FeatureSet:
+    """Add `amount` times the mean of the training rows to all features, NAME+bias(AMOUNT): -1 takes it away.
+
+    It turns the bias of features, and nothing else: differences of features stay as they are.
+    """
+    train = features.train
+    return dataclasses.replace(
+        features,
+        name=f"{features.name}+bias({amount:g})",
+        query=moved(features.query, train, amount),
+        database=moved(features.database, train, amount),
+        train_features=None if features.train_features is None else moved(train, train, amount),
+        sha256=hashlib.sha256(f"{features.sha256}+bias({amount!r})".encode()).hexdigest(),
     )
 
 

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdclib.checks import check_name
-from sdclib.data.features import DATA, read_packed_views
+from sdclib.data.features import DATA, read_packed, read_packed_views
 from sdclib.data.image_sets import IMAGE_SETS, has_images, named_images
 from sdclib.data.images import ImageSet
-from sdclib.data.variants import HOLDOUT, UNSEEN, holdout_rows
+from sdclib.data.variants import HOLDOUT, UNSEEN, holdout_rows, moved, parse_bias
 from sdclib.extract.backbones import load_backbone
 from sdclib.extract.feature_cache import extract_features
 
@@ -149,7 +149,7 @@ def load_views(name: str) -> Views:
     name : str
         Of a feature set made from images: "IMAGE_SET/BACKBONE" or "cifar10-embedded" (which comes with two views),
         see `sdclib.catalogue.load_features`; with "+holdout", the views of the rows that then are for training.
-        "+unseen" changes nothing.
+        with "+bias(NUMBER)", views moved like the features. "+unseen" changes nothing.
 
     Returns
     -------
@@ -175,6 +175,13 @@ def load_tokens(name: str) -> Views:
     return _load(name, tokens=True)
 
 
+def _training_features(name: str) -> NDArray[np.float32]:
+    if name in _PACKAGED:
+        return read_packed(DATA / f"{name.replace('-', '_')}.npz").train
+    images, backbone = named_images(name)
+    return extract_features(images, load_backbone(backbone)).rows(images.train)
+
+
 def _load(name: str, *, tokens: bool) -> Views:
     name = name.removesuffix(UNSEEN)
     if name.endswith(HOLDOUT):  # the rows that `sdclib.data.variants.hold_out` leaves for training
@@ -182,6 +189,11 @@ def _load(name: str, *, tokens: bool) -> Views:
         _, train = holdout_rows(views.features.shape[1])
         digest = hashlib.sha256(f"{views.sha256} holdout".encode()).hexdigest()
         return Views(np.ascontiguousarray(views.features[:, train]), digest)
+    if (bias := parse_bias(name)) is not None and not tokens:  # moved by the mean that moves the features
+        base, amount = bias
+        views = _load(base, tokens=False)
+        digest = hashlib.sha256(f"{views.sha256} bias {amount!r}".encode()).hexdigest()
+        return Views(moved(views.features, _training_features(base), amount), digest)
     if name in _PACKAGED and tokens:
         raise ValueError(f"name: expected a set with patch tokens such as cifar10/deit-b16, got {name!r}")
     if name in _PACKAGED:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sdclib.catalogue import load_features
 from sdclib.data.features import FeatureSet
-from sdclib.data.variants import class_sizes, leave_out_training, parse_longtail
+from sdclib.data.variants import class_sizes, drawn_rows, leave_out_training, parse_longtail
 from sdclib.methods.neighbours import smooth_over_neighbours
 from sdclib.metrics import mean_average_precision
 from sdclib.metrics.counts import count_pairs
@@ -32,12 +32,16 @@ __all__ = [
     "class_precision",
     "collect_classes",
     "collect_curves",
+    "collect_draws",
+    "collect_queries",
     "collect_unseen",
     "pooled_precision_recall",
+    "query_values",
     "teacher_quality",
     "unseen_precision",
 ]
 
+DRAWS = (1, 2)  # of queries, beside the protocol's
 DEPTHS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 Codes = NDArray[np.uint8]  # shape (n, n_bits), values 0 and 1
 
@@ -58,6 +62,82 @@ def collect_curves(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | None
     load = functools.lru_cache(maxsize=1)(load_features)  # one at a time: runs come set by set
     table = collect_measures(kept, lambda spec, query, database: at_k(query, database, load(spec.data)), runs)
     return table.drop(columns="top_k")  # it has no part in these figures
+
+
+def query_values(
+    query_codes: Codes, database_codes: Codes, relevant: Relevant, features: FeatureSet
+) -> pd.DataFrame:
+    """Measure each query by the set's protocol.
+
+    Returns
+    -------
+    DataFrame
+        ap: expected average precision in [0, 1], float32; NaN for a query that the protocol skips. overlap: what a
+        query adds to `sdclib.metrics.intersection` times the number of queries, so that the mean is the intersection.
+    """
+    counts = count_pairs(query_codes, database_codes, relevant, junk=features.junk)
+    protocol: Any = {"top_k": features.top_k, "denominator": features.denominator, "empty": features.empty}
+    ap = mean_average_precision(counts, per_query=True, **protocol)
+    negative = counts.all - counts.relevant
+    shares = [len(kind) * kind / kind.sum() for kind in (counts.relevant, negative)]
+    rarer = shares[0].sum(axis=0) < shares[1].sum(
+        axis=0
+    )  # bins in which positive pairs are the smaller share
+    overlap = np.where(rarer, *shares).sum(axis=1)
+    return pd.DataFrame({"ap": ap, "overlap": overlap}, dtype=np.float32)
+
+
+def collect_queries(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | None = None) -> pd.DataFrame:
+    """Collect `query_values` of all runs that made codes: a row a run and query.
+
+    Returns
+    -------
+    DataFrame
+        id, data, method, n_bits, seed, parameters; query (row of the queries), label (-1 where a query has several),
+        ap, overlap.
+    """
+
+    def rows(query: Codes, database: Codes, features: FeatureSet) -> pd.DataFrame:
+        labels = features.query_labels if features.query_labels.ndim == 1 else -1
+        values = query_values(query, database, features.relevant, features)
+        return values.assign(query=np.arange(len(query), dtype=np.int32), label=labels)
+
+    return _of_queries(specs, rows, runs)
+
+
+def collect_draws(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | None = None) -> pd.DataFrame:
+    """Collect what `collect_queries` does for other draws of queries, see `sdclib.data.variants.drawn_rows`.
+
+    Training rows stay, so the codes are those of the run. There is a column `draw` more; `query` counts the set's
+    queries and then its database.
+    """
+
+    def rows(query: Codes, database: Codes, features: FeatureSet) -> pd.DataFrame:
+        codes = np.concatenate([query, database])
+        labels = np.concatenate([features.query_labels, features.database_labels])
+        tables = []
+        for draw in DRAWS:
+            asked, others = drawn_rows(features, draw)
+            values = query_values(codes[asked], codes[others], (labels[asked], labels[others]), features)
+            tables.append(values.assign(draw=draw, query=asked.astype(np.int32), label=labels[asked]))
+        return pd.concat(tables)
+
+    return _of_queries(specs, rows, runs)
+
+
+def _of_queries(
+    specs: Iterable[RunSpec],
+    rows: Callable[[Codes, Codes, FeatureSet], pd.DataFrame],
+    runs: str | os.PathLike[str] | None,
+) -> pd.DataFrame:
+    """Collect rows of queries, with what their runs are as categories."""
+    kept = [spec for spec in specs if spec.method != COSINE]
+    load = functools.lru_cache(maxsize=1)(load_features)  # one at a time: runs come set by set
+    table = collect_measures(kept, lambda spec, query, database: rows(query, database, load(spec.data)), runs)
+    values = [name for name in ("draw", "query", "label", "ap", "overlap") if name in table]
+    names = ["id", "data", "method", "n_bits", "seed", "parameters"]
+    text = {name: "category" for name in ("id", "data", "method", "parameters")}
+    return table[[*names, *values]].astype(text | {"n_bits": "int32", "seed": "int32", "label": "int32"})
 
 
 def pooled_precision_recall(histogram: pd.DataFrame) -> pd.DataFrame:

@@ -80,7 +80,7 @@ CONTRAST = """() => {
   };
   const cells = "main :is(td, th, figcaption, caption)";
   const low = [];
-  for (const element of document.querySelectorAll(`${cells}, ${cells} *, .sdc-says, .sdc-legend *`)) {
+  for (const element of document.querySelectorAll(`${cells}, ${cells} *`)) {
     if (![...element.childNodes].some(node => node.nodeType === 3 && node.textContent.trim())) continue;
     if (!element.offsetParent) continue;
     const below = behind(element);
@@ -89,6 +89,7 @@ CONTRAST = """() => {
   }
   return low.sort((a, b) => a[0] - b[0]);
 }"""
+CUT = "all => all.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent.slice(0, 60))"
 IMAGES = """all => all.map(i => ({
   alt: i.alt, width: i.naturalWidth, shown: i.clientWidth / i.clientHeight, natural: i.naturalWidth / i.naturalHeight
 }))"""
@@ -117,6 +118,7 @@ def visited(html, browser):
                 "images": page.locator("main img").evaluate_all(IMAGES),
                 "captions": page.locator("main figure:has(img) figcaption").count(),
                 "contrast": page.evaluate(CONTRAST),
+                "cut": page.locator("main pre").evaluate_all(CUT),
             }
         page.goto((html / "search.html").as_uri() + "?q=calibration")
         page.wait_for_selector("#search-results .search-summary:has-text('finished')", timeout=30_000)
@@ -160,6 +162,7 @@ def test_figures_have_captions_alternative_texts_and_their_proportions(visited):
 
 def test_no_page_is_wider_than_a_phone(visited):
     assert {name: page["width"] for name, page in visited["pages"].items() if page["width"] > 390} == {}
+    assert {name: page["cut"] for name, page in visited["pages"].items() if page["cut"]} == {}
 
 
 def test_text_of_tables_and_captions_has_contrast(visited):
@@ -175,7 +178,7 @@ def test_search_finds_pages(visited):
 
 def test_tables_sort_by_click_and_by_keyboard(show):
     page = show("main_results")
-    table = page.locator("main table.dataframe", has=page.locator("th", has_text="64 bits")).first
+    table = page.locator("main table.dataTable", has=page.locator("th", has_text="64 bits")).first
     header = table.locator("th", has_text="64 bits")
     column = header.evaluate("cell => cell.cellIndex")
 
@@ -185,65 +188,68 @@ def test_tables_sort_by_click_and_by_keyboard(show):
         return [float(cell.split(" ± ")[0]) for cell in cells if cell]
 
     before = shown()
-    assert len(before) > 5
-    header.locator("button").click()
+    assert len(before) > 15
+    header.click()
     assert (header.get_attribute("aria-sort"), shown()) == ("ascending", sorted(before))
-    header.locator("button").press("Enter")
+    header.get_by_role("button").press("Enter")
     assert (header.get_attribute("aria-sort"), shown()) == ("descending", sorted(before, reverse=True))
-    header.locator("button").press("Space")
-    assert (header.get_attribute("aria-sort"), shown()) == (None, before)
+    header.click()
+    assert shown() == before
+    box = page.locator("main .dt-container", has=page.locator("th", has_text="64 bits")).first
+    box.get_by_role("searchbox").fill("LSH")
+    assert set(table.locator("tbody th").all_inner_texts()) == {"LSH", "LSH (centred)"}
 
 
-def test_sorting_knows_intervals_signs_gaps_spans_and_headers_of_two_rows(tmp_path, browser):
-    rows = ["9.5 ± 0.4", "", "62.5 ± 12.0", "\u22121.5", "NaN", "1,024", "float"]
-    first = "<th rowspan=7>group</th>"
+def test_sorting_knows_intervals_signs_gaps_spans_and_headers_of_two_rows(html, tmp_path, browser):
+    rows = ["9.5 ± 0.4", "", "62.5 ± 12.0", "\u22121.5", "NaN", "1,024"]
+    first = "<th rowspan=6>group</th>"
     body = "".join(f"<tr>{'' if i else first}<td>{text}</td></tr>" for i, text in enumerate(rows))
     head = "<tr><th></th><th>value</th></tr><tr><th>kind</th><th></th></tr>"
+    scripts = [(html / "_static" / f"{name}.js").as_uri() for name in ("itables", "tables")]
     (tmp_path / "t.html").write_text(
-        f'<meta charset="utf-8"><main><table class="dataframe"><thead>{head}</thead><tbody>{body}</tbody></table>'
-        f'</main><script src="{(BOOK / "_static" / "sortable.js").as_uri()}"></script>',
+        '<!DOCTYPE html><meta charset="utf-8"><main class="bd-content"><table class="dataframe">'
+        f"<thead>{head}</thead><tbody>{body}</tbody></table></main>"
+        + "".join(f'<script src="{script}"></script>' for script in scripts),
         encoding="utf-8",
     )
     page = browser.new_page()
     page.goto((tmp_path / "t.html").as_uri())
-    assert page.locator("thead th").all_inner_texts() == ["kind", "value"]
-    button = page.get_by_role("button", name="value")
-    button.click()
+    header = page.locator("th.dt-orderable-asc", has_text="value")
+    header.click()
     cells = page.locator("tbody td")
-    assert cells.all_text_contents() == ["\u22121.5", "9.5 ± 0.4", "62.5 ± 12.0", "1,024", "float", "", "NaN"]
+    assert page.locator("thead th").all_inner_texts() == ["kind", "value"]
+    assert cells.all_text_contents() == ["\u22121.5", "9.5 ± 0.4", "62.5 ± 12.0", "1,024", "", "NaN"]
     assert page.locator("tbody th").count() == len(rows)
-    button.click()
-    assert cells.all_text_contents() == ["float", "1,024", "62.5 ± 12.0", "9.5 ± 0.4", "\u22121.5", "", "NaN"]
+    header.click()
+    assert cells.all_text_contents() == ["1,024", "62.5 ± 12.0", "9.5 ± 0.4", "\u22121.5", "", "NaN"]
     page.close()
 
 
-def test_the_interactive_plot_follows_its_selector_and_the_keyboard(show):
+def test_an_explorer_follows_its_menu_and_its_legend(show):
     page = show("main_results")
-    figure = page.locator("figure.sdc-scatter")
-    points = figure.locator(".sdc-plot > svg .sdc-point")
-    texts = lambda: points.locator("title").all_text_contents()  # noqa: E731
-    select = figure.get_by_role("combobox", name="Code length")
-    at_first = texts()
-    assert len(at_first) > 5
-    assert all(f", {select.input_value()} bits." in text for text in at_first)
-    select.select_option("16")
-    assert all(", 16 bits." in text for text in texts())
-    select.select_option("all")
-    assert len(texts()) > 2 * len(at_first)
-    points.nth(3).focus()
-    assert figure.locator(".sdc-says").inner_text() == texts()[3]
-    page.keyboard.press("Tab")
-    assert figure.locator(".sdc-says").inner_text() == texts()[4]
-    name = figure.locator(".sdc-legend button").first
-    name.press("Enter")
-    assert name.get_attribute("aria-pressed") == "false"
-    assert not any(text.startswith(f"{name.inner_text()}, ") for text in texts())
+    drawn = page.locator(".sdc-explorer .plotly-graph-div")
+
+    def choose(name):
+        drawn.locator(".updatemenu-header").click()
+        drawn.locator(".updatemenu-dropdown-button", has_text=name).click()
+        return drawn.evaluate("figure => figure.data.map(trace => trace.text.join())")
+
+    at_first = drawn.evaluate("figure => figure.data.map(trace => trace.text.join())")
+    assert len(at_first) > 15
+    assert set(at_first) == {"64"}
+    drawn.locator(".legendtoggle").first.click()
+    assert set(choose("16 bits")) == {"16"}
+    assert set(choose("all code lengths")) == {"16,32,64,128"}
+    page.wait_for_function(
+        "document.querySelector('.plotly-graph-div').data[0].visible === 'legendonly'", timeout=5000
+    )
 
 
-def test_the_interactive_plot_is_a_table_without_scripts(show):
+def test_pages_are_light_and_show_tables_without_scripts(html, show):
+    assert {path.name for path in html.glob("*.html") if path.stat().st_size > 3e6} == set()
     page = show("main_results", java_script_enabled=False)
-    assert page.locator("figure.sdc-scatter table").is_visible()
-    assert page.locator("figure.sdc-scatter table tbody tr").count() > 20
+    assert page.locator("main table.dataframe").first.is_visible()
+    assert page.locator("main table.dataframe tbody tr").count() > 50
 
 
 class Links(HTMLParser):

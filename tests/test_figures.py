@@ -19,7 +19,6 @@ from sdclib.methods import METHOD_COLORS
 from study.chapters.feature_bias import plot_bias
 from study.chapters.pair_targets import PairTargets, plot_pair_targets
 from study.chapters.target_figures import (
-    plot_beta_grids,
     plot_properties,
     plot_reached,
     plot_spread,
@@ -217,17 +216,13 @@ def test_epochs_are_a_line_a_seed() -> None:
         assert (figure.axes[0].get_xlim() == figure.axes[1].get_xlim()) == bool(titles)
 
 
-def test_targets_by_spread_grid_and_setting() -> None:
+def test_targets_by_spread_and_setting() -> None:
     spreads = pd.DataFrame(
         {"source": ["paper", "ours"], "setting": "s", "std": [0.3, 0.4], "difference": [0.0, 1], "ci": np.nan}
     )
     figure = plot_spread(spreads, lowest=-1)
     assert [axes.get_title() for axes in figure.axes] == ["paper", "ours"]
     assert figure.axes[0].get_ylim()[0] == -1
-    grid = pd.DataFrame([[58.0, 65], [50, 61]], index=[1.0, 2], columns=[1.0, 2])
-    (axes,) = plot_beta_grids({"mAP": grid}).axes
-    assert labels(axes.get_yticklabels()) == ["2", "1"]
-    assert axes.texts[0].get_text() == "50.0"  # a = 2, b = 1: the upper left
     differences = pd.DataFrame({"tiny, 64 bits": [1.0, np.nan], "tiny, 16 bits": [0.5, -1]}, index=["x", "y"])
     (axes,) = plot_target_differences(differences).axes
     assert len(axes.texts) == 3

@@ -13,7 +13,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import itables.options
 from docutils import nodes
+from itables.javascript import generate_init_offline_itables_html
+from plotly.offline import get_plotlyjs
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -117,6 +120,26 @@ def bind_percent(app: Sphinx, page: nodes.document, name: str) -> None:
             text.parent.replace(text, nodes.Text(bound))
 
 
+def share_scripts(app: Sphinx) -> None:
+    """Make the scripts of itables and Plotly files of the book, one for all pages, which load them with no network."""
+    static = Path(app.outdir) / "_static"
+    static.mkdir(parents=True, exist_ok=True)
+    loader = generate_init_offline_itables_html(itables.options.dt_bundle)
+    (static / "itables.js").write_text(loader.split("<script>")[1].split("</script>")[0], encoding="utf-8")
+    (static / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
+
+
+def load_scripts(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], tree: nodes.document
+) -> None:
+    """Load what a page shows: tables and explorers."""
+    body = context.get("body", "")
+    if "sdc-explorer" in body:
+        app.add_js_file("plotly.min.js")
+    if 'class="dataframe' in body:
+        app.add_js_file("itables.js")
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect to Sphinx."""
     lay_chapters(Path(app.srcdir))
@@ -127,4 +150,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", write_your_run)
     app.connect("env-get-outdated", lambda *_: ["your_run"])
     app.connect("doctree-resolved", bind_percent)
+    app.connect("builder-inited", share_scripts)
+    app.connect("html-page-context", load_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -16,7 +16,6 @@ from study.chapters.targets import PROPERTIES, target_family
 from study.figures.plots import MAP_LABEL, STYLE
 
 __all__ = [
-    "plot_beta_grids",
     "plot_properties",
     "plot_reached",
     "plot_spread",
@@ -30,20 +29,6 @@ FAMILIES = {
     "other": ("#009E73", "s"),
 }
 SETTING_COLORS = ("#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#000000")
-
-
-@STYLE
-def plot_beta_grids(grids: Mapping[str, pd.DataFrame]) -> Figure:
-    """Heat maps over Beta(a, b), see `study.chapters.targets.beta_grid`, one panel a metric by its title."""
-    size = 3 * len(grids), 3
-    figure, axes = plt.subplots(1, len(grids), figsize=size, squeeze=False)
-    for panel, (title, grid) in zip(axes.flat, grids.items(), strict=True):
-        shown = grid.iloc[::-1]
-        sns.heatmap(shown, ax=panel, annot=True, fmt=".1f", cmap="cividis", cbar=False, square=True)
-        panel.set_xticklabels([f"{value:g}" for value in shown.columns])
-        panel.set_yticklabels([f"{value:g}" for value in shown.index], rotation=0)
-        panel.set(title=title, xlabel="b", ylabel="a")
-    return figure
 
 
 @STYLE

@@ -25,6 +25,7 @@ from study.tables import by_setting, setting_name
 __all__ = [
     "DEFAULT",
     "PROPERTIES",
+    "beta_cells",
     "beta_grid",
     "default_differences",
     "held_out_choice",
@@ -131,6 +132,22 @@ def beta_grid(values: pd.Series) -> pd.DataFrame:
     if len(ends) < 2 or grid.isna().any(axis=None):
         raise ValueError(f"values: expected every Beta(a, b) with a and b of {ends}, some are missing")
     return grid.rename_axis("a").rename_axis(columns="b")
+
+
+def beta_cells(properties: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """Lay out on `beta_grid`, in HTML, what a reader may want to know of each target.
+
+    `properties` are those of `properties_table`; `summary` has map_expected and intersection with their half intervals
+    in percent, and seeds. The index of both has the targets.
+    """
+    shown = properties.join(summary, how="inner")
+    texts = [
+        f"{target_label(str(target))}: mean {row['mean']:.2f}, standard deviation {row['std']:.2f}, "
+        f"{row['share_above']:.0%} above 0<br>expected mAP {mean_text(row['map_expected'], row['map_expected_ci'])} %, "
+        f"intersection {mean_text(row['intersection'], row['intersection_ci'])} %, {row['seeds']:.0f} seeds"
+        for target, row in shown.iterrows()
+    ]
+    return beta_grid(pd.Series(texts, index=shown.index))
 
 
 def mirror_pairs(targets: Iterable[str]) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ from sdclib.figures.plots import plot_pair_histogram, plot_pair_histograms, plot
 from sdclib.figures.style import NEGATIVE_COLOR, POSITIVE_COLOR, method_colors
 from study.figures.calibration import plot_alignment, plot_calibration, plot_stages
 from study.figures.images import plot_gallery, plot_images
-from study.figures.interactive import InteractiveScatter, scatter_by_bits
+from study.figures.interactive import explore_grids, scatter_by_bits, show_explorer, use_notebook_style
 from study.figures.plots import (
     plot_by_bits,
     plot_by_ratio,
@@ -25,7 +25,7 @@ from study.figures.search import plot_recall_by_memory, plot_recall_by_time
 __all__ = [
     "NEGATIVE_COLOR",
     "POSITIVE_COLOR",
-    "InteractiveScatter",
+    "explore_grids",
     "method_colors",
     "plot_alignment",
     "plot_by_bits",
@@ -51,4 +51,6 @@ __all__ = [
     "plot_stages",
     "plot_tie_bounds",
     "scatter_by_bits",
+    "show_explorer",
+    "use_notebook_style",
 ]

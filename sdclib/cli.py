@@ -38,6 +38,7 @@ USAGE_ERROR = 2
 SAME_CODES = 0.99  # of the bits; one near zero may differ with the size of a matrix product
 FORMATS = ("npz", "csv", "parquet")
 VECTOR_FILES = ("embeddings", "database", "queries")
+EXPORTS = ("onnx", "faiss", "lancedb", "pgvector")
 # What the library calls otherwise than the command line, and parameters of methods that are options.
 OPTIONS = {"depth": "--rescore", "random_state": "--seed", "progress": "--quiet"}
 OWN_OPTION = ("n_bits", "method", "preset", "seed", "random_state", "progress")
@@ -162,26 +163,46 @@ def search(given: argparse.Namespace) -> str:
 
 
 def export(given: argparse.Namespace) -> str:
-    """Write a fitted method as an ONNX model, its codes of a database as a faiss index, or both."""
-    if given.onnx is None and given.faiss is None:
-        raise ValueError("--onnx, --faiss: expected at least one of them, got none")
-    if (given.faiss is None) != (given.database is None):
-        raise ValueError("database: expected with --faiss, and only with it")
+    """Write a fitted method as an ONNX model; its codes of a database as a faiss index, or for databases."""
+    chosen = [name for name in EXPORTS if getattr(given, name) is not None]
+    if not chosen:
+        raise ValueError(
+            f"{', '.join(f'--{name}' for name in EXPORTS)}: expected at least one of them, got none"
+        )
+    of_codes = [name for name in chosen if name != "onnx"]
+    if bool(of_codes) != (given.database is not None):
+        raise ValueError("database: expected with --faiss, --lancedb or --pgvector, and only with them")
+    if given.vectors and not {"lancedb", "pgvector"} & set(chosen):
+        raise ValueError("vectors: expected with --lancedb or --pgvector only")
     if given.packed is not None:
         if given.onnx is None:
             raise ValueError("packed: expected with --onnx only")
         check_name(given.packed, "packed", PRECISIONS)
     check_int(given.opset, "opset", minimum=OPSET)
     hasher = load_hasher(given.model)
+    from sdclib.search.databases import to_lancedb, to_pgvector
     from sdclib.search.export import onnx_model, to_faiss
 
     lines = []
     if given.onnx is not None:
         model = onnx_model(hasher, opset=given.opset, packed=given.packed).SerializeToString()
-    if given.faiss is not None:
-        vectors = _read(given.database, given).vectors
-        index = to_faiss(hasher, vectors, given.faiss, name=str(given.database), progress=not given.quiet)
-        lines.append(f"{given.faiss}: {index.ntotal:,} codes of {hasher.n_bits} bits, bit order little")
+    if of_codes:
+        read, n_bits = _read(given.database, given), hasher.n_bits
+        codes = encode(hasher, read.vectors, name=str(given.database), progress=not given.quiet)
+        columns: dict[str, Any] = {
+            "n_bits": n_bits,
+            "ids": read.ids,
+            "vectors": read.vectors if given.vectors else None,
+        }
+        for name, write in {
+            "faiss": lambda path: to_faiss(codes, path=path, n_bits=n_bits),
+            "lancedb": lambda path: to_lancedb(codes, path, **columns),
+            "pgvector": lambda path: to_pgvector(codes, path, **columns),
+        }.items():
+            if name in of_codes:
+                write(vars(given)[name])
+                order = "big, as bit strings" if name == "pgvector" else "little"
+                lines.append(f"{vars(given)[name]}: {len(codes):,} codes of {n_bits} bits, bit order {order}")
     if given.onnx is not None:  # last, so that nothing is written where the database cannot be used
         write_bytes(given.onnx, model)
         more = "" if given.packed is None else f" and packed codes ({given.packed})"
@@ -223,7 +244,7 @@ def _check_files(given: argparse.Namespace) -> None:
     for name in VECTOR_FILES:
         if name in files:
             check_vector_file(files[name])
-    for output in {"out", "onnx", "faiss"} & files.keys():
+    for output in {"out", *EXPORTS} & files.keys():
         taken = files[output].resolve()
         for name, path in files.items():
             same = taken == path.resolve() or (taken.exists() and path.exists() and taken.samefile(path))
@@ -450,7 +471,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], str], str, dict[str, di
     ),
     "export": (
         export,
-        "Write a fitted method for other programs: ONNX model, faiss index.",
+        "Write a fitted method for other programs: ONNX model, faiss index, tables of databases.",
         {
             "model": MODEL,
             "--onnx": _file("HEAD.onnx", "from features to continuous codes; needs the package onnx"),
@@ -460,6 +481,9 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], str], str, dict[str, di
             ),
             "--opset": _number("version of ONNX's operators", OPSET),
             "--faiss": _file("INDEX.faiss", "codes of the database, to be searched"),
+            "--lancedb": _file("FOLDER", "ids and codes as a table of LanceDB; needs the package lancedb"),
+            "--pgvector": _file("FOLDER", "ids and codes, and statements, to be loaded into PostgreSQL"),
+            "--vectors": {"action": "store_true", "help": "float vectors too, for re-scoring in these two"},
             "--database": DATABASE,
         },
     ),

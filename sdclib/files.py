@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["cache_dir", "file_sha256", "read_json", "write_bytes", "write_json", "write_text"]
+__all__ = ["cache_dir", "file_sha256", "new_folder", "read_json", "write_bytes", "write_json", "write_text"]
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
@@ -50,6 +52,26 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
         reason = f"{error.strerror or error}; what was there is untouched, make room or choose another place"
         raise OSError(error.errno, reason, str(path)) from error
     return path
+
+
+@contextlib.contextmanager
+def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Fill a folder under a temporary name beside its place, and rename it once it is whole.
+
+    Raises
+    ------
+    ValueError
+        If there is something at `path`.
+    """
+    path = Path(path)
+    if path.exists():
+        raise ValueError(f"{path}: expected the name of a new folder, got one that is there")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent) as temporary:
+        made = Path(temporary) / path.name
+        made.mkdir()
+        yield made
+        made.rename(path)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:

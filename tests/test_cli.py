@@ -273,9 +273,12 @@ ERRORS = [
     ("encode model data.npy --precision no --out new", "--precision: expected one of binary, sdc, ubinary"),
     ("encode model data.npy --precision sdc --bit-order big --out new", "--bit-order: expected none beside"),
     ("encode model data.npy --out nothing", "nothing: Is a directory"),
-    ("export model", "--onnx, --faiss: expected at least one of them, got none"),
-    ("export model --faiss new", "--database: expected with --faiss, and only with it"),
-    ("export model --onnx new --database data.npy", "--database: expected with --faiss, and only"),
+    ("export model", "--onnx, --faiss, --lancedb, --pgvector: expected at least one of them, got none"),
+    ("export model --faiss new", "--database: expected with --faiss, --lancedb or --pgvector, and only"),
+    ("export model --onnx new --database data.npy", "--database: expected with --faiss, --lancedb or"),
+    ("export model --pgvector new", "--database: expected with --faiss, --lancedb or --pgvector, and only"),
+    ("export model --pgvector nothing --database data.npy", "nothing: expected the name of a new folder"),
+    ("export model --faiss new --database data.npy --vectors", "--vectors: expected with --lancedb or --pg"),
     ("export model --faiss new --database data.npy --packed sdc", "--packed: expected with --onnx only"),
     (
         "export model --onnx new --faiss new --database data.npy",
@@ -324,6 +327,7 @@ ERRORS += [
         "search model data.npy query.npy --out query.npy",
         "search model data.npy query.npy --codes nan.npy --out nan.npy",
         "export model --database data.npy --faiss data.npy",
+        "export model --database data.npy --lancedb model",
         "report data.npy --out data.npy",
     )
 ]

@@ -149,7 +149,7 @@ def test_faiss_refuses(tmp_path: Path) -> None:
         ((hasher, X[:, :5], path), {"name": "mine.npy"}, "mine.npy: expected 24 features a row, got 5"),
         ((hasher, bad, path), {}, "database: expected finite values, .*first in row 41"),
         ((hasher.transform(X), X, path), {}, "database: expected none beside codes"),
-        ((packed,), {}, "codes: expected only 0 and 1, got other values"),
+        ((packed,), {}, "source: expected only 0 and 1, got other values"),
         ((packed,), {"n_bits": 24}, "source: expected packed codes"),
         ((packed | 0x80,), {"n_bits": 13}, "source: expected unused bits beyond n_bits = 13 to be 0"),
     ]

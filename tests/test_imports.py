@@ -42,6 +42,8 @@ ERRORS = [
     "search model data.npy data.npy --out new --rescore 1",
     "export model",
     "export model --faiss new --database none.npy",
+    "export model --pgvector new",
+    "export model --lancedb new --database none.npy",
     "export model --onnx new --packed no",
     "export model --onnx new --opset 3",
     "report none.npy --out new",
@@ -84,7 +86,7 @@ def test_the_command_line_answers_without_what_is_slow(lines: list[str], status:
     (tmp_path / "model" / "hasher.json").write_text('{"method": "itq"}')
     for name in ("data.npy", "text.txt"):
         (tmp_path / name).touch()
-    among = "torch sklearn scipy pandas pyarrow faiss matplotlib PIL"
+    among = "torch sklearn scipy pandas pyarrow faiss matplotlib PIL numba ray lancedb"
     found, shown = loaded(RUN, *lines, among=among, cwd=tmp_path)
     assert found == []
     statuses = [line for line in shown.splitlines() if line.startswith("status")]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sdclib.checks import check_int
-from sdclib.codes import check_codes
+from sdclib.codes import check_codes, pack_codes
 
 __all__ = [
     "Distances",
@@ -19,6 +19,7 @@ __all__ = [
     "cosine_distances",
     "hamming_block",
     "hamming_distances",
+    "packed_codes",
     "pad_bytes",
 ]
 
@@ -57,19 +58,10 @@ def check_code_pair(
     ValueError
         If codes are not as described, empty, of different lengths, or longer than 65,534 bits.
     """
-    if n_bits is None:
-        query = check_codes(query_codes, "query_codes")
-        database = check_codes(database_codes, "database_codes")
-        n_bits = query.shape[1]
-        if database.shape[1] != n_bits:
-            raise ValueError(
-                f"database_codes: expected {n_bits} bits as in query_codes, got {database.shape[1]}"
-            )
-        query, database = (np.packbits(codes, axis=1, bitorder="little") for codes in (query, database))
-    else:
-        n_bits = check_int(n_bits, "n_bits", minimum=1)
-        query = check_packed(query_codes, "query_codes", n_bits)
-        database = check_packed(database_codes, "database_codes", n_bits)
+    query, n_query_bits = packed_codes(query_codes, "query_codes", n_bits)
+    database, n_bits = packed_codes(database_codes, "database_codes", n_bits)
+    if n_query_bits != n_bits:
+        raise ValueError(f"database_codes: expected {n_query_bits} bits as in query_codes, got {n_bits}")
     if n_bits > MAX_BITS:
         raise ValueError(f"query_codes: expected at most {MAX_BITS} bits, got {n_bits}")
     return pad_bytes(query), pad_bytes(database), n_bits
@@ -93,6 +85,15 @@ def check_packed(codes: ArrayLike, name: str, n_bits: int) -> NDArray[np.uint8]:
     if n_bits % 8 and (packed[:, -1] >> (n_bits % 8)).any():
         raise ValueError(f"{name}: expected unused bits beyond n_bits = {n_bits} to be 0, got some set")
     return packed
+
+
+def packed_codes(codes: ArrayLike, name: str, n_bits: int | None) -> tuple[NDArray[np.uint8], int]:
+    """Check codes of 0 and 1, or packed ones if `n_bits` is given, and return them packed, with the code length."""
+    if n_bits is None:
+        bits = check_codes(codes, name)
+        return pack_codes(bits), bits.shape[1]
+    n_bits = check_int(n_bits, "n_bits", minimum=1)
+    return np.ascontiguousarray(check_packed(codes, name, n_bits)), n_bits
 
 
 def hamming_block(query: NDArray[np.uint8], database: NDArray[np.uint8]) -> NDArray[np.int32]:

@@ -19,12 +19,11 @@ from torch import nn
 
 from sdclib import __version__
 from sdclib.checks import check_int, check_name
-from sdclib.codes import pack_codes
 from sdclib.files import write_bytes
 from sdclib.methods.base import BaseHasher
 from sdclib.methods.closed_form import LinearHasher, SHHasher, SignHasher
 from sdclib.methods.trained import HashHead, TrainedHasher
-from sdclib.metrics.distances import check_packed
+from sdclib.metrics.distances import packed_codes
 from sdclib.search.defaults import OPSET
 from sdclib.search.encoding import PRECISIONS, encode, pack_precision
 
@@ -156,10 +155,8 @@ def to_faiss(
         codes = encode(source, database, name=name, progress=progress)
     elif database is not None:
         raise ValueError("database: expected none beside codes, which take its place")
-    elif n_bits is None:
-        codes = pack_codes(source)
     else:
-        codes = np.ascontiguousarray(check_packed(source, "source", check_int(n_bits, "n_bits", minimum=1)))
+        codes, _ = packed_codes(source, "source", n_bits)
     index = faiss.IndexBinaryFlat(8 * codes.shape[1])
     index.add(codes)
     if path is not None:

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sdclib.checks import MIN_LENGTH, as_array, check_features, check_int, check_name
-from sdclib.codes import binarize, check_codes, pack_codes
+from sdclib.codes import binarize
 from sdclib.files import write_bytes
-from sdclib.metrics.distances import check_packed
+from sdclib.metrics.distances import packed_codes
 
 __all__ = ["HammingIndex"]
 
@@ -80,7 +80,7 @@ class HammingIndex:
         n_neighbors: int = 32,
         ef_search: int = 64,
     ):
-        packed, n_bits = _packed(database_codes, "database_codes", n_bits)
+        packed, n_bits = packed_codes(database_codes, "database_codes", n_bits)
         kind = check_name(kind, "kind", _TYPES)
         groups = None
         if kind == "hnsw":
@@ -155,7 +155,9 @@ class HammingIndex:
         ValueError
             If codes have another length or form, or `k` is larger than the database.
         """
-        query, _ = _packed(query_codes, "query_codes", self.n_bits if packed else None, expected=self.n_bits)
+        query, n_bits = packed_codes(query_codes, "query_codes", self.n_bits if packed else None)
+        if n_bits != self.n_bits:
+            raise ValueError(f"query_codes: expected {self.n_bits} bits as in the index, got {n_bits}")
         k = self._check_k(k)
         distances, indices = self._index.search(query, min(k, self._index.ntotal))
         if self._groups is not None:
@@ -485,16 +487,3 @@ def _empty_index(
     index.nprobe = min(check_int(n_probe, "n_probe", minimum=1), n_lists)
     index.train(packed)
     return index
-
-
-def _packed(
-    codes: ArrayLike, name: str, n_bits: int | None, *, expected: int | None = None
-) -> tuple[NDArray[np.uint8], int]:
-    """Check codes (packed ones if `n_bits` is given) and return them packed, with the code length."""
-    if n_bits is None:
-        bits = check_codes(codes, name)
-        if expected is not None and bits.shape[1] != expected:
-            raise ValueError(f"{name}: expected {expected} bits as in the index, got {bits.shape[1]}")
-        return pack_codes(bits), bits.shape[1]
-    n_bits = check_int(n_bits, "n_bits", minimum=1)
-    return np.ascontiguousarray(check_packed(codes, name, n_bits)), n_bits

@@ -86,6 +86,7 @@ bench: env  ## Time metrics, backbones, training, encoding and (with SDC_DATA) s
 	$(BIN)/python -m benchmarks.bench_neighbours
 	$(BIN)/python -m benchmarks.bench_encoding
 	$(BIN)/python -m benchmarks.bench_search
+	$(BIN)/python -m benchmarks.bench_bytes
 
 check-resume: env  ## Kill a sweep three times and compare its table with an undisturbed one's (minutes)
 	$(BIN)/python -m benchmarks.check_resume

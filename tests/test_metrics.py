@@ -29,6 +29,7 @@ from sdclib.metrics import (
     pair_histograms,
     precision_at_k,
     recall_at_k,
+    score_mean_average_precision,
 )
 from sdclib.metrics import counts as counts_module
 from sdclib.metrics.counts import (
@@ -60,6 +61,12 @@ def random_case(seed=0, n_query=20, n_database=300, n_bits=12, n_classes=3):
 def signs(codes):
     """Codes of -1 and 1, whose cosines order items as Hamming distances do; of lengths that do not matter."""
     return (2.0 * codes - 1) * 2.0 ** np.random.default_rng(len(codes)).integers(-3, 4, (len(codes), 1))
+
+
+def by_scores(query, database, relevant, **options):
+    """Codes by -1 times their Hamming distances, as scores."""
+    distances = (np.asarray(query)[:, None] != np.asarray(database)).sum(axis=2)
+    return score_mean_average_precision(-distances, relevant, **options)
 
 
 def by_cosine(query, database, relevant, **options):
@@ -134,7 +141,7 @@ class TestAveragePrecision:
 
     @pytest.mark.parametrize("denominator", DENOMINATORS)
     @pytest.mark.parametrize("top_k", [1, 10, 100, None])
-    @pytest.mark.parametrize("metric", [mean_average_precision, by_cosine])
+    @pytest.mark.parametrize("metric", [mean_average_precision, by_cosine, by_scores])
     @pytest.mark.parametrize("rows", [1 << 23, 700])  # all queries at once, or two at a time
     def test_index_equals_a_literal_loop_over_a_stable_order(
         self, denominator, top_k, metric, rows, monkeypatch
@@ -239,7 +246,7 @@ class TestAveragePrecision:
         query_ids[4] = 99
         case = query, database, (query_ids, database_ids)
         defaults = {"top_k": 300, "denominator": "relevant", "empty": "zero"}
-        for metric in (mean_average_precision, by_cosine):
+        for metric in (mean_average_precision, by_cosine, by_scores):
             each = metric(*case, ties=ties, per_query=True, **defaults)
             np.testing.assert_array_equal(metric(*case, ties=ties, per_query=True), each)
             mean = metric(*case, **({} if ties == "expected" else {"ties": ties}))
@@ -250,10 +257,16 @@ class TestAveragePrecision:
             assert each.dtype == np.float64
 
 
+@pytest.mark.parametrize("scores", [np.zeros(3), np.zeros((0, 3)), [["a"]], [[np.nan, 1.0]], [[1.0, np.inf]]])
+def test_scores_are_checked(scores):
+    with pytest.raises(ValueError, match="scores: expected finite numbers of shape"):
+        score_mean_average_precision(scores, (np.zeros(1), np.zeros(2)))
+
+
 class TestEmptyQueries:
     @pytest.mark.parametrize("ties", TIES)
     @pytest.mark.parametrize("denominator", DENOMINATORS)
-    @pytest.mark.parametrize("metric", [mean_average_precision, by_cosine])
+    @pytest.mark.parametrize("metric", [mean_average_precision, by_cosine, by_scores])
     def test_policies(self, ties, denominator, metric):
         database = np.array([[0, 0], [0, 1], [1, 1]])
         case = np.zeros((2, 2), int), database, (np.array([1, 5]), np.array([1, 0, 0]))
@@ -379,7 +392,7 @@ class TestJunk:
         lists = [junk] * N_QUERY
         for denominator in DENOMINATORS:
             options = {"top_k": 25, "ties": ties, "denominator": denominator, "per_query": True}
-            for metric in (mean_average_precision, by_cosine):
+            for metric in (mean_average_precision, by_cosine, by_scores):
                 np.testing.assert_allclose(
                     metric(query, database, relevant, junk=lists, **options),
                     metric(query, database[kept], without, **options),
@@ -387,7 +400,7 @@ class TestJunk:
                 )
 
     @pytest.mark.parametrize("ties", TIES)
-    @pytest.mark.parametrize("metric", [mean_average_precision, by_cosine])
+    @pytest.mark.parametrize("metric", [mean_average_precision, by_cosine, by_scores])
     def test_that_leaves_fewer_than_top_k(self, ties, metric):
         database = np.array([[0, 0], [0, 0], [1, 1], [1, 1]])
         options = {"top_k": 3, "ties": ties, "denominator": "R"}
@@ -396,7 +409,7 @@ class TestJunk:
         nothing = metric(np.array([[0, 0]]), database, [[]], junk=[[0, 1, 2, 3]], **options)
         assert nothing == 0
 
-    @pytest.mark.parametrize("metric", [mean_average_precision, by_cosine])
+    @pytest.mark.parametrize("metric", [mean_average_precision, by_cosine, by_scores])
     def test_is_in_no_place_of_the_ranking(self, metric):
         # By distance: two junk items at 0, one at 1, a hit and a miss at 2; the hit comes first by index.
         case = np.array([[0, 0]]), np.array([[1, 1], [0, 0], [1, 1], [0, 1], [0, 0]]), [[0]]
@@ -580,7 +593,7 @@ class TestRankings:
         assert (counts.all.tolist(), counts.relevant.tolist()) == ([[1, 1, 1, 1, 3]], [[0, 1, 0, 1, 1]])
         assert counts.n_database == 8
 
-    @pytest.mark.parametrize("metric", [mean_average_precision, by_cosine])
+    @pytest.mark.parametrize("metric", [mean_average_precision, by_cosine, by_scores])
     @pytest.mark.parametrize("ties", TIES)
     def test_databases_of_more_columns_than_a_block_of_pairs(self, metric, ties):
         n_database = (1 << 17) + 2

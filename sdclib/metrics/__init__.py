@@ -20,6 +20,7 @@ from sdclib.metrics.ranking import (
     mean_average_precision,
     precision_at_k,
     recall_at_k,
+    score_mean_average_precision,
 )
 
 __all__ = [
@@ -38,4 +39,5 @@ __all__ = [
     "pair_histograms",
     "precision_at_k",
     "recall_at_k",
+    "score_mean_average_precision",
 ]

@@ -35,6 +35,7 @@ __all__ = [
     "mean_average_precision",
     "precision_at_k",
     "recall_at_k",
+    "score_mean_average_precision",
 ]
 
 TIES = ("expected", "optimistic", "pessimistic", "index")
@@ -373,11 +374,69 @@ def cosine_average_precisions(
     per_query: bool = False,
 ) -> dict[str, float | NDArray[np.float64]]:
     """Compute `cosine_mean_average_precision` for several `ties` in one pass over the pairs."""
+    pairs = _cosine_pairs(query, database, relevant, junk)
+    return _average_precisions(*pairs, ties, top_k, denominator, empty, per_query)
+
+
+def score_mean_average_precision(
+    scores: ArrayLike,
+    relevant: Relevant,
+    *,
+    top_k: int | None = None,
+    ties: str = "expected",
+    denominator: str = "relevant",
+    empty: str = "zero",
+    junk: Sequence[ArrayLike] | None = None,
+    per_query: bool = False,
+) -> float | NDArray[np.float64]:
+    """Mean average precision of a ranking by any scores, such as those of a float query or of a quantizer.
+
+    Parameters
+    ----------
+    scores : array-like, shape (n_query, n_database)
+        Finite; the item of the highest score ranks first. Equal scores are ties.
+    relevant, top_k, ties, denominator, empty, junk, per_query
+        As in `mean_average_precision`.
+
+    Returns
+    -------
+    float, or ndarray of shape (n_query,), float64
+
+    Raises
+    ------
+    ValueError
+        If an argument is not as described, see `mean_average_precision`.
+    """
+    array = np.asarray(scores)
+    if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+        raise ValueError(
+            "scores: expected finite numbers of shape (n_query, n_database), "
+            f"got {array.dtype} of shape {array.shape}"
+            + (", not all finite" if array.dtype.kind == "f" else "")
+        )
+    array = array if array.dtype.kind == "f" else array.astype(np.float64)
+    n_query, n_database = array.shape
+    relevance = check_relevance(relevant, n_query=n_query, n_database=n_database, junk=junk)
+
+    def distances(rows: slice) -> NDArray[Any]:
+        return -array[rows]
+
+    return _average_precisions(distances, relevance, (ties,), top_k, denominator, empty, per_query)[ties]
+
+
+def _average_precisions(
+    distances: Distances,
+    relevance: Relevance,
+    ties: Sequence[str],
+    top_k: int | None,
+    denominator: str,
+    empty: str,
+    per_query: bool,
+) -> dict[str, float | NDArray[np.float64]]:
     for kind in ties:
         check_name(kind, "ties", TIES)
     check_name(denominator, "denominator", DENOMINATORS)
     check_name(empty, "empty", EMPTY)
-    distances, relevance = _cosine_pairs(query, database, relevant, junk)
     top_k = _check_top_k(top_k, relevance.n_database)
     parts: dict[str, list[_Values]] = {kind: [] for kind in ties}
     for ranking in rankings(distances, relevance, top_k):

@@ -2,10 +2,16 @@
 
 from sdclib.methods import METHODS
 
-__all__ = ["OPSET", "REPORT_BITS", "REPORT_METHODS", "VECTOR_METHODS"]
+__all__ = ["OPSET", "QUANTIZERS", "REPORT_BITS", "REPORT_METHODS", "VECTOR_METHODS"]
 
 OPSET = 17  # the first that has LayerNormalization; of 2022
 REPORT_METHODS = ("sdc", "itq", "sign", "rotation")
 REPORT_BITS = (16, 32, 64, 128, 256)
+QUANTIZERS = {
+    "int8": "int8",
+    "pq": "PQ",
+    "opq": "OPQ",
+    "rabitq": "RaBitQ",
+}  # of `sdclib.search.compare`, with labels
 LEARN_FROM_MORE = {"supervised-sdc", "cibhash", "nsh", "wch", "crovca", "orthohash", "logits"}
 VECTOR_METHODS = tuple(method for method in METHODS if method not in LEARN_FROM_MORE)  # no views, no labels

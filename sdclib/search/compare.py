@@ -1,0 +1,355 @@
+"""Ways to store vectors in few bytes, side by side: hash codes, and the quantizers int8, PQ, OPQ and RaBitQ."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sdclib.checks import check_name
+from sdclib.codes import unpack_codes
+from sdclib.data.embeddings import nearest_neighbours, row_cosines
+from sdclib.methods import METHOD_LABELS, BaseHasher, make_hasher
+from sdclib.metrics.ranking import cosine_mean_average_precision, score_mean_average_precision
+from sdclib.metrics.relevance import Relevant
+from sdclib.progress import tqdm
+from sdclib.search.defaults import QUANTIZERS
+from sdclib.search.encoding import encode
+from sdclib.search.index import HammingIndex
+from sdclib.search.recall import SAME_COSINE
+
+__all__ = ["FLOAT", "compare", "decisions", "is_possible", "label_of", "make_quantizer", "recalls"]
+
+FLOAT = "cosine"  # the float vectors themselves
+AT_MOST_DIMENSIONS = ("sign", "rotation", "pcah", "itq", "neighbour-itq")
+RABITQ_BYTES = 8  # of two factors beside the bits
+SCORES = ["method", "n_bits", "n_bytes", "query", "goal", "k", "depth", "value", "error"]
+COSTS = [
+    "method",
+    "n_bits",
+    "n_bytes",
+    "fit_seconds",
+    "encode_us",
+    "search_us",
+    "float_search_us",
+    "rescore_us",
+]
+
+
+def label_of(method: str) -> str:
+    """Name of a method or quantizer for tables and figures."""
+    return QUANTIZERS.get(method) or METHOD_LABELS.get(method, method)
+
+
+def make_quantizer(name: str, n_features: int, n_bytes: int) -> Any:
+    """Make an untrained faiss index of unit vectors in so many bytes each.
+
+    Parameters
+    ----------
+    name : {"int8", "pq", "opq", "rabitq"}
+        ``"int8"`` has one byte a value, whatever `n_bytes` says. ``"pq"`` and ``"opq"`` have 256 centroids for each
+        byte; OPQ first rotates to at most eight dimensions a byte. ``"rabitq"`` keeps the signs of the principal
+        components, randomly rotated, in all bytes but eight, which it needs to estimate distances.
+    n_features, n_bytes : int
+
+    Returns
+    -------
+    faiss.Index
+        By squared Euclidean distance, which orders unit vectors as the cosine does.
+
+    References
+    ----------
+    H. Jegou, M. Douze and C. Schmid, "Product quantization for nearest neighbor search", TPAMI 2011; T. Ge, K. He,
+    Q. Ke and J. Sun, "Optimized product quantization", CVPR 2013; J. Gao and C. Long, "RaBitQ", SIGMOD 2024.
+    """
+    import faiss
+
+    padded = -(-n_features // n_bytes) * n_bytes
+    rotated = min(8, max(1, n_features // n_bytes)) * n_bytes
+    factories = {
+        "int8": "SQ8",
+        "pq": ("" if padded == n_features else f"Pad{padded},") + f"PQ{n_bytes}x8np",
+        "opq": f"OPQ{n_bytes}_{rotated},PQ{n_bytes}x8np",
+        "rabitq": f"PCAR{8 * (n_bytes - RABITQ_BYTES)},RaBitQ",
+    }
+    index: Any = faiss.index_factory(n_features, factories[check_name(name, "methods", QUANTIZERS)])
+    part: Any = faiss.downcast_index(index.index) if hasattr(index, "chain") else index
+    if hasattr(part, "pq"):
+        part.pq.cp.min_points_per_centroid = 1  # fewer rows are the caller's choice; faiss would warn of each
+    return index
+
+
+def is_possible(method: str, n_bits: int, train: NDArray[np.float32]) -> bool:
+    """Whether a method can store vectors in so many bits: some have at most as many as there are dimensions."""
+    least = min(train.shape)
+    if method == "int8":
+        return True
+    if method == "rabitq":
+        return n_bits % 8 == 0 and 0 < n_bits - 8 * RABITQ_BYTES <= least
+    if method in QUANTIZERS:
+        return n_bits % 8 == 0 and n_bits // 8 <= train.shape[1] and len(train) >= 256
+    return method not in AT_MOST_DIMENSIONS or n_bits <= least
+
+
+def compare(
+    train: NDArray[np.float32],
+    query: NDArray[np.float32],
+    database: NDArray[np.float32],
+    *,
+    methods: Sequence[str],
+    n_bits: Sequence[int],
+    ks: Sequence[int] = (10,),
+    depths: Sequence[int] = (100,),
+    relevant: Relevant | None = None,
+    top_k: int | None = None,
+    denominator: str = "relevant",
+    seed: int = 0,
+    parameters: Mapping[str, Mapping[str, Any]] | None = None,
+    each: Callable[[str, int, NDArray[np.uint8], NDArray[np.uint8]], None] | None = None,
+    progress: bool = False,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Store a database by each method in so many bits, search it, and measure both goals.
+
+    Parameters
+    ----------
+    train, query, database : ndarray, shapes (n, d), float32
+        No row all zeros. Quantizers see unit vectors.
+    methods : sequence of str
+        Of `sdclib.methods.METHODS` and the quantizers of `make_quantizer`. Float vectors come first in any case.
+    n_bits : sequence of int
+        Lengths that a method cannot have are left out, see `is_possible`; ``"int8"`` has its own.
+    ks : sequence of int
+        Float neighbours to be found, at most n_database.
+    depths : sequence of int
+        Candidates that are re-scored with float vectors, at most n_database.
+    relevant, top_k, denominator : optional
+        As in `sdclib.metrics.mean_average_precision`; without `relevant` neighbours are the only goal.
+    seed : int
+        Of the methods; quantizers get the training rows in an order of their own for each.
+    parameters : mapping, optional
+        By method, beside its defaults.
+    each : callable, optional
+        ``each(method, n_bits, query_codes, database_codes)`` is called with the packed codes of each hash method.
+    progress : bool
+        Show a bar of fits.
+
+    Returns
+    -------
+    scores : DataFrame
+        method, n_bits, n_bytes (a vector); query: ``"codes"`` or ``"float"`` (its continuous codes, or itself
+        as it is for quantizers); goal; value in [0, 1] and error, its standard error over queries. Of the goal
+        ``"neighbours"`` the value is recall@k with `depth` candidates re-scored, 0 for none, see `recalls`; of
+        ``"classes"`` it is expected mAP@k.
+    costs : DataFrame
+        method, n_bits, n_bytes, fit_seconds, encode_us (a vector), search_us and float_search_us (a query, all sent at
+        once), rescore_us (a query, for the largest depth).
+    """
+    fits = [
+        (method, bits)
+        for method in methods
+        for bits in (n_bits if method != "int8" else (8 * database.shape[1],))
+        if is_possible(method, bits, train)
+    ]
+    clock = _Clock()
+    most = max(*ks, *depths)
+    with clock("search_us", len(query)):
+        exact = nearest_neighbours(query, database, max(ks))
+    truth = np.stack(
+        [np.sort(row_cosines(q, database, rows))[::-1] for q, rows in zip(query, exact, strict=True)]
+    )
+    scores: list[dict[str, Any]] = []
+
+    def add(
+        what: Mapping[str, Any], kind: str, found: NDArray[np.int64] | None, precision: Callable[..., Any]
+    ) -> None:
+        values: dict[tuple[str, int, int], NDArray[np.float64]] = {}
+        if found is not None:
+            near = recalls(found, truth, query, database, ks=ks, depths=depths)
+            values |= {("neighbours", *place): share for place, share in near.items()}
+        if relevant is not None:
+            protocol: Any = {"top_k": top_k, "denominator": denominator, "per_query": True}
+            values["classes", top_k or len(database), 0] = np.asarray(precision(relevant, **protocol))
+        for (goal, k, depth), share in values.items():
+            row = {"goal": goal, "k": k, "depth": depth, "value": share.mean(), "error": _error(share)}
+            scores.append({**what, "query": kind, **row})
+
+    float_row = {"method": FLOAT, "n_bits": None, "n_bytes": 4 * database.shape[1]}
+    add(float_row, "float", None, partial(cosine_mean_average_precision, query, database))
+    costs = [float_row | clock.times]
+    for method, bits in (bar := tqdm(fits, unit="fit", disable=not progress)):
+        bar.set_description(f"{label_of(method)}, {bits} bits")
+        what = {"method": method, "n_bits": bits, "n_bytes": -(-bits // 8)}
+        clock = _Clock()
+        if method in QUANTIZERS:
+            found, index, asked = _search_quantized(method, bits, train, query, database, most, seed, clock)
+            add(what, "float", found, partial(_precision_of_index, index, asked))
+        else:
+            hasher = make_hasher(method, bits, seed=seed, **(parameters or {}).get(method, {}))
+            with clock("fit_seconds"):
+                hasher.fit(train)
+            codes, by_query = _search_codes(hasher, query, database, most, max(depths), clock)
+            for kind, (found, pair) in by_query.items():
+                add(what, kind, found, partial(cosine_mean_average_precision, *pair))
+            if each is not None:
+                each(method, bits, *codes)
+        costs.append(what | clock.times)
+    return (
+        pd.DataFrame(scores, columns=SCORES).astype({"n_bits": "Int64"}),
+        pd.DataFrame(costs, columns=COSTS).astype({"n_bits": "Int64"}),
+    )
+
+
+def decisions(scores: pd.DataFrame, costs: pd.DataFrame, *, k: int, depth: int) -> pd.DataFrame:
+    """Find the best way to store vectors for each goal and number of bytes, and what it costs.
+
+    Parameters
+    ----------
+    scores, costs : DataFrame
+        As `compare` gives them; several seeds may be stacked, with a column ``seed``.
+    k, depth : int
+        Neighbours; candidates that are re-scored.
+
+    Returns
+    -------
+    DataFrame
+        goal (``"classes"``, or ``"neighbours"`` twice: by codes alone, and re-scored), depth, n_bytes, method, query,
+        value, error (of queries and seeds together), level (other methods within two standard errors, by label), and
+        the columns of `costs` as means over seeds.
+    """
+    kept = scores[((scores["goal"] == "classes") | (scores["k"] == k)) & scores["depth"].isin([0, depth])]
+    kept = kept[kept["method"] != FLOAT]
+    groups = kept.groupby(["goal", "depth", "n_bytes", "method", "n_bits", "query"], sort=False)
+    table = groups.agg(
+        value=("value", "mean"), by_query=("error", "mean"), by_seed=("value", "sem")
+    ).reset_index()
+    table["error"] = np.hypot(table.pop("by_query"), table.pop("by_seed").fillna(0))
+    rows = []
+    for _, group in table.groupby(["goal", "depth", "n_bytes"]):
+        best = group.sort_values("value").iloc[-1]
+        close = group[group["value"] >= best["value"] - 2 * np.hypot(group["error"], best["error"])]
+        others = [label_of(name) for name in close["method"].unique() if name != best["method"]]
+        rows.append({**best, "level": ", ".join(others)})
+    price = costs.groupby(["method", "n_bytes"])[COSTS[3:]].mean().reset_index()
+    return pd.DataFrame(rows).merge(price, on=["method", "n_bytes"], how="left")
+
+
+def recalls(
+    found: NDArray[np.int64],
+    truth: NDArray[np.float64],
+    query: NDArray[Any],
+    database: NDArray[Any],
+    *,
+    ks: Sequence[int],
+    depths: Sequence[int],
+) -> dict[tuple[int, int], NDArray[np.float64]]:
+    """Recall@k of each query, alone and with the first `depth` items found re-scored by float vectors.
+
+    An item counts if its cosine reaches that of the k-th neighbour, whichever of equal vectors that is.
+
+    Parameters
+    ----------
+    found : ndarray, shape (n_query, n), int64
+        Items, best first, -1 for none; n at least all of `ks` and `depths`.
+    truth : ndarray, shape (n_query, at least k), float64
+        Cosines of the nearest neighbours, descending.
+    query, database : ndarray
+        Float vectors.
+    ks, depths : sequence of int
+
+    Returns
+    -------
+    dict of (k, depth) to ndarray, shape (n_query,), float64
+        In [0, 1]; depth 0 is the order as found. A depth below k is left out.
+    """
+    cosines = np.full(found.shape, -np.inf)
+    for i, row in enumerate(found):
+        cosines[i, row >= 0] = row_cosines(query[i], database, row[row >= 0])
+    shares = {}
+    for k in ks:
+        near = cosines >= truth[:, k - 1 : k] - SAME_COSINE
+        for depth in (0, *(depth for depth in depths if depth >= k)):
+            shares[k, depth] = np.minimum(near[:, : depth or k].sum(axis=1), k) / k
+    return shares
+
+
+def _search_codes(
+    hasher: BaseHasher,
+    query: NDArray[np.float32],
+    database: NDArray[np.float32],
+    most: int,
+    depth: int,
+    clock: _Clock,
+) -> tuple[tuple[NDArray[np.uint8], NDArray[np.uint8]], dict[str, tuple[NDArray[np.int64], tuple[Any, Any]]]]:
+    """Packed codes of queries and database; by kind of query the items found, and arrays whose cosine finds them."""
+    with clock("encode_us", len(database)):
+        database_codes = encode(hasher, database)
+    query_codes, continuous = encode(hasher, query), hasher.decision_function(query)
+    index = HammingIndex(database_codes, n_bits=hasher.n_bits)
+    with clock("search_us", len(query)):
+        _, found = index.search(query_codes, most, packed=True)
+    with clock("rescore_us", len(query)):
+        index.rescore(found[:, :depth], query, database)
+    index.search_continuous(continuous[:1], 1)  # gets ready
+    with clock("float_search_us", len(query)):
+        _, by_floats = index.search_continuous(continuous, most)
+    signs, query_signs = (
+        2 * unpack_codes(codes, hasher.n_bits).astype(np.float32) - 1
+        for codes in (database_codes, query_codes)
+    )
+    pairs = {"codes": (found, (query_signs, signs)), "float": (by_floats, (continuous, signs))}
+    return (query_codes, database_codes), pairs
+
+
+def _search_quantized(
+    method: str,
+    n_bits: int,
+    train: NDArray[np.float32],
+    query: NDArray[np.float32],
+    database: NDArray[np.float32],
+    most: int,
+    seed: int,
+    clock: _Clock,
+) -> tuple[NDArray[np.int64], Any, NDArray[np.float32]]:
+    """Items found, the index that found them, and the queries as it takes them."""
+    train, query, database = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (train, query, database))
+    index = make_quantizer(method, train.shape[1], n_bits // 8)
+    with clock("fit_seconds"):
+        index.train(train[np.random.default_rng(seed).permutation(len(train))])
+    with clock("encode_us", len(database)):
+        index.add(database)
+    with clock("search_us", len(query)):
+        _, found = index.search(query, most)
+    return found, index, query
+
+
+def _precision_of_index(index: Any, query: NDArray[np.float32], relevant: Relevant, **protocol: Any) -> Any:
+    """Average precision of the ranking by a faiss index, ties and all."""
+    scores = np.empty((len(query), index.ntotal), dtype=np.float32)
+    for i in range(len(query)):
+        distances, items = index.search(query[i : i + 1], index.ntotal)
+        scores[i, items[0]] = -distances[0]
+    return score_mean_average_precision(scores, relevant, **protocol)
+
+
+class _Clock:
+    """Wall times of named parts, in seconds, or in microseconds of each of so many."""
+
+    def __init__(self) -> None:
+        self.times: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str, n: int | None = None) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        seconds = time.perf_counter() - start
+        self.times[name] = seconds if n is None else 1e6 * seconds / n
+
+
+def _error(values: NDArray[np.float64]) -> float:
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")

@@ -19,7 +19,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +55,14 @@ __all__ = [
     "measure_again",
     "read_codes",
     "read_config",
+    "read_histogram",
     "read_record",
     "run_all",
     "run_experiment",
     "runs_folder",
     "stale_rows",
+    "turned",
+    "with_whole_batches",
     "write_record",
 ]
 
@@ -324,6 +327,71 @@ def claim_runs(claim: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{**shared, **entry} for side in ("plus", "minus") for entry in claim[side]]
 
 
+def turned(config: Mapping[str, Any], **knobs: Any) -> dict[str, Any]:
+    """Turn knobs of a sweep: give its configuration with other values.
+
+    Parameters
+    ----------
+    config : mapping
+        See `expand_config`.
+    **knobs
+        ``data``, ``n_bits`` and ``seeds`` stand in for all that the sweep has. ``methods`` are those that are kept of
+        it. Any other is a parameter, given to every method that takes it, in place of the sweep's values.
+        Those that are None are left as they are.
+
+    Raises
+    ------
+    ValueError
+        If no run of the sweep has a method of ``methods``, or none takes a parameter.
+    """
+    given = {name: value for name, value in knobs.items() if value is not None}
+    top: dict[str, Any] = {name: given.pop(name) for name in ("data", "n_bits", "seeds") if name in given}
+    entries = _listed(config.get("runs") or [])
+    if "methods" in given:
+        kept = _listed(given.pop("methods"))
+        if unknown := set(kept) - {entry["method"] for entry in entries}:
+            raise ValueError(f"methods: expected some of the sweep's, got {', '.join(sorted(unknown))}")
+        entries = [entry for entry in entries if entry["method"] in kept]
+    takes = {
+        name: {
+            e["method"]
+            for e in entries
+            if e["method"] != COSINE and name in make_hasher(e["method"], 8).get_params()
+        }
+        for name in given
+    }
+    if useless := [name for name, methods in takes.items() if not methods]:
+        raise ValueError(
+            f"{useless[0]}: expected a parameter of a method of the sweep, and none of them takes it"
+        )
+    changed = []
+    for entry in entries:
+        here = {name: value for name, value in given.items() if entry["method"] in takes[name]}
+        parameters = {**(entry.get("parameters") or {}), **here}
+        changed.append({**entry, **top, **({"parameters": parameters} if parameters else {})})
+    return {**config, **top, "runs": changed}
+
+
+def with_whole_batches(specs: Iterable[RunSpec]) -> list[RunSpec]:
+    """Halve batches that are larger than the training rows of a data set until they fit, and print it."""
+    n_train = functools.cache(lambda data: len(load_features(data).train))
+    fitting, said = [], set()
+    for spec in specs:
+        parameters = {} if spec.method == COSINE else spec.make_hasher().resolved_parameters()
+        size = wanted = parameters.get("batch_size")
+        while size and size > n_train(spec.data):
+            size //= 2
+        if size != wanted:
+            said.add(
+                f"{spec.data} has {n_train(spec.data)} training rows: batches of {size} instead of {wanted}"
+            )
+            spec = replace(spec, parameters={**spec.parameters, "batch_size": size})
+        fitting.append(spec)
+    for line in sorted(said):
+        print(line)
+    return fitting
+
+
 def read_config(path: str | os.PathLike[str]) -> tuple[dict[str, Any], list[RunSpec]]:
     """Read a sweep's configuration from a YAML file; give its settings and `expand_config` of them.
 
@@ -557,7 +625,8 @@ def run_all(
 ) -> list[Path]:
     """Run one after the other and write the record of each at once; what is recorded already is not run again.
 
-    With `again` even what is recorded is run. Gives the folders of the records, in order.
+    With `again` even what is recorded is run. Gives the folders of the records, in order. A bar counts the runs, or
+    the epochs of a single one.
 
     Raises
     ------
@@ -576,7 +645,9 @@ def run_all(
             if not again and is_whole(folder):
                 measure_again(spec, runs)
             else:
-                write_record(run_experiment(spec, load(spec.data), progress=progress), runs)
+                write_record(
+                    run_experiment(spec, load(spec.data), progress=progress and len(specs) < 2), runs
+                )
             (folder / ERROR).unlink(missing_ok=True)
         except Exception as error:
             write_text(folder / ERROR, traceback.format_exc())
@@ -630,20 +701,21 @@ def collect_measures(
 
 def collect_histograms(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | None = None) -> pd.DataFrame:
     """Collect the pair histograms of the given runs: id, similarity, positive, negative; see `collect_records`."""
-    runs = Path(runs_folder() if runs is None else runs)
-    tables = []
-    for spec in specs:
-        path = runs / spec.id / "histogram.csv"
-        if path.name not in read_record(path.parent)["files"]:
-            raise FileNotFoundError(f"{path.parent}: the record has no histogram")
-        table = read_csv(path)
-        if list(table.columns) != ["similarity", "positive", "negative"]:
-            raise ValueError(
-                f"{path}: expected the columns similarity,positive,negative, got {','.join(table.columns)}"
-            )
-        table.insert(0, "id", spec.id)
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat([read_histogram(spec.id, runs) for spec in specs], ignore_index=True)
+
+
+def read_histogram(name: str, runs: str | os.PathLike[str] | None = None) -> pd.DataFrame:
+    """Read the pair histogram of the run of this id; see `collect_histograms`."""
+    path = Path(runs_folder() if runs is None else runs) / name / "histogram.csv"
+    if path.name not in read_record(path.parent)["files"]:
+        raise FileNotFoundError(f"{path.parent}: the record has no histogram")
+    table = read_csv(path)
+    if list(table.columns) != ["similarity", "positive", "negative"]:
+        raise ValueError(
+            f"{path}: expected the columns similarity,positive,negative, got {','.join(table.columns)}"
+        )
+    table.insert(0, "id", name)
+    return table
 
 
 def failed_runs(

@@ -16,10 +16,12 @@ import pandas as pd
 from sdclib.data.vectors import read_csv
 from sdclib.methods import METHOD_LABELS, METHODS
 from sdclib.methods.presets import PRESETS, settings_from_preset
-from study.provenance import RESULTS
+from study.provenance import PROJECT_ROOT, RESULTS
 
 __all__ = [
     "Config",
+    "ask",
+    "ask_histograms",
     "by_setting",
     "find",
     "method_label",
@@ -34,6 +36,7 @@ __all__ = [
     "where",
 ]
 
+CONFIG = PROJECT_ROOT / "config"
 SET_NAMES = {
     "cifar10-embedded": "CIFAR-10 (embedded)",
     "cifar10/efficientnet-lite0": "CIFAR-10",
@@ -151,7 +154,10 @@ def read_results(path: str | os.PathLike[str]) -> pd.DataFrame:
         If it is not such a table; the message names it.
     """
     path = Path(path)
-    table = read_csv(path, dtype={"id": str})  # hexadecimal digits, never a number
+    return _with_settings(read_csv(path, dtype={"id": str}), path)  # hexadecimal digits, never a number
+
+
+def _with_settings(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     missing = {"id", "data", "method", "n_bits", "seed", "parameters"} - set(table.columns)
     if missing:
         raise ValueError(f"{path}: expected the columns of a table of runs, {sorted(missing)} missing")
@@ -201,6 +207,66 @@ def published_histograms(*names: str) -> pd.DataFrame:
     """Read the pair histograms beside published tables as one: id, similarity, positive, negative."""
     tables = [pd.read_csv(RESULTS / f"{name}_histograms.csv", dtype={"id": str}) for name in names]
     return pd.concat(tables, ignore_index=True).drop_duplicates(["id", "similarity"], ignore_index=True)
+
+
+def ask(*names: str, **knobs: Any) -> pd.DataFrame:
+    """Give the runs of sweeps, as `published` does; with other knobs those that are published, and compute the rest.
+
+    What is in the reader's own records already is not computed again. Where a data set has fewer training rows than
+    the sweep's batches, these are halved until they fit, which is printed.
+
+    Parameters
+    ----------
+    *names : str
+        Names of files in `config`, which list what runs.
+    **knobs
+        In place of the values there, see `study.runs.turned`: data, n_bits, seeds, methods, and parameters. With none,
+        or with None as all of their values, nothing is computed.
+    """
+    known = published(*names)
+    if all(value is None for value in knobs.values()):
+        return known
+    from study.runs import (
+        RunSpec,
+        collect_records,
+        expand_config,
+        read_config,
+        run_all,
+        runs_folder,
+        turned,
+        with_whole_batches,
+    )
+
+    tables = {path.stem for path in RESULTS.glob("*.csv")}
+    known = published(*names, *sorted(tables & {path.stem for path in CONFIG.glob("*.yaml")} - set(names)))
+    configs = [read_config(CONFIG / f"{name}.yaml")[0] for name in names]
+    hashes = known.groupby("data")["data_sha256"].unique()
+    ids, found = set(known["id"]), []
+    missing: list[RunSpec] = []
+    for spec in (spec for config in configs for spec in expand_config(turned(config, **knobs))):
+        # The data need not be here for what is published: their hash is in the table.
+        ours = [name for text in hashes.get(spec.data, ()) if (name := spec.make_id(text)) in ids]
+        if ours:
+            found += ours
+        elif spec not in missing:
+            missing.append(spec)
+    parts = [known[known["id"].isin(found)]]
+    if missing:
+        missing = with_whole_batches(missing)
+        run_all(missing)
+        parts.append(_with_settings(collect_records(missing), runs_folder()))
+    return pd.concat([part for part in parts if len(part)], ignore_index=True)
+
+
+def ask_histograms(results: pd.DataFrame, *names: str) -> pd.DataFrame:
+    """Give the pair histograms of runs from beside published tables, else from the reader's own records."""
+    tables = published_histograms(*names)
+    parts = [tables[tables["id"].isin(results["id"])]]
+    if missing := sorted(set(results["id"]) - set(tables["id"])):
+        from study.runs import read_histogram
+
+        parts += [read_histogram(name) for name in missing]
+    return pd.concat(parts, ignore_index=True)
 
 
 def where(results: pd.DataFrame, **values: Any) -> pd.DataFrame:

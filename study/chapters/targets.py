@@ -20,18 +20,20 @@ from sdclib.losses.calibration import (
 )
 from sdclib.methods.presets import EMPIRICAL, PRESETS
 from study.stats import compared, left_out_r2, mean_text, rank_relation
-from study.tables import by_setting, setting_name
+from study.tables import ask, ask_histograms, by_setting, published, setting_name, where
 
 __all__ = [
     "DEFAULT",
     "PROPERTIES",
     "beta_cells",
     "beta_grid",
+    "cosine_histogram",
     "default_differences",
     "held_out_choice",
     "held_out_gain",
     "histogram_distribution",
     "mirror_pairs",
+    "on_queries",
     "paper_table",
     "paper_target",
     "properties_table",
@@ -78,6 +80,19 @@ def histogram_distribution(histogram: pd.DataFrame) -> Empirical:
     middles = (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES
     places = np.searchsorted(np.cumsum(counts) / counts.sum(), middles)
     return Empirical(histogram["similarity"].to_numpy()[places.clip(max=len(counts) - 1)])
+
+
+def cosine_histogram(data: str) -> pd.DataFrame:
+    """Count the pairs of a data set by the cosine of their features, see `study.tables.ask_histograms`."""
+    floats = where(published("main"), data=data, method="cosine", center=False)
+    if floats.empty:
+        floats = where(ask("main", data=data, methods=["cosine"]), center=False)
+    return ask_histograms(floats, "main")
+
+
+def on_queries(results: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the runs that were measured on held-out training images."""
+    return results[~results["data"].str.endswith(HOLDOUT)]
 
 
 def properties_table(
@@ -277,8 +292,8 @@ def spread_ranges(
     return pd.DataFrame(rows, columns=["source", "setting", "best", "std", "narrow", "wide"])
 
 
-def default_differences(summary: pd.DataFrame) -> pd.DataFrame:
-    """Take expected mAP of the default from that of each target, a target a row and a setting a column.
+def default_differences(summary: pd.DataFrame, base: str = DEFAULT) -> pd.DataFrame:
+    """Take expected mAP of the target `base` from that of each target, a target a row and a setting a column.
 
     Returns
     -------
@@ -290,7 +305,7 @@ def default_differences(summary: pd.DataFrame) -> pd.DataFrame:
     for data, n_bits, group in by_setting(summary):
         means = group.set_index("calibration")["map_expected"]
         names = [target_label(str(target), n_bits) for target in means.index]
-        columns[setting_name(data, n_bits)] = (means - means[DEFAULT]).set_axis(names)
+        columns[setting_name(data, n_bits)] = (means - means[base]).set_axis(names)
     table = pd.DataFrame(columns)
     fullest = table[table.count().idxmax()]
     return table.loc[fullest.sort_values(ascending=False).index].rename_axis("target")

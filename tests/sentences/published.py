@@ -8,13 +8,25 @@ from typing import Any
 import pandas as pd
 
 from sdclib.files import read_json
-from study.provenance import RESULTS
+from study.provenance import PROJECT_ROOT, RESULTS
 from study.tables import published
 
 
 def says(sentence: str, truth: object) -> None:
     """Fail by naming a sentence that is no longer true."""
     assert truth, f"no longer true: {sentence}"
+
+
+def states(chapter: str, sentence: str) -> None:
+    """Fail by naming a sentence, written with the numbers of the tables, where the chapter does not have it."""
+    assert sentence in _prose(chapter), f"the tables say, and {chapter} does not: {sentence}"
+
+
+@functools.cache
+def _prose(chapter: str) -> str:
+    cells = read_json(PROJECT_ROOT / "notebooks" / f"{chapter}.ipynb")["cells"]
+    texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+    return " ".join(" ".join(texts).split())
 
 
 def runs(*names: str) -> pd.DataFrame:

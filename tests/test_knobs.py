@@ -1,0 +1,104 @@
+"""Chapters that ask for runs: what is published, what is recorded, what is computed; with a knob turned they run."""
+
+import shutil
+
+import pandas as pd
+import pytest
+import yaml
+
+from study import runs, tables
+from study.provenance import PROJECT_ROOT
+from study.runs import COSINE, RunSpec, expand_config, turned, with_whole_batches
+from study.tables import ask, ask_histograms, published
+
+SWEEP = {
+    "data": "tiny",
+    "n_bits": [8, 16],
+    "seeds": [0, 1],
+    "runs": [
+        {"method": COSINE, "seeds": 0, "n_bits": None},
+        {"method": "lsh", "n_bits": 16},
+        {"method": "sdc", "parameters": {"preset": "release", "calibration": ["beta(2, 2)", "beta(5, 5)"]}},
+    ],
+}
+KNOBS = {
+    "calibration": {
+        "targets": ["beta(2, 2)", "beta(5, 5)"],
+        "n_bits": 16,
+        "seeds": [0, 1],
+        "settings": {"epochs": 1},
+        "data": "cifar10-embedded",
+    },
+}
+
+
+def test_knobs_stand_in_for_what_a_sweep_has():
+    given = turned(
+        SWEEP, data="other", n_bits=32, seeds=[3], calibration=["beta(1, 1)"], epochs=2, methods=None
+    )
+    assert expand_config(given) == [
+        RunSpec("other", COSINE, None, 3),
+        RunSpec("other", "lsh", 32, 3),
+        RunSpec("other", "sdc", 32, 3, {"preset": "release", "calibration": "beta(1, 1)", "epochs": 2}),
+    ]
+    assert turned(SWEEP) == SWEEP
+    assert {spec.method for spec in expand_config(turned(SWEEP, methods=["lsh", COSINE]))} == {"lsh", COSINE}
+    with pytest.raises(ValueError, match="methods: expected some of the sweep's, got itq"):
+        turned(SWEEP, methods="itq")
+    with pytest.raises(ValueError, match="margin: expected a parameter of a method of the sweep"):
+        turned(SWEEP, margin=1)
+
+
+@pytest.fixture
+def sweep(tiny_data, monkeypatch, tmp_path):
+    """A sweep of the tiny set, half of which is published."""
+    monkeypatch.setattr(runs, "OWN_RESULTS", tmp_path / "own")
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    monkeypatch.setattr(tables, "CONFIG", tmp_path)
+    runs._data_sha256.cache_clear()
+    config = {**SWEEP, "table": "t", "runs": SWEEP["runs"][:2]}
+    (tmp_path / "t.yaml").write_text(yaml.safe_dump(config))
+    specs = expand_config(config)
+    runs.run_all(specs, progress=False)
+    runs.collect_records(specs).to_csv(tmp_path / "t.csv", index=False)
+    runs.collect_histograms(specs).to_csv(tmp_path / "t_histograms.csv", index=False)
+    shutil.rmtree(tmp_path / "own")
+    yield tmp_path
+    runs._data_sha256.cache_clear()
+
+
+def test_what_is_published_is_not_computed_and_the_rest_is_recorded(sweep, monkeypatch):
+    default = ask("t", data=None, seeds=None)
+    pd.testing.assert_frame_equal(default, published("t"))
+    assert not (sweep / "own").exists()
+    longer = ask("t", n_bits=[16, 8], seeds=[0, 1, 2])
+    assert set(default["id"]) < set(longer["id"])
+    assert len(list((sweep / "own" / "runs").glob("*/record.json"))) == len(longer) - len(default)
+    assert list(longer.columns[:4]) == ["id", "data", "method", "config"]
+    histograms = ask_histograms(longer, "t")
+    assert set(histograms["id"]) == set(longer["id"])
+    monkeypatch.setattr(runs, "run_experiment", None)  # nothing runs a second time
+    pd.testing.assert_frame_equal(ask("t", n_bits=[16, 8], seeds=[0, 1, 2]), longer)
+
+
+def test_batches_are_no_larger_than_the_training_rows(tiny_data, capsys):
+    specs = [
+        RunSpec("tiny", "lsh", 8),
+        RunSpec("tiny", "sdc", 8, 0, {"preset": "release", "batch_size": 512}),
+    ]
+    first, second = with_whole_batches(specs)
+    assert first == specs[0]
+    assert second.parameters["batch_size"] == 128
+    assert capsys.readouterr().out == "tiny has 200 training rows: batches of 128 instead of 512\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chapter", KNOBS)
+def test_a_chapter_runs_with_a_knob_turned(chapter, tmp_path, monkeypatch):
+    papermill = pytest.importorskip("papermill", reason="needs the extra 'book'")
+    monkeypatch.setenv("SDC_RESULTS", str(tmp_path))
+    notebook = PROJECT_ROOT / "notebooks" / f"{chapter}.ipynb"
+    papermill.execute_notebook(
+        notebook, tmp_path / "out.ipynb", KNOBS[chapter], cwd=notebook.parent, progress_bar=False
+    )
+    assert list(tmp_path.glob("runs/*/record.json"))

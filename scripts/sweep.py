@@ -147,7 +147,11 @@ def collect_tables(settings: dict[str, Any], specs: list[RunSpec], folder: Path)
             claims = [claim for claim in settings["claims"] if claim.get("draws")]
             chosen = expand_config({**settings, "runs": [], "claims": claims})
         buffer = io.BytesIO()
-        BY_QUERY[name](chosen).to_parquet(buffer, index=False, compression="zstd")
+        rows = BY_QUERY[name](chosen)
+        plain = {"ap", "overlap"}  # all different, so a dictionary of them would be longer
+        rows.to_parquet(
+            buffer, index=False, compression="zstd", use_dictionary=[*rows.columns.difference(plain)]
+        )
         _write(folder / f"{table}_{name}.parquet", buffer.getvalue())
 
 

@@ -1,6 +1,7 @@
 """Sweeps as a user starts them: failures named, others finished, cut sweeps taken up, two at once."""
 
 import os
+import random
 import re
 import shutil
 import signal
@@ -8,12 +9,13 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from scripts.sweep import sweep
-from scripts.verify_results import METRICS, verify
+from scripts.verify_results import LEAST, METRICS, choose, tolerance, verify
 from study.provenance import PROJECT_ROOT
 from study.runs import expand_config
 
@@ -153,11 +155,24 @@ def test_a_bad_configuration_is_named_in_one_line(text, message, tmp_path, capsy
     path = tmp_path / "t.yaml"
     if text is not None:
         path.write_text(text)
-    assert (sweep(path, [], False), verify(path, 1, 0)) == (1, (1, {}))
+    assert (sweep(path, [], False), verify(path, 0)) == (1, (1, {}))
     swept, verified = capsys.readouterr().out.splitlines()
     assert swept == verified
     assert swept.startswith(f"{path}: ")
     assert message in swept
+
+
+def test_what_is_verified_and_how_closely():
+    seeds = {"seed": range(5), "map_expected": [0.5, 0.52, 0.54, 0.56, 0.58]}
+    settings = {"data": "d", "n_bits": 8, "parameters": "{}"}
+    quick = pd.DataFrame({**seeds, **settings, "method": "itq", "fit_seconds": 1.0})
+    slow = pd.concat([quick.assign(method="sdc", fit_seconds=60.0, n_bits=bits) for bits in range(1, 21)])
+    slow["map_expected"] += slow["n_bits"]  # a difference of settings is none of seeds
+    table = pd.concat([quick, slow], ignore_index=True).assign(id=lambda t: [f"{i:03d}" for i in t.index])
+    chosen = table.set_index("id").loc[choose(table, random.Random(0))]
+    assert chosen["method"].value_counts().to_dict() == {"itq": 1, "sdc": 2}
+    assert tolerance(table, "sdc", "map_expected") == pytest.approx(3 * np.std(seeds["map_expected"], ddof=1))
+    assert tolerance(table.query("seed == 0"), "sdc", "map_expected") == LEAST
 
 
 def test_unknown_measures_are_named(tmp_path, capsys):

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import fcntl
 import hashlib
-import io
 import itertools
 import os
 import subprocess
@@ -146,13 +145,11 @@ def collect_tables(settings: dict[str, Any], specs: list[RunSpec], folder: Path)
         if name == "draws" and "claims" in settings:
             claims = [claim for claim in settings["claims"] if claim.get("draws")]
             chosen = expand_config({**settings, "runs": [], "claims": claims})
-        buffer = io.BytesIO()
         rows = BY_QUERY[name](chosen)
-        plain = {"ap", "overlap"}  # all different, so a dictionary of them would be longer
-        rows.to_parquet(
-            buffer, index=False, compression="zstd", use_dictionary=[*rows.columns.difference(plain)]
-        )
-        _write(folder / f"{table}_{name}.parquet", buffer.getvalue())
+        # Values of queries all differ, so a dictionary of them would be longer.
+        repeated: Any = [column for column in rows if column not in ("ap", "overlap")]
+        data = rows.to_parquet(index=False, compression="zstd", use_dictionary=repeated)
+        _write(folder / f"{table}_{name}.parquet", data)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -26,7 +26,7 @@ from sdclib.data.vectors import SUFFIXES, VectorFile, check_vector_file, load_np
 from sdclib.files import write_bytes, write_text
 from sdclib.methods import METHODS, make_hasher
 from sdclib.methods.presets import BEST, PRESETS, RENAMED, WITHOUT_VIEWS
-from sdclib.search.defaults import OPSET, REPORT_BITS, REPORT_METHODS, VECTOR_METHODS
+from sdclib.search.defaults import OPSET, QUANTIZERS, REPORT_BITS, REPORT_METHODS, VECTOR_METHODS
 from sdclib.search.encoding import BIT_ORDERS, PRECISIONS, encode, load_hasher, pack_bits, take_rows
 
 if TYPE_CHECKING:
@@ -217,15 +217,17 @@ def report(given: argparse.Namespace) -> str:
     for bits in given.n_bits:
         check_int(bits, "n_bits", minimum=1)
     for method in given.methods:
-        check_name(method, "methods", VECTOR_METHODS)
+        check_name(method, "methods", [*VECTOR_METHODS, *QUANTIZERS])
     import matplotlib as mpl
 
     mpl.use("Agg")
     from sdclib.search.report import measure_embeddings
     from sdclib.search.report_page import report_html
 
+    file = _read(given.embeddings, given)
     measured = measure_embeddings(
-        _read(given.embeddings, given).vectors,
+        file.vectors,
+        file.labels,
         name=given.embeddings.name,
         depth=given.rescore,
         progress=not given.quiet,
@@ -495,7 +497,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], str], str, dict[str, di
             "--out": _file("REPORT.html", required=True),
             "--n-bits": _number("code lengths", nargs="+") | {"default": list(REPORT_BITS)},
             "--methods": _text(
-                f"some of {', '.join(VECTOR_METHODS)}",
+                f"some of {', '.join([*VECTOR_METHODS, *QUANTIZERS])}",
                 nargs="+",
                 default=list(REPORT_METHODS),
                 metavar="METHOD",

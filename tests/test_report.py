@@ -11,7 +11,7 @@ import pytest
 
 from sdclib.methods import ITQHasher
 from sdclib.search.index import HammingIndex
-from sdclib.search.report import FLOAT, collapse_table, measure_embeddings, shortest_codes
+from sdclib.search.report import collapse_table, measure_embeddings, recommend, shortest_codes
 from tests.command import rows, run
 
 
@@ -35,20 +35,38 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_report_page(tmp_path: Path) -> None:
-    np.save(tmp_path / "a & b.npy", rows(400))
+@pytest.mark.parametrize("labelled", [False, True])
+def test_report_page(tmp_path: Path, labelled: bool) -> None:
+    labels = np.arange(400) % 4
+    np.savez(tmp_path / "a & b.npz", embeddings=rows(400), **({"labels": labels} if labelled else {}))
     out = tmp_path / "report.html"
-    options = ["--n-bits", 8, 16, 32, "--methods", "sdc", "itq", "sign", "--epochs", 1, "--quiet"]
-    assert run("report", tmp_path / "a & b.npy", "--out", out, *options) == 0
+    options = [
+        "--n-bits",
+        8,
+        16,
+        32,
+        "--methods",
+        "sdc",
+        "itq",
+        "sign",
+        "int8",
+        "pq",
+        "--epochs",
+        1,
+        "--quiet",
+    ]
+    assert run("report", tmp_path / "a & b.npz", "--out", out, *options) == 0
     text = out.read_text()
     page = Page(text)
     assert page.tags.count("img") == 2
-    assert page.tags.count("table") == 3
+    assert page.tags.count("table") == 4 + labelled
+    assert ("Expected mAP@320" in page.text) == labelled
+    assert page.text.count("sdc fit") + page.text.count("faiss.index_factory") == 1 + labelled
     assert all(link.startswith("data:image/svg+xml;base64,") for link in page.links)
     assert not {"script", "link", "iframe"} & set(page.tags)
     assert "url(" not in text
     assert "@import" not in text
-    for words in ("Short codes for a & b.npy", "400 vectors of 24 values", "80 are queries and 320 the database",
+    for words in ("Short codes for a & b.npz", "400 vectors of 24 values", "80 are queries and 320 the database",
                   "Recall@10", "SDC, 100 re-scored", "SDC, float query, 100 re-scored",
                   "32 bits", "epochs 1", "MB a million vectors"):  # fmt: skip
         assert words in page.text, words
@@ -65,8 +83,8 @@ def test_report_figures_are_right(copies: int) -> None:
         "n_database": 320,
         "n_train": 320,
     }
-    recall = report.recall.set_index(["label", "n_bits", "depth"])["recall"]
-    floats = report.float_recall.set_index(["label", "n_bits", "depth"])["recall"]
+    by_query = report.recall.set_index(["query", "label", "n_bits", "depth"])["recall"]
+    recall, floats = by_query["codes"], by_query["float"]
     assert (floats.xs(320, level="depth") == 1).all()
     if copies == 1:
         assert floats["ITQ", 24, 0] > recall["ITQ", 24, 0] + 0.02
@@ -88,10 +106,10 @@ def test_report_figures_are_right(copies: int) -> None:
     reached = np.take_along_axis(cosines, found, axis=1) >= np.sort(cosines, axis=1)[:, -10:-9] - 1e-9
     assert floats["ITQ", 24, 0] == pytest.approx(reached.mean())
     table = collapse_table(report)
-    assert table.loc[FLOAT, "mean"] == pytest.approx(cosines.mean(), abs=0.005)
-    assert list(table.index) == [FLOAT, "ITQ", "Random rotation"]
+    assert table.loc["Float cosine", "mean"] == pytest.approx(cosines.mean(), abs=0.005)
+    assert list(table.index) == ["Float cosine", "ITQ", "Random rotation"]
     assert table.loc["ITQ", "neighbour_mean"] > table.loc["ITQ", "mean"] + 0.2
-    assert report.speed["bytes_per_vector"].tolist() == [96, 1, 3, 1, 3]
+    assert report.costs["n_bytes"].tolist() == [96, 1, 3, 1, 3]
 
 
 def test_shortest_codes() -> None:
@@ -99,6 +117,19 @@ def test_shortest_codes() -> None:
     shortest = shortest_codes(report, 0.99)
     assert shortest.loc["ITQ", 320] == 8
     assert pd.isna(shortest.loc["ITQ", 0])
+
+
+def test_the_shortest_that_is_good_enough_is_recommended() -> None:
+    labels = np.random.default_rng(0).integers(0, 3, 400)
+    options = {"n_bits": [8, 16, 24], "methods": ["itq", "lsh"], "depth": 320, "k": 5}
+    table = recommend(measure_embeddings(rows(400), labels, **options))
+    assert table[["goal", "n_bytes", "value"]].to_numpy().tolist()[1] == ["neighbours", 1, 1.0]
+    report = measure_embeddings(rows(400), **{**options, "depth": 5})
+    table = recommend(report, target=1.0)  # which none reaches
+    best = report.recall[report.recall["depth"] == 5].sort_values("recall").iloc[-1]
+    assert table[["goal", "value", "n_bits"]].to_numpy().tolist() == [
+        ["neighbours", best["recall"], best["n_bits"]]
+    ]
 
 
 def test_lengths_that_a_method_does_not_have_are_left_out() -> None:

@@ -328,13 +328,15 @@ def _search_quantized(
     return found, index, query
 
 
-def _precision_of_index(index: Any, query: NDArray[np.float32], relevant: Relevant, **protocol: Any) -> Any:
-    """Average precision of the ranking by a faiss index, ties and all."""
-    scores = np.empty((len(query), index.ntotal), dtype=np.float32)
-    for i in range(len(query)):
-        distances, items = index.search(query[i : i + 1], index.ntotal)
-        scores[i, items[0]] = -distances[0]
-    return score_mean_average_precision(scores, relevant, **protocol)
+def _precision_of_index(
+    index: Any, query: NDArray[np.float32], relevant: Relevant, *, top_k: int | None, **protocol: Any
+) -> Any:
+    """Average precision of the ranking by a faiss index; ties count as such among twice the items that are ranked."""
+    distances, items = index.search(query, min(2 * (top_k or index.ntotal), index.ntotal))
+    farther = -distances.max(axis=1, keepdims=True) - 1
+    scores = np.repeat(farther, index.ntotal, axis=1)
+    np.put_along_axis(scores, items, -distances, axis=1)
+    return score_mean_average_precision(scores, relevant, top_k=top_k, **protocol)
 
 
 class _Clock:

@@ -5,8 +5,8 @@ from sdclib.methods import METHODS
 __all__ = ["OPSET", "QUANTIZERS", "REPORT_BITS", "REPORT_METHODS", "VECTOR_METHODS"]
 
 OPSET = 17  # the first that has LayerNormalization; of 2022
-REPORT_METHODS = ("sdc", "itq", "sign", "rotation")
-REPORT_BITS = (16, 32, 64, 128, 256)
+REPORT_METHODS = ("sdc", "neighbour-sdc", "neighbour-itq", "itq", "rotation", "sign", "int8", "pq")
+REPORT_BITS = (16, 64, 128, 256)
 QUANTIZERS = {
     "int8": "int8",
     "pq": "PQ",

@@ -14,12 +14,21 @@ from matplotlib.figure import Figure
 
 from sdclib.figures.plots import plot_pair_histograms, plot_recall_by_bits
 from sdclib.methods import METHOD_LABELS
-from sdclib.search.report import FLOAT, EmbeddingReport, collapse_table, histogram_tables, shortest_codes
+from sdclib.search.compare import FLOAT, decisions, label_of
+from sdclib.search.defaults import QUANTIZERS
+from sdclib.search.report import (
+    EmbeddingReport,
+    collapse_table,
+    histogram_tables,
+    recommend,
+    shortest_codes,
+)
 
 __all__ = ["report_html"]
 
 TARGET = 90  # percent of the neighbours
 MISSING = "–"
+GOALS = {"classes": "items of the same class", "neighbours": "float neighbours"}
 
 
 def report_html(report: EmbeddingReport) -> str:
@@ -30,14 +39,15 @@ def report_html(report: EmbeddingReport) -> str:
         undefined=jinja2.StrictUndefined,
     )
     collapse = collapse_table(report)
-    reached = shortest_codes(report, TARGET / 100)[report.depth].dropna()
+    reached = shortest_codes(report, TARGET / 100).get(report.depth, pd.Series(dtype="Int64")).dropna()
+    recall = report.recall[(report.recall["query"] == "codes") | (report.recall["method"] == "pq")]
     return environment.get_template("report.html").render(
         report=report,
         sizes=report.sizes,
         sdc=METHOD_LABELS["sdc"],
         target=TARGET,
-        floats=collapse.loc[FLOAT],
-        code_means=collapse["mean"].drop(FLOAT).to_dict(),
+        floats=collapse.loc[label_of(FLOAT)],
+        code_means=collapse["mean"].drop(label_of(FLOAT)).to_dict(),
         histograms=_svg(plot_pair_histograms(histogram_tables(report))),
         collapse_table=_table(
             collapse.rename(
@@ -51,37 +61,101 @@ def report_html(report: EmbeddingReport) -> str:
         ),
         shortest=reached.min() if len(reached) else None,
         shortest_by=list(reached.index[reached == reached.min()]),
-        recall=_svg(plot_recall_by_bits(report.recall, report.k)),
-        recall_table=_recall_table(report),
+        recall=_svg(plot_recall_by_bits(recall, report.k)) if len(recall) else None,
+        neighbours_table=_goal_table(report, "neighbours"),
+        classes_table=_goal_table(report, "classes") if report.top_k else None,
         cost_table=_cost_table(report),
+        decision_table=_decision_table(report),
+        recommendations=[
+            _recommendation(report, row) for _, row in recommend(report, TARGET / 100).iterrows()
+        ],
     )
 
 
-def _recall_table(report: EmbeddingReport) -> str:
-    both = pd.concat([report.recall.assign(query=""), report.float_recall.assign(query=", float query")])
-    cells = 100 * both.pivot_table(
-        index=["label", "depth", "query"], columns="n_bits", values="recall", sort=False
-    ).sort_index(axis=1)
-    cells = cells.loc[report.recall["label"].unique()]
-    table = cells.map("{:.1f}".format, na_action="ignore").fillna(MISSING).add_suffix(" bits", axis=1)
-    names = [label + query + (f", {depth} re-scored" if depth else "") for label, depth, query in table.index]
+def _goal_table(report: EmbeddingReport, goal: str) -> str:
+    scores = report.scores[report.scores["goal"] == goal]
+    size = scores["n_bits"].map("{} bits".format, na_action="ignore").fillna("float")
+    size = size.mask(scores["method"] == "int8", "8 bits a value")
+    order = list(dict.fromkeys(size))
+    scores = scores.assign(size=size, value=100 * scores["value"])
+    cells = scores.pivot_table(index=["method", "query", "depth"], columns="size", values="value", sort=False)
+    cells = cells[order].loc[[name for name in scores["method"].unique() if name in cells.index]]
+    table = cells.map("{:.1f}".format, na_action="ignore").fillna(MISSING)
+    names = [
+        label_of(method)
+        + (", float query" if query == "float" and method not in (FLOAT, *QUANTIZERS) else "")
+        + (f", {depth} re-scored" if depth else "")
+        for method, query, depth in table.index
+    ]
     return _table(table.set_axis(pd.Index(names, name="method")).rename_axis(columns=None))
 
 
 def _cost_table(report: EmbeddingReport) -> str:
-    speed = report.speed.set_index(report.speed["label"].rename("method"))
-    size = speed["bytes_per_vector"]
+    costs = report.costs.set_index(report.costs["method"].map(label_of).rename("method"))
+    size = costs["n_bytes"]
     columns = {
-        "bits": speed["n_bits"].astype("string").fillna("float"),
+        "bits": costs["n_bits"].astype("string").fillna("float"),
         "MB a million vectors": size.map("{:,}".format),
         "times smaller": (size.iloc[0] / size).map("{:,.0f}".format),
-        "fit (s)": _numbers(speed["fit_seconds"], 2),
-        "encode a vector (µs)": _numbers(speed["encode_us"], 1),
-        "search a query (µs)": _numbers(speed["search_us"], 1),
-        "float query (µs)": _numbers(speed["float_search_us"], 1),
-        f"re-score {report.depth} (µs)": _numbers(speed["rescore_us"], 1),
+        "fit (s)": _numbers(costs["fit_seconds"], 2),
+        "encode a vector (µs)": _numbers(costs["encode_us"], 1),
+        "search a query (µs)": _numbers(costs["search_us"], 1),
+        "float query (µs)": _numbers(costs["float_search_us"], 1),
+        f"re-score {report.depth} (µs)": _numbers(costs["rescore_us"], 1),
     }
     return _table(pd.concat(columns, axis=1))
+
+
+def _decision_table(report: EmbeddingReport) -> str:
+    table = decisions(report.scores, report.costs, k=report.k, depth=report.depth)
+    columns = {
+        "goal": [
+            GOALS[goal] + (f", {depth} re-scored" if depth else "")
+            for goal, depth in zip(table["goal"], table["depth"], strict=True)
+        ],
+        "bytes": table["n_bytes"],
+        "take": [_what(row) for row in table.itertuples()],
+        "%": _percent(table["value"], table["error"]),
+        "as good": table["level"].replace("", MISSING),
+        "fit (s)": _numbers(table["fit_seconds"], 2),
+        "encode a vector (µs)": _numbers(table["encode_us"], 1),
+    }
+    return _table(pd.DataFrame(columns).set_index("goal"))
+
+
+def _what(row: Any) -> str:
+    floats = ", float query" if row.query == "float" and row.method not in QUANTIZERS else ""
+    return label_of(row.method) + floats
+
+
+def _recommendation(report: EmbeddingReport, row: Any) -> dict[str, Any]:
+    """Say what to take for a goal, and the commands that do it."""
+    if row["method"] in QUANTIZERS:
+        factory = {"int8": "SQ8", "pq": f"PQ{row['n_bytes']}x8np"}.get(row["method"])
+        commands = [
+            f'index = faiss.index_factory({report.sizes["n_features"]}, "{factory}")'
+            if factory
+            else f'index = make_quantizer("{row["method"]}", {report.sizes["n_features"]}, {row["n_bytes"]})'
+        ]
+    else:
+        floats = " --float-query" if row["query"] == "float" else ""
+        rescored = f" --rescore {row['depth']}" if row["depth"] else ""
+        commands = [
+            f"sdc fit {report.name} --method {row['method']} --n-bits {row['n_bits']} --out model",
+            f"sdc search model {report.name} QUERIES --k {report.k}{floats}{rescored} --out found.npz",
+        ]
+    return {
+        "goal": GOALS[row["goal"]],
+        "method": _what(row),
+        "bytes": row["n_bytes"],
+        "depth": row["depth"],
+        "value": f"{100 * row['value']:.1f} ± {196 * row['error']:.1f} %",
+        "commands": commands,
+    }
+
+
+def _percent(value: pd.Series[Any], error: pd.Series[Any]) -> pd.Series[Any]:
+    return (100 * value).map("{:.1f}".format) + (196 * error).map(" ± {:.1f}".format)
 
 
 def _numbers(column: pd.Series[Any], digits: int) -> pd.Series[Any]:

@@ -28,6 +28,7 @@ from sdclib.methods import METHODS, make_hasher
 from sdclib.methods.presets import BEST, PRESETS, RENAMED, WITHOUT_VIEWS
 from sdclib.search.defaults import OPSET, QUANTIZERS, REPORT_BITS, REPORT_METHODS, VECTOR_METHODS
 from sdclib.search.encoding import BIT_ORDERS, PRECISIONS, encode, load_hasher, pack_bits, take_rows
+from sdclib.search.shards import ENGINES, draw_rows, encode_shards, sample_shards
 
 if TYPE_CHECKING:
     from sdclib.methods import BaseHasher
@@ -87,13 +88,17 @@ def fit(given: argparse.Namespace) -> str:
     """Fit a method on (a sample of) the vectors and write it into a folder."""
     most = check_int(given.train_rows, "train_rows", minimum=1)
     hasher = _make(given)
-    vectors = _read(given.embeddings, given).vectors
-    train, name = take_rows(vectors, _rows(len(vectors), most, given.seed)), str(given.embeddings)
-    if len(train) < len(vectors):
-        name += f" (a sample of {len(train)} rows)"
+    if _of_shards(given):
+        more = {"engine": given.engine, "workers": given.workers, "seed": given.seed}
+        train, n = sample_shards(given.embeddings, most, **_columns(given), **more)
+    else:
+        vectors = _read(given.embeddings, given).vectors
+        n = len(vectors)
+        train = take_rows(vectors, draw_rows(n, most, given.seed))
+    name = f"{given.embeddings} (a sample of {len(train)} rows)" if len(train) < n else str(given.embeddings)
     hasher.fit(check_features(train, name))
     hasher.save(given.out)
-    learned = f"learned from {len(train):,} of {len(vectors):,} vectors"
+    learned = f"learned from {len(train):,} of {n:,} vectors"
     return f"{given.out}: {hasher.method}, {hasher.n_bits} bits, {learned}"
 
 
@@ -105,6 +110,8 @@ def encode_vectors(given: argparse.Namespace) -> str:
         check_name(given.precision, "precision", PRECISIONS)
     if None not in (given.bit_order, given.precision):
         raise ValueError(f"bit_order: expected none beside --precision, got {given.bit_order!r}")
+    if _of_shards(given):
+        return _encode_shards(given)
     hasher = load_hasher(given.model)
     codes = encode(
         hasher,
@@ -117,6 +124,28 @@ def encode_vectors(given: argparse.Namespace) -> str:
     order = given.precision or given.bit_order or BIT_ORDERS[0]
     _write_arrays(given.out, codes)
     return f"{given.out}: {codes.shape[0]:,} codes of {hasher.n_bits} bits in {codes.shape[1]} bytes, {order}"
+
+
+def _encode_shards(given: argparse.Namespace) -> str:
+    for option in ("bit_order", "precision"):
+        if vars(given)[option] not in (None, "little", "sdc"):
+            raise ValueError(
+                f"{option}: expected little bits with a folder of shards, got {vars(given)[option]}"
+            )
+    done = encode_shards(
+        given.model,
+        given.embeddings,
+        given.out,
+        **_columns(given),
+        engine=given.engine,
+        workers=given.workers,
+        skip_bad=given.skip_bad,
+        progress=not given.quiet,
+    )
+    for reason in done.bad.values():
+        warnings.warn(f"skipped {reason}", stacklevel=1)
+    counts = f"{len(done.encoded)} shards encoded, {len(done.kept)} there already, {len(done.bad)} skipped"
+    return f"{given.out}: {counts}"
 
 
 def search(given: argparse.Namespace) -> str:
@@ -244,7 +273,7 @@ def _check_files(given: argparse.Namespace) -> None:
     """Check that files of vectors are there, and that no output would replace an input or another output."""
     files = {name: path for name, path in vars(given).items() if isinstance(path, Path)}
     for name in VECTOR_FILES:
-        if name in files:
+        if name in files and not (vars(given).get("engine") and files[name].is_dir()):
             check_vector_file(files[name])
     for output in {"out", *EXPORTS} & files.keys():
         taken = files[output].resolve()
@@ -323,13 +352,23 @@ def _parameter(text: str) -> tuple[str, Any]:
         return name, value
 
 
+def _of_shards(given: argparse.Namespace) -> bool:
+    """Whether the vectors are a folder of shards; ValueError where an option needs one."""
+    check_name(given.engine, "engine", ENGINES)
+    folder: bool = given.embeddings.is_dir()
+    if not folder and (given.engine != "local" or given.workers is not None or vars(given).get("skip_bad")):
+        raise ValueError(
+            f"{given.embeddings}: expected a folder of shards with --engine, --workers or --skip-bad, got a file"
+        )
+    return folder
+
+
+def _columns(given: argparse.Namespace) -> dict[str, Any]:
+    return {"key": given.key, "columns": given.columns and given.columns.split(",")}
+
+
 def _read(path: Path, given: argparse.Namespace) -> VectorFile:
-    return read_vectors(path, key=given.key, columns=given.columns and given.columns.split(","))
-
-
-def _rows(n: int, most: int, seed: int) -> NDArray[np.int64]:
-    """Draw rows at random, ascending; all where no more are there than wanted."""
-    return np.arange(n) if n <= most else np.sort(np.random.default_rng(seed).choice(n, most, replace=False))
+    return read_vectors(path, **_columns(given))
 
 
 def _read_codes(path: Path, hasher: BaseHasher, database: NDArray[Any]) -> NDArray[np.uint8]:
@@ -409,6 +448,15 @@ MODEL, SEED = _file("MODEL", "folder that sdc fit wrote"), _number("of whatever 
 EMBEDDINGS, DATABASE, QUERIES = (
     _file(name.upper(), f"file of vectors ({', '.join(SUFFIXES)})") for name in VECTOR_FILES
 )
+SHARDS = _file(
+    "EMBEDDINGS", f"file of vectors ({', '.join(SUFFIXES)}), or a folder of .npy or .parquet shards"
+)
+WORKERS = {
+    "--engine": _text(
+        "for shards: local, or ray with the workers of Ray, here or of RAY_ADDRESS", default="local"
+    ),
+    "--workers": _number("most shards at a time on Ray"),
+}
 EVERYWHERE = {
     "--key": _text("array or column of vectors, where a file has several"),
     "--columns": _text("of a table, such as a,b,x*; else all of numbers but ids and labels", metavar="NAMES"),
@@ -419,7 +467,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], str], str, dict[str, di
         fit,
         "Fit a hash method on vectors and write it into a folder.",
         {
-            "embeddings": EMBEDDINGS,
+            "embeddings": SHARDS,
             "--out": _file("FOLDER", "where the method goes", required=True),
             "--n-bits": _number("code length", 64),
             "--method": _text(f"one of {', '.join(VECTOR_METHODS)}", default="sdc"),
@@ -434,6 +482,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], str], str, dict[str, di
                 20_000,
             ),
             "--seed": SEED,
+            **WORKERS,
         },
     ),
     "encode": (
@@ -441,8 +490,12 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], str], str, dict[str, di
         "Encode vectors by a fitted method; writes packed codes.",
         {
             "model": MODEL,
-            "embeddings": EMBEDDINGS,
-            "--out": _file("CODES.npy", required=True),
+            "embeddings": SHARDS,
+            "--out": _file(
+                "CODES.npy", "of shards a folder, of Parquet files of ids and codes", required=True
+            ),
+            **WORKERS,
+            "--skip-bad": {"action": "store_true", "help": "go on where a shard is bad, and name it"},
             "--bit-order": _text(
                 "little (lowest bit first, as in faiss; the default) or big (as numpy.packbits)"
             ),

@@ -37,6 +37,7 @@ ERRORS = [
     "encode none data.npy --out new",
     "encode model data.npy --out new --bit-order no",
     "encode model data.npy --out new --precision no",
+    "encode model data.npy --out new --engine ray",
     "search model data.npy none.npy --out new",
     "search model data.npy data.npy --out new --k 0",
     "search model data.npy data.npy --out new --rescore 1",

@@ -202,6 +202,11 @@ class PairCounter:
             "n_database": np.zeros(n_query, dtype=np.int64),  # items that each query has met, junk included
         }
 
+    @property
+    def n_bits(self) -> int:
+        """Code length."""
+        return self._arrays["all"].shape[1] - 1
+
     def update(
         self,
         query_codes: ArrayLike,
@@ -228,15 +233,16 @@ class PairCounter:
         ValueError
             As `count_pairs`; if codes have another length, or there are fewer queries than `first_query` says.
         """
-        n_query, n_bits = self._arrays["all"].shape[0], self._arrays["all"].shape[1] - 1
-        counts = count_pairs(
-            query_codes, database_codes, relevant, n_bits=n_bits if packed else None, junk=junk
-        )
-        if counts.n_bits != n_bits:
-            raise ValueError(f"query_codes: expected {n_bits} bits as counted so far, got {counts.n_bits}")
+        n_bits = self.n_bits if packed else None
+        counts = count_pairs(query_codes, database_codes, relevant, n_bits=n_bits, junk=junk)
+        if counts.n_bits != self.n_bits:
+            raise ValueError(
+                f"query_codes: expected {self.n_bits} bits as counted so far, got {counts.n_bits}"
+            )
         rows = slice(check_int(first_query, "first_query", minimum=0), first_query + counts.n_query)
-        if rows.stop > n_query:
-            raise ValueError(f"first_query: expected at most {n_query - counts.n_query}, got {first_query}")
+        most = len(self._arrays["all"]) - counts.n_query
+        if first_query > most:
+            raise ValueError(f"first_query: expected at most {most}, got {first_query}")
         for name, array in self._arrays.items():
             array[rows] += getattr(counts, name)
 

@@ -29,7 +29,9 @@ study: .venv/.study  ## Run the main job, build the book, print your table besid
 	$(BOOK)
 	$(BIN)/python -m study.chapters.your_run
 
-CONFIGS ?= $(wildcard config/*.yaml)
+# Settings that others are made of, then what decides the claims, then everything else.
+FIRST := config/rules_tuning.yaml config/rules_tuning_slow.yaml config/claims.yaml
+CONFIGS ?= $(FIRST) $(filter-out $(FIRST),$(wildcard config/*.yaml))
 results: env  ## Run every sweep under config/, or those of CONFIGS, and publish their tables in results
 	$(BIN)/python scripts/sweep.py --publish $(CONFIGS)
 

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 
 from sdclib.figures.style import MARKERS
 from study.figures.plots import STYLE, colors_of
-from study.stats import by_sign, compared, mean_interval
+from study.stats import by_sign, compared, interval_text, mean_interval
 from study.tables import Config, set_name, where
 
-__all__ = ["at_the_ends", "bias_table", "by_verdict", "contradiction", "gain_of", "plot_bias", "verdict_text"]
+__all__ = ["bias_table", "by_verdict", "collapse_table", "gain_of", "gain_table", "plot_bias"]
 
 
 def bias_table(results: pd.DataFrame, first: Config, second: Config, n_bits: int) -> pd.DataFrame:
@@ -65,22 +65,32 @@ def gain_of(row: pd.Series, name: str) -> dict[str, float]:
     return {"mean": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}
 
 
-def contradiction(table: pd.DataFrame, column: str, what: str) -> str:
-    """Say which two sets contradict an order by bias the most: the one with the larger bias has less of the column."""
-    bias, value = table["negative_mean"], table[column]
-    pairs = [
-        (float(value[b] - value[a]), str(a), str(b))
-        for a in table.index
-        for b in table.index
-        if bias[a] > bias[b] and value[a] < value[b]
-    ]
-    if not pairs:
-        return f"By bias and by {what} the sets are in the same order."
-    _, more, less = max(pairs)
-    return (
-        f"{more} has a larger bias than {less} ({bias[more]:.2f} against {bias[less]:.2f}) but a smaller {what} "
-        f"({value[more]:.1f} against {value[less]:.1f} %)."
-    )
+def collapse_table(table: pd.DataFrame, first: Config, second: Config) -> pd.DataFrame:
+    """Lay out bias and collapse of `bias_table` for readers, the smallest bias first."""
+    columns = {
+        "all_mean": "mean cosine: all pairs",
+        "negative_mean": "mean cosine: negative pairs",
+        "float": "intersection: float",
+        "centred": "intersection: float, centred",
+        "second": f"intersection: {second}",
+        "first": f"intersection: {first}",
+    }
+    digits = {name: 2 if "cosine" in name else 1 for name in columns.values()}
+    return table.sort_values("negative_mean")[list(columns)].rename(columns=columns).round(digits)
+
+
+def gain_table(table: pd.DataFrame, first: Config, second: Config) -> pd.DataFrame:
+    """Lay out overlap AUC and differences of `bias_table` for readers."""
+    parts = {"float": "float", "second": str(second), "first": str(first)}
+    shown = pd.DataFrame({f"AUC {label}": table[f"auc_{name}"].round(1) for name, label in parts.items()})
+    titles = {
+        "gain": f"{first} less {second}",
+        "gain_float": f"{first} less float",
+        "drop": f"intersection: {second} less {first}",
+    }
+    for name, title in titles.items():
+        shown[title] = [interval_text(gain_of(row, name)) for _, row in table.iterrows()]
+    return shown
 
 
 def by_verdict(table: pd.DataFrame, name: str) -> dict[str, list[str]]:
@@ -89,31 +99,6 @@ def by_verdict(table: pd.DataFrame, name: str) -> dict[str, list[str]]:
     for place, row in table.sort_values(name, ascending=False).iterrows():
         found[by_sign(gain_of(row, name), *found)].append(str(place))
     return found
-
-
-def verdict_text(table: pd.DataFrame, name: str) -> str:
-    """Write `by_verdict` in words, with every mean and interval in points."""
-    words = {"above": "above 0 on", "below": "below 0 on", "neither": "not told from 0 on"}
-    parts = []
-    for kind, places in by_verdict(table, name).items():
-        gains = [(place, gain_of(table.T[place], name)) for place in places]
-        if gains:
-            listed = [f"{p} ({g['mean']:+.1f}, {g['low']:.1f} to {g['high']:.1f})" for p, g in gains]
-            parts.append(f"{words[kind]} {', '.join(listed)}")
-    return "; ".join(parts)
-
-
-def at_the_ends(table: pd.DataFrame) -> str:
-    """Say what the gain is where the bias is largest and where it is smallest, in a sentence."""
-    most, least = str(table["negative_mean"].idxmax()), str(table["negative_mean"].idxmin())
-    words = [
-        by_sign(gain_of(table.T[place], "gain"), "gains", "loses", "neither gains nor loses for certain")
-        for place in (most, least)
-    ]
-    return (
-        f"On the set with the largest bias, {most}, SDC {words[0]}; on the one with the smallest, {least}, it "
-        f"{words[1]}."
-    )
 
 
 @STYLE

@@ -3,9 +3,12 @@ import math
 import pytest
 
 from sdclib import load_features
-from study.chapters.feature_bias import bias_table, by_verdict, contradiction
+from study.chapters.feature_bias import bias_table, by_verdict
+from study.stats import compared, summarise
 from study.tables import find, where
-from tests.sentences.published import runs, says
+from tests.sentences.published import runs, says, states
+
+TEXT, DATA = "similarity_collapse", "cifar10-embedded"
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +24,8 @@ def test_bias_of_features(sets):
     )
     packaged = "cifar10-embedded"
     says(
-        "Features that come out of a ReLU are not negative, so even unlike images have a cosine well above zero.",
+        "Features that come out of a ReLU are not negative, so even unlike images have a cosine well "
+        "above zero.",
         sets["negative_mean"].min() > 0.2,
     )
     says(
@@ -30,10 +34,8 @@ def test_bias_of_features(sets):
         and plain.loc[packaged, "negative_mean"] > 0.2,
     )
     says("Subtracting the training mean takes it away.", centred["all_mean"].abs().max() < 0.01)
-    says(
-        "The float features reach ..., and ... when centred.",
-        centred.loc[packaged, "map_expected"] > plain.loc[packaged, "map_expected"],
-    )
+    reached, less = (100 * features.loc[packaged, "map_expected"] for features in (plain, centred))
+    states(TEXT, f"the float features reach {reached:.1f} %, and {less:.1f} % when centred.")
 
 
 def test_sign_of_features():
@@ -41,9 +43,13 @@ def test_sign_of_features():
         100 * where(runs(name), method="sign", center=False)["map_expected"]
         for name in ("main", "cifar10_closed")
     )
-    says(
-        "Sign of features is not the usual hash here. On CIFAR-10's own features, which come out of a ReLU, it has ...",
-        packaged.min() > own.max() + 20,
+    says("Sign of features is not the usual hash here.", packaged.min() > own.max() + 20)
+    negative = 100 * (load_features(DATA).train[:, :64] < 0).mean()
+    states(TEXT, f"with {negative:.0f} % of their values below 0.")
+    assert own.max() - own.min() < 0.05
+    states(
+        TEXT,
+        f"On CIFAR-10's own features, which come out of a ReLU, it has {own.mean():.1f} % at 16 to 128 bits.",
     )
 
 
@@ -52,29 +58,88 @@ def test_other_methods_collapse_less():
     means = full.groupby("config")["intersection"].mean()
     less = means[means < means[find(full, preset="paper-no-contrastive")]]
     says(
-        "Nor is the collapse of SDC the least: on all of CIFAR-10 BiHalf, TBH, GreedyHash have less.",
+        "Nor is the collapse of SDC the least: on all of CIFAR-10 BiHalf, TBH and GreedyHash have less.",
         {config.method for config in less.index} == {"bihalf", "tbh", "greedyhash"},
     )
     here = where(runs("main"), n_bits=64).groupby("config")["intersection"].mean()
-    says(
-        "Of these 6 rows, the least collapse is that of SDC.",
-        len(here) == 6 and here.idxmin().method == "sdc",
+    assert here.idxmin() == find(runs("main"), method="sdc", preset="paper-no-contrastive")
+    states(
+        TEXT,
+        f"At 64 bits the least collapse of these {len(here)} rows is that of SDC by the preset "
+        f"`paper-no-contrastive` "
+        f"(intersection {100 * here.min():.1f} %), the most that of {here.idxmax()} "
+        f"({100 * here.max():.1f} %).",
+    )
+    ranks = where(summarise(runs("main")), n_bits=64).set_index("config")
+    assert ranks["map_expected"].idxmax() == here.idxmin()
+    assert ranks["seeds"][here.idxmin()] == 1
+    states(TEXT, f"with an expected mAP of {ranks['map_expected'].max():.1f} %, one seed;")
+    others = where(summarise(runs("imbalanced")), data=f"{DATA}+longtail-1", n_bits=64).set_index("config")
+    assert others["map_expected"].idxmax().method == "bihalf"
+    states(
+        TEXT,
+        f"BiHalf with a tuned learning rate has {others['map_expected'].max():.1f} % on the same data and "
+        f"bits",
     )
 
 
 def test_bias_and_collapse(sets):
     says(
-        "With 4 sets no correlation can be established: even the same order in both would have a two-sided permutation "
+        "With 4 sets no correlation can be established: even the same order in both would have a "
+        "two-sided permutation "
         "p-value of 0.083.",
         len(sets) == 4 and 2 / math.factorial(4) > 0.05,
     )
+    rho = {
+        name: sets["negative_mean"].corr(sets[name], method="spearman") for name in ("float", "drop", "gain")
+    }
+    states(
+        TEXT,
+        f"The rank correlations of the bias are {rho['float']:.1f} with the intersection of the features, "
+        f"{rho['drop']:.1f} with how far SDC brings the intersection below ITQ's, and {rho['gain']:.1f} "
+        f"with SDC's gain "
+        "over ITQ.",
+    )
+    (bias, other), (less, more) = sets.loc[["COIL-20", "Corel-5k"], ["negative_mean", "float"]].T.to_numpy()
+    states(
+        TEXT,
+        f"COIL-20 has a larger bias than Corel-5k ({bias:.2f} against {other:.2f}) but a smaller "
+        f"intersection of the "
+        f"features ({less:.1f} against {more:.1f} %).",
+    )
+    assert (bias > other, less < more) == (True, True)
+
+
+def test_gains_and_collapse(sets):
+    ends = sets["negative_mean"].idxmax(), sets["negative_mean"].idxmin()
+    say = {name: by_verdict(sets, name) for name in ("gain", "gain_float", "drop")}
     says(
-        "The bias does not order the sets by collapse: COIL-20 has a larger bias than Corel-5k but a smaller "
-        "intersection of the features.",
-        contradiction(sets, "float", "").startswith("COIL-20 has a larger bias than Corel-5k"),
+        "SDC gains over ITQ on CIFAR-10, the set with the largest bias, and loses on Caltech-101, the one "
+        "with the "
+        "smallest; on Corel-5k and COIL-20 the two cannot be told apart.",
+        say["gain"]["above"] == ["CIFAR-10"]
+        and say["gain"]["below"] == ["Caltech-101"]
+        and ends == ("CIFAR-10", "Caltech-101"),
     )
     says(
-        "So less collapse need not mean a better ranking (Corel-5k, COIL-20).",
-        set(by_verdict(sets, "drop")["above"]) - set(by_verdict(sets, "gain")["above"])
-        == {"Corel-5k", "COIL-20"},
+        "Over the float cosine it gains beyond chance nowhere, and loses on Caltech-101.",
+        say["gain_float"]["above"] == [] and say["gain_float"]["below"] == ["Caltech-101"],
     )
+    says(
+        "It lowers the intersection from ITQ's on all sets but Caltech-101. So less collapse need not "
+        "mean a better "
+        "ranking (Corel-5k, COIL-20).",
+        set(say["drop"]["above"]) == {"CIFAR-10", "Corel-5k", "COIL-20"},
+    )
+    moved = sets["centred"] - sets["float"]
+    states(
+        TEXT,
+        f"It lowers the intersection of the float features by {-moved['CIFAR-10']:.1f} points on CIFAR-10, "
+        f"{-moved['COIL-20']:.1f} on COIL-20 and {-moved['Caltech-101']:.1f} on Caltech-101, and raises "
+        f"it by "
+        f"{moved['Corel-5k']:.1f} on Corel-5k.",
+    )
+    training = where(runs("training"), preset="release", batch_size=64, pairs="half")
+    row = compared(training, [tuple(find(training, center=center) for center in (True, False))]).iloc[0]
+    states(TEXT, f"({row['mean']:+.1f} points, 95 % interval {row['low']:.1f} to {row['high']:.1f}).")
+    says("Centring changes it by no more than chance may.", row["low"] < 0 < row["high"])

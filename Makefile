@@ -82,13 +82,14 @@ lock: env  ## Solve requirements.lock again from pyproject.toml; what is locked 
 upgrade: env  ## Solve requirements.lock again, with the newest versions
 	$(LOCK) --upgrade
 
-bench: env  ## Time metrics, backbones, training, encoding and (with SDC_DATA) searches; writes results/bench_*.json
+bench: env  ## Time metrics, backbones, training, encoding, scale and (with SDC_DATA) searches; writes results/bench_*.json
 	$(BIN)/python -m benchmarks.bench_metrics
 	$(BIN)/python -m benchmarks.bench_backbones
 	$(BIN)/python -m benchmarks.bench_training
 	$(BIN)/python -m benchmarks.bench_neighbours
 	$(BIN)/python -m benchmarks.bench_encoding
 	$(BIN)/python -m benchmarks.bench_search
+	$(BIN)/python -m benchmarks.bench_scale
 	$(BIN)/python -m benchmarks.bench_bytes
 
 check-resume: env  ## Kill a sweep three times and compare its table with an undisturbed one's (minutes)

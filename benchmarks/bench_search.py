@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmarks.harness import arguments_of, load_average, publish, seconds_of, threads
+from benchmarks.harness import REPEATS, arguments_of, load_average, ms_a_query, publish, seconds_of, threads
 from sdclib import load_features, make_hasher
 from sdclib.data.features import FeatureSet
 from sdclib.methods import METHOD_LABELS, BaseHasher
@@ -29,7 +29,6 @@ from sdclib.search.index import HammingIndex
 from sdclib.search.recall import hamming_recall, neighbour_recall
 from sdclib.search.report import SDC_PARAMETERS
 
-REPEATS = 3
 RANKS = (10, 100)  # the k of recall@k
 BLOCK = 20_000  # rows of the enlargement that are made at a time
 
@@ -118,13 +117,6 @@ def float_index(blocks: Iterator[NDArray[np.float32]], n: int, d: int) -> tuple[
     if start != n:
         raise AssertionError(f"expected {n} rows, got {start}")
     return index, rows
-
-
-def ms_a_query(call: Callable[[slice], Any], n: int) -> float:
-    """Milliseconds of a query: one at a time, median of repeats, mean over n queries."""
-    call(slice(0, 1))
-    seconds = [[seconds_of(lambda i=i: call(slice(i, i + 1))) for i in range(n)] for _ in range(REPEATS)]
-    return float(1e3 * np.median(seconds, axis=0).mean())
 
 
 def index_bytes(index: HammingIndex) -> int:

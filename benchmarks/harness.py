@@ -21,6 +21,8 @@ import numpy as np
 from sdclib.files import write_json
 from study.provenance import PROJECT_ROOT, RESULTS, git_commit, versions
 
+REPEATS = 3  # of a query that is timed alone
+
 
 def arguments_of(doc: str | None, out: str | None = None) -> argparse.ArgumentParser:
     """Parser of a benchmark's command line, with the file that it writes."""
@@ -46,6 +48,13 @@ def medians(seconds: Mapping[str, list[float]]) -> dict[str, float]:
     return {name: median(values) for name, values in seconds.items()}
 
 
+def ms_a_query(call: Callable[[slice], Any], n: int) -> float:
+    """Milliseconds of a query: one at a time, median of repeats, mean over n queries."""
+    call(slice(0, 1))
+    seconds = [[seconds_of(lambda i=i: call(slice(i, i + 1))) for i in range(n)] for _ in range(REPEATS)]
+    return float(1e3 * np.median(seconds, axis=0).mean())
+
+
 def random_features() -> np.ndarray:
     """Random numbers of the shape of CIFAR-10's training features: their values do not matter for speed."""
     return np.random.default_rng(0).random((5000, 1280), dtype=np.float32)
@@ -56,6 +65,27 @@ def in_fresh_process(module: str, *arguments: object) -> Any:
     command = [sys.executable, "-m", module, *map(str, arguments)]
     done = subprocess.run(command, cwd=PROJECT_ROOT, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+@contextlib.contextmanager
+def postgres(folder: Path) -> Iterator[Callable[..., str]]:
+    """Start PostgreSQL with pgvector on a local socket; what is yielded runs psql on it with these arguments."""
+    import pgserver
+
+    server = pgserver.get_server(folder)
+    program = Path(pgserver.__file__).parent / "pginstall" / "bin" / "psql"
+    command = [program, server.get_uri(), "-v", "ON_ERROR_STOP=1", "-X", "-q", "-A", "-t"]
+
+    def psql(*arguments: str, cwd: Path | None = None) -> str:
+        done = subprocess.run([*command, *arguments], cwd=cwd, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"psql: {done.stderr}")
+        return done.stdout
+
+    try:
+        yield psql
+    finally:
+        server.cleanup()
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.harness import postgres
 from sdclib.codes import pack_codes
 from sdclib.search.databases import to_lancedb, to_pgvector
 from sdclib.search.encoding import load_hasher
@@ -108,22 +109,13 @@ def test_lancedb_finds_the_nearest(case: dict[str, Any], lance: Any) -> None:
 @pytest.fixture(scope="module")
 def psql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
     """Run psql with these arguments on a server of its own."""
-    pgserver = pytest.importorskip("pgserver")
-    folder = tmp_path_factory.mktemp("postgres")
-    try:
-        server = pgserver.get_server(folder / "data")
-    except Exception as error:
-        pytest.skip(f"PostgreSQL does not start here: {error}")
-
-    def call(*arguments: str, cwd: Path | None = None) -> str:
-        program = Path(pgserver.__file__).parent / "pginstall" / "bin" / "psql"
-        command = [program, server.get_uri(), "-v", "ON_ERROR_STOP=1", "-X", "-q", "-A", "-t", *arguments]
-        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    yield call
-    server.cleanup()
+    pytest.importorskip("pgserver")
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(postgres(tmp_path_factory.mktemp("postgres") / "data"))
+        except Exception as error:
+            pytest.skip(f"PostgreSQL does not start here: {error}")
+        yield server
 
 
 def loaded(psql: Callable[..., str], folder: Path, *, index: bool = True) -> None:

@@ -1,7 +1,6 @@
 """What chapters make of tables of runs, on small tables with known answers; one section a module."""
 
 import dataclasses
-import re
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,6 @@ from study.chapters.contributions import (
     STEPS,
     contributions,
     seen_less_unseen,
-    spread_or_distribution,
     with_targets,
 )
 from study.chapters.epochs import by_epoch, epoch_noise, fall_gain
@@ -319,35 +317,6 @@ def test_steps_add_up(matching):
         assert group["step"].tolist() == [name for name, *_ in STEPS]
         np.testing.assert_allclose(group["mean"], [10, -2, -1, 7], atol=1e-9)
     np.testing.assert_allclose(steps["high"] - steps["mean"], WELCH)
-
-
-@pytest.mark.parametrize(
-    ("whole", "spread", "rest", "expected"),
-    [
-        (
-            (1, 2, 1),
-            (1, 1, 1),
-            (-0.5, -3, -0.5),
-            "enough .* in 3 of these 3, .* in 0 of the 3 .* from it in 1",
-        ),
-        ((1, 2, -0.5), (1, -0.5, 1), (-0.5, -0.5, -0.5), "in 2 of 3 .* not all of it: .* in 1 of these 2,"),
-        (
-            (1, 2, 1),
-            (1, 1, 1),
-            (2, -3, -0.5),
-            "not all of it: .* 3 of these 3, .* in 1 of the 3 .* from it in 1",
-        ),
-        ((-2, -0.5, -0.5), (1, 1, 1), (1, 1, 1), "^SDC gains nothing .* any of 3 settings"),
-    ],
-)
-def test_the_question_of_spread_is_answered_by_intervals(whole, spread, rest, expected):
-    tables = [
-        pd.DataFrame({"setting": list("abc"), "low": lows}).assign(high=lambda t: t["low"] + 1)
-        for lows in (whole, spread, rest)
-    ]
-    assert re.search(expected, spread_or_distribution(*tables))
-    with pytest.raises(ValueError, match="rest: expected the settings"):
-        spread_or_distribution(*tables[:2], tables[2].head(1))
 
 
 def test_runs_are_set_against_the_same_without_training_rows():

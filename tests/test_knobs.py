@@ -29,6 +29,7 @@ KNOBS = {
         "settings": {"epochs": 1},
         "data": "cifar10-embedded",
     },
+    "spread": {"data": "cifar10-embedded", "n_bits": 8, "seeds": [0, 1], "settings": {"epochs": 1}},
     "similarity_collapse": {"n_bits": 8, "methods": ["itq", "sdc"], "seeds": [0], "settings": {"epochs": 1}},
 }
 

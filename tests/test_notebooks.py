@@ -23,7 +23,6 @@ LEFT = {
     "paper",
     "sdc_step_by_step",
     "search_at_scale",
-    "spread",
     "supervised",
     "training",
     "tuning",

@@ -5,15 +5,17 @@ from __future__ import annotations
 import pandas as pd
 
 from sdclib.data.variants import UNSEEN
-from study.stats import compared, count_signs
-from study.tables import find, renamed
+from study.stats import compared, difference_table, mean_text
+from study.tables import find, renamed, setting_name
 
 __all__ = [
     "STEPS",
     "TARGET_NAMES",
     "contributions",
+    "pair_table",
     "seen_less_unseen",
-    "spread_or_distribution",
+    "target_grid",
+    "with_settings",
     "with_targets",
 ]
 
@@ -76,30 +78,31 @@ def contributions(results: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def spread_or_distribution(whole: pd.DataFrame, spread: pd.DataFrame, rest: pd.DataFrame) -> str:
-    """Say whether a wide spread is enough for SDC's gain, where there is one, and what the rest of SDC adds.
+def with_settings(summary: pd.DataFrame) -> pd.DataFrame:
+    """Name the setting of each row of a summary, see `study.tables.setting_name`."""
+    return summary.assign(setting=list(map(setting_name, summary["data"], summary["n_bits"])))
 
-    Parameters
-    ----------
-    whole, spread, rest : DataFrame
-        See `compared`: SDC less the cosine as it is, the linear map less that, and SDC less the linear map, all in the
-        same settings.
-    """
-    for name, rows in (("spread", spread), ("rest", rest)):
-        if list(rows["setting"]) != list(whole["setting"]):
-            raise ValueError(
-                f"{name}: expected the settings {list(whole['setting'])}, got {list(rows['setting'])}"
-            )
-    gains, n = count_signs(whole)[0], len(whole)
-    if not gains:
-        return f"SDC gains nothing over the cosine as it is in any of {n} settings that can be told from 0."
-    too = int(((whole["low"] > 0) & (spread["low"] > 0)).sum())
-    more, less, _ = count_signs(rest)
-    return (
-        f"SDC gains over the cosine as it is in {gains} of {n} settings. A wide spread is "
-        f"{'enough for that' if too == gains and not more else 'not all of it'}: the linear map gains too in {too} of "
-        f"these {gains}, and the rest of SDC adds to it in {more} of the {n} settings and takes from it in {less}."
+
+def pair_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Lay differences out, a pair a column and a setting a row."""
+    return difference_table(
+        rows.assign(pair=list(map("{} less {}".format, rows["first"], rows["second"]))), "pair"
     )
+
+
+def target_grid(results: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """Lay expected mAP out by target and by what the features are, empty where a training was not run.
+
+    `results` see `with_targets`; `summary` of one data set and code length.
+    """
+    trained = results.dropna(subset="target").drop_duplicates("config")[["config", "target", "features"]]
+    rows = trained.merge(summary, on="config")
+    rows["cell"] = list(map(mean_text, rows["map_expected"], rows["map_expected_ci"]))
+    cells = rows.pivot_table(index="target", columns="features", values="cell", aggfunc="first")
+    cells = cells.reindex(["cosine", "rank", "standardised", "mapped", "calibrated"])
+    columns = {"raw": "as they are", "centred": "centred", "whitened": "whitened"}
+    cells = cells.reindex(columns=list(columns)).rename(index=TARGET_NAMES, columns=columns)
+    return cells.fillna("").rename_axis(columns=None)
 
 
 def seen_less_unseen(results: pd.DataFrame) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -15,16 +16,18 @@ from torch.nn.functional import normalize
 from sdclib.data.features import FeatureSet
 from sdclib.data.image_sets.committed import MANIFEST
 from sdclib.data.variants import UNSEEN, same_class_share
+from sdclib.evaluation import evaluate_features
 from sdclib.figures.style import NEGATIVE_COLOR, POSITIVE_COLOR
 from sdclib.files import read_json
 from sdclib.losses.calibration import CalibrationDistribution, target_quantiles
-from sdclib.methods import METHODS
-from sdclib.methods.sdc import linear_map, quantile_map
+from sdclib.methods import METHODS, make_hasher
+from sdclib.methods.sdc import linear_map, quantile_map, whitening
 from study.chapters.contributions import TARGET_NAMES
 from study.figures.plots import STYLE
 
 __all__ = [
     "PairTargets",
+    "cosine_maps",
     "learns_from_labels",
     "mean_targets",
     "pair_targets",
@@ -143,6 +146,29 @@ def mean_targets(
         raise ValueError(f"share: expected pairs of both kinds, got {share!r} of {n_pairs} pairs")
     targets = target_quantiles(calibration, n_pairs)
     return float(targets[:-n_positive].mean()), float(targets[-n_positive:].mean())
+
+
+def cosine_maps(features: FeatureSet) -> pd.DataFrame:
+    """Measure expected mAP (%) of the float cosine on features as they are, centred and whitened."""
+    mean = features.train.mean(axis=0)
+    matrix = (
+        whitening(torch.from_numpy(features.train), make_hasher("matching", 64).get_params()["shrinkage"])
+        .numpy()
+        .T
+    )
+    query, database = features.query - mean, features.database - mean
+    ranked_as = {
+        "as they are": (features.query, features.database),
+        "centred": (query, database),
+        "whitened": (query @ matrix, database @ matrix),
+    }
+    maps = {
+        name: evaluate_features(*both, features.relevant, features.top_k, denominator=features.denominator)[
+            0
+        ]["map_expected"]
+        for name, both in ranked_as.items()
+    }
+    return 100 * pd.DataFrame({"expected mAP@R (%)": maps}).rename_axis("features")
 
 
 @STYLE

@@ -32,6 +32,7 @@ from study.chapters.measures import (
     collect_classes,
     collect_curves,
     collect_draws,
+    collect_neighbours,
     collect_queries,
     collect_unseen,
 )
@@ -56,7 +57,12 @@ DRY = {"-n", "--dry-run", "--dryrun"}
 BATCH = 4
 # Further tables that a configuration may name under `measures`: TABLE_classes.csv and so on; or .parquet, with a row a
 # query. Draws of queries are those of the claims that want them.
-MEASURES = {"classes": collect_classes, "curves": collect_curves, "unseen": collect_unseen}
+MEASURES = {
+    "classes": collect_classes,
+    "curves": collect_curves,
+    "neighbours": collect_neighbours,
+    "unseen": collect_unseen,
+}
 BY_QUERY = {"queries": collect_queries, "draws": collect_draws}
 
 

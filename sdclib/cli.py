@@ -24,7 +24,7 @@ from sdclib import __version__
 from sdclib.checks import check_features, check_int, check_name
 from sdclib.data.vectors import SUFFIXES, VectorFile, check_vector_file, load_npy, read_vectors
 from sdclib.files import write_bytes, write_text
-from sdclib.methods import METHODS, make_hasher
+from sdclib.methods import GOALS, METHODS, hasher_for, make_hasher
 from sdclib.methods.presets import BEST, PRESETS, RENAMED, WITHOUT_VIEWS
 from sdclib.search.defaults import OPSET, QUANTIZERS, REPORT_BITS, REPORT_METHODS, VECTOR_METHODS
 from sdclib.search.encoding import BIT_ORDERS, PRECISIONS, encode, load_hasher, pack_bits, take_rows
@@ -309,7 +309,12 @@ def _by_option(message: str, given: argparse.Namespace) -> str:
 
 def _make(given: argparse.Namespace) -> BaseHasher:
     """Make the method that the options describe."""
-    method = check_name(given.method, "method", METHODS)
+    if given.goal is not None:
+        check_name(given.goal, "goal", GOALS)
+        for name in ("method", "preset"):
+            if getattr(given, name) is not None:
+                raise ValueError(f"{name}: expected none beside --goal, got {getattr(given, name)!r}")
+    method = check_name(given.method or "sdc", "method", METHODS)
     parameters: dict[str, Any] = {}
     for name, value in map(_parameter, given.set):
         if name in OWN_OPTION:
@@ -320,14 +325,17 @@ def _make(given: argparse.Namespace) -> BaseHasher:
         if name in parameters:
             raise ValueError(f"--set: expected every parameter once, got {name} again")
         parameters[name] = value
-    if method == "sdc":
+    if given.goal is None and method == "sdc":
         parameters["preset"] = check_name(given.preset or "release", "preset", [*PRESETS, *RENAMED, BEST])
     elif given.preset is not None:
         raise ValueError(
             f"preset: expected none for method {method!r}, only sdc has presets, got {given.preset!r}"
         )
     bits, seed = check_int(given.n_bits, "n_bits", minimum=1), check_int(given.seed, "seed", minimum=0)
-    hasher = make_hasher(method, bits, seed=seed, **parameters)
+    if given.goal is not None:
+        hasher = hasher_for(given.goal, bits, seed=seed, **parameters)
+    else:
+        hasher = make_hasher(method, bits, seed=seed, **parameters)
     if hasher.needs_views and method == "sdc":
         raise ValueError(
             f"preset: expected one without a contrastive term ({', '.join(WITHOUT_VIEWS)}), as there are no augmented "
@@ -470,9 +478,13 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], str], str, dict[str, di
             "embeddings": SHARDS,
             "--out": _file("FOLDER", "where the method goes", required=True),
             "--n-bits": _number("code length", 64),
-            "--method": _text(f"one of {', '.join(VECTOR_METHODS)}", default="sdc"),
+            "--goal": _text(
+                "classes (find items of the same class) or neighbours (find the nearest vectors): the method that is "
+                "best for it without labels, in place of --method"
+            ),
+            "--method": _text(f"one of {', '.join(VECTOR_METHODS)}; sdc where none is given"),
             "--preset": _text(
-                f"of sdc, one of {', '.join([*PRESETS, *RENAMED, BEST])}; release where none is given"
+                f"of sdc, one of {', '.join([*PRESETS, *RENAMED])}; release where none is given"
             ),
             "--set": _text(
                 "parameter of the method; may be repeated", metavar="NAME=VALUE", action="append", default=[]

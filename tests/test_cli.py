@@ -71,8 +71,16 @@ def test_fit_is_the_same_as_in_python(folder: Path, capsys: pytest.CaptureFixtur
     assert loaded.preset == "release"
     expected = SDCHasher(12, "release", epochs=2, batch_size=64, random_state=3).fit(rows())
     np.testing.assert_array_equal(loaded.pack(rows()), expected.pack(rows()))
-    assert sdc("fit data.npy --out best --preset best --n-bits 12 --set epochs=1 --set batch_size=64") == 0
-    assert isinstance(load_hasher(folder / "best"), NeighbourSDCHasher)
+    assert (
+        sdc("fit data.npy --out classes --goal classes --n-bits 12 --set epochs=1 --set batch_size=64") == 0
+    )
+    assert isinstance(load_hasher(folder / "classes"), NeighbourSDCHasher)
+    assert sdc("fit data.npy --out near --goal neighbours --n-bits 12") == 0
+    assert isinstance(load_hasher(folder / "near"), ITQHasher)
+    for more, message in (("--method itq", "--method"), ("--preset paper", "--preset"), ("", "--goal")):
+        assert sdc(f"fit data.npy --out no --goal {'classes' if more else 'best'} {more}") == 2
+        assert f"error: {message}: expected" in capsys.readouterr().err
+    assert not (folder / "no").exists()
 
 
 def test_codes_that_collapse_are_a_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,14 +7,18 @@ import pandas as pd
 import pytest
 
 from sdclib import load_features
+from sdclib.data.embeddings import nearest_neighbours
 from sdclib.data.variants import class_sizes, leave_out_training, long_tail, longtail_sizes
 from sdclib.evaluation import evaluate_codes
 from sdclib.methods.neighbours import smooth_over_neighbours
+from sdclib.search.index import HammingIndex
+from sdclib.search.recall import neighbour_recall
 from study.chapters.measures import (
     at_k,
     class_precision,
     collect_classes,
     collect_curves,
+    collect_neighbours,
     collect_unseen,
     pooled_precision_recall,
     teacher_quality,
@@ -133,6 +137,12 @@ def test_unseen_rows_of_records_are_those_of_the_set_without_training_rows(tmp_p
     expected = evaluated(run.query_codes, run.database_codes, unseen)
     assert table[["id", "map_unseen"]].to_numpy().tolist() == [[spec.id, pytest.approx(expected)]]
     assert expected != pytest.approx(run.metrics["map_expected"])
+    near = collect_neighbours([spec], tmp_path).iloc[0]
+    found = HammingIndex(run.database_codes).search(run.query_codes, 100)[1]
+    truth = nearest_neighbours(unseen.query, unseen.database, 10)
+    assert near["recall_10"] == pytest.approx(neighbour_recall(found, truth, unseen.query, unseen.database))
+    among = [np.isin(true, items).mean() for true, items in zip(truth, found, strict=True)]
+    assert near["rescored_10"] == pytest.approx(np.mean(among), abs=0.002)  # of equal cosines
     with pytest.raises(ValueError, match="specs: expected runs on sets with rows that are not for training"):
         collect_unseen([other], tmp_path)
 

@@ -19,10 +19,12 @@ from sdclib.losses.calibration import (
     target_quantiles,
 )
 from sdclib.methods import (
+    GOALS,
     MatchingHasher,
     NeighbourSDCHasher,
     SDCHasher,
     SupervisedSDCHasher,
+    hasher_for,
     make_hasher,
     trained,
 )
@@ -199,18 +201,25 @@ def test_unknown_preset_lists_the_known():
         settings_from_preset("magic")
 
 
-def test_best_is_a_method_of_its_own():
-    hasher = make_hasher("sdc", 16, seed=3, preset="best", epochs=5)
+def test_best_is_now_the_goal_of_classes():
+    with pytest.warns(FutureWarning, match=r"preset: 'best' is now hasher_for\('classes', n_bits\)"):
+        hasher = make_hasher("sdc", 16, seed=3, preset="best", epochs=5)
+    assert hasher.get_params() == hasher_for("classes", 16, seed=3, epochs=5).get_params()
     assert isinstance(hasher, NeighbourSDCHasher)
-    assert (hasher.n_bits, hasher.random_state, hasher.epochs, hasher.n_steps) == (16, 3, 5, 4)
-    with pytest.raises(ValueError, match=r"preset: .*got 'best', which is sdclib.methods.NeighbourSDCHasher"):
+    with pytest.raises(ValueError, match=r"preset: .*got 'best', which is now sdclib.methods.hasher_for"):
         _ = SDCHasher(preset="best").settings
-    with pytest.raises(
-        ValueError, match=r"parameters of method 'neighbour-sdc': expected one of .*got 'pairs'"
-    ):
-        make_hasher("sdc", 16, preset="best", pairs="all")
 
 
+def test_goals_are_methods_with_settings():
+    for goal, (method, parameters) in GOALS.items():
+        hasher = hasher_for(goal, 12, seed=4)
+        assert hasher.method == method
+        assert hasher.get_params() == make_hasher(method, 12, seed=4, **parameters).get_params()
+    with pytest.raises(ValueError, match="goal: expected one of classes, neighbours, got 'magic'"):
+        hasher_for("magic", 12)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_a_run_of_best_is_a_run_of_the_method():
     named = RunSpec("cifar10-embedded", "sdc", 16, 1, {"preset": "best", "epochs": 5})
     assert named == RunSpec("cifar10-embedded", "neighbour-sdc", 16, 1, {"epochs": 5})

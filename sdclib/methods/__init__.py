@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import warnings
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -43,7 +44,21 @@ def _declare() -> None:
 
 
 _declare()
-__all__ = ["METHODS", "METHOD_COLORS", "METHOD_LABELS", "make_hasher", "register", *_HOME]
+GOALS: dict[str, tuple[str, dict[str, Any]]] = {"classes": ("neighbour-sdc", {}), "neighbours": ("itq", {})}
+"""Method and parameters to take without labels, to find items of the same class or the nearest float vectors.
+
+They are the best of ``results/goal_tuning.csv``, which compares on held-out training rows.
+"""
+__all__ = [
+    "GOALS",
+    "METHODS",
+    "METHOD_COLORS",
+    "METHOD_LABELS",
+    "hasher_for",
+    "make_hasher",
+    "register",
+    *_HOME,
+]
 
 
 def register(kind: type[BaseHasher]) -> None:
@@ -102,7 +117,7 @@ def make_hasher(method: str, n_bits: int, *, seed: int = 0, **parameters: Any) -
     Parameters
     ----------
     method : str
-        One of `METHODS`. ``"sdc"`` with ``preset="best"`` is ``"neighbour-sdc"``, this study's variant.
+        One of `METHODS`.
     n_bits : int
         Code length.
     seed : int
@@ -125,8 +140,13 @@ def make_hasher(method: str, n_bits: int, *, seed: int = 0, **parameters: Any) -
             f"seed: expected the start of what is random, got random_state={parameters['random_state']!r}"
         )
     if method == "sdc" and parameters.get("preset") == BEST:
-        method = "neighbour-sdc"
+        warnings.warn(
+            "preset: 'best' is now hasher_for('classes', n_bits), in a command --goal classes",
+            FutureWarning,
+            stacklevel=2,
+        )
         del parameters["preset"]
+        return hasher_for("classes", n_bits, seed=seed, **parameters)
     kind = METHODS[check_name(method, "method", METHODS)]
     known = set(inspect.signature(kind).parameters) - {"n_bits", "random_state"}
     for name in parameters:
@@ -134,3 +154,28 @@ def make_hasher(method: str, n_bits: int, *, seed: int = 0, **parameters: Any) -
     if "random_state" in inspect.signature(kind).parameters:
         parameters["random_state"] = seed
     return kind(n_bits=n_bits, **parameters)
+
+
+def hasher_for(goal: str, n_bits: int, *, seed: int = 0, **parameters: Any) -> BaseHasher:
+    """Make the hasher that this study recommends for a goal, see `GOALS`.
+
+    Parameters
+    ----------
+    goal : {"classes", "neighbours"}
+        To find items of the same class, though no labels are known; or the vectors that are nearest by float cosine.
+        What is best for one goal is among the worst for the other.
+    n_bits, seed, parameters
+        As in `make_hasher`.
+
+    Returns
+    -------
+    BaseHasher
+        Not yet fitted.
+
+    Raises
+    ------
+    ValueError
+        If the goal or a parameter is unknown.
+    """
+    method, chosen = GOALS[check_name(goal, "goal", GOALS)]
+    return make_hasher(method, n_bits, seed=seed, **(chosen | parameters))

@@ -25,7 +25,7 @@ __all__ = [
 
 EMPIRICAL = "empirical"  # the calibration distribution that is made of the training features
 DEFAULT = "beta(5, 5)"
-BEST = "best"  # this study's variant: a preset of the method by its name, a class of its own in the library
+BEST = "best"  # what `sdclib.methods.hasher_for` gives for classes; until the next release
 
 
 # Settings that SDC got after the first runs, whose ids are made without them.
@@ -234,8 +234,7 @@ def settings_from_preset(preset: str, **overrides: object) -> SDCSettings:
     """
     if preset == BEST:
         raise ValueError(
-            "preset: expected one of SDCHasher's, got 'best', which is sdclib.methods.NeighbourSDCHasher, or"
-            " make_hasher('sdc', n_bits, preset='best')"
+            "preset: expected one of SDCHasher's, got 'best', which is now sdclib.methods.hasher_for('classes', n_bits)"
         )
     if preset in RENAMED:
         warnings.warn(f"preset: {preset!r} is now {RENAMED[preset]!r}", FutureWarning, stacklevel=3)

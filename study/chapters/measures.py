@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sdclib.catalogue import load_features
+from sdclib.data.embeddings import nearest_neighbours, row_cosines
 from sdclib.data.features import FeatureSet
 from sdclib.data.variants import class_sizes, drawn_rows, leave_out_training, parse_longtail
 from sdclib.methods.neighbours import smooth_over_neighbours
@@ -24,6 +25,8 @@ from sdclib.metrics.ranking import (
     recall_at_k,
 )
 from sdclib.metrics.relevance import Relevant
+from sdclib.search.compare import recalls
+from sdclib.search.index import HammingIndex
 from study.runs import COSINE, RunSpec, collect_measures
 
 __all__ = [
@@ -33,6 +36,7 @@ __all__ = [
     "collect_classes",
     "collect_curves",
     "collect_draws",
+    "collect_neighbours",
     "collect_queries",
     "collect_unseen",
     "pooled_precision_recall",
@@ -264,6 +268,32 @@ def collect_unseen(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | None
     if not kept:
         raise ValueError("specs: expected runs on sets with rows that are not for training, got none")
     return collect_measures(kept, measure, runs)
+
+
+def collect_neighbours(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | None = None) -> pd.DataFrame:
+    """Collect recall of float neighbours by Hamming distance, of all runs that made codes.
+
+    See `study.runs.collect_measures`; a row a run, with recall_10 (of the ten nearest by float cosine, in [0, 1]) and
+    rescored_10, where float vectors order the first 100 candidates. Labels play no part.
+    """
+    k, depth = 10, 100
+
+    @functools.lru_cache(maxsize=1)  # one at a time: runs come set by set
+    def load(data: str) -> tuple[FeatureSet, NDArray[np.float64]]:
+        features = load_features(data)
+        nearest = nearest_neighbours(features.query, features.database, k)
+        pairs = zip(features.query, nearest, strict=True)
+        return features, np.stack(
+            [np.sort(row_cosines(q, features.database, rows))[::-1] for q, rows in pairs]
+        )
+
+    def measure(spec: RunSpec, query: Codes, database: Codes) -> pd.DataFrame:
+        features, truth = load(spec.data)
+        found = HammingIndex(database).search(query, min(depth, len(database)))[1]
+        shares = recalls(found, truth, features.query, features.database, ks=[k], depths=[depth])
+        return pd.DataFrame({"recall_10": [shares[k, 0].mean()], "rescored_10": [shares[k, depth].mean()]})
+
+    return collect_measures([spec for spec in specs if spec.method != COSINE], measure, runs)
 
 
 def teacher_quality(

@@ -90,6 +90,7 @@ bench: env  ## Time metrics, backbones, training, encoding, scale and (with SDC_
 	$(BIN)/python -m benchmarks.bench_encoding
 	$(BIN)/python -m benchmarks.bench_search
 	$(BIN)/python -m benchmarks.bench_scale
+	$(BIN)/python -m benchmarks.bench_gpu
 	$(BIN)/python -m benchmarks.bench_bytes
 
 check-resume: env  ## Kill a sweep three times and compare its table with an undisturbed one's (minutes)

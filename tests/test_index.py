@@ -123,7 +123,9 @@ def test_rescore(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("n_bits", [5, 20, 64])
-def test_search_by_continuous_codes_is_a_stable_ranking_by_cosine(kind: str, n_bits: int) -> None:
+def test_search_by_continuous_codes_is_a_stable_ranking_by_cosine(
+    kind: str, n_bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, database = random_codes(n_bits)
     database[300:] = database[:300]
     index = HammingIndex(database, kind=kind, **KINDS[kind])
@@ -137,6 +139,12 @@ def test_search_by_continuous_codes_is_a_stable_ranking_by_cosine(kind: str, n_b
         assert (scores.dtype, items.dtype) == (np.float32, np.int64)
         np.testing.assert_allclose(scores, np.take_along_axis(cosines, order[:, :k], axis=1), atol=1e-6)
         equal([items], [order[:, :k]])
+    with monkeypatch.context() as patch:
+        patch.setattr("sdclib.search.index.DEVICE_BLOCK", 9 * 170)  # four parts of the database
+        scores, items = index.search_continuous(query, 37, device="cpu")
+    np.testing.assert_allclose(scores, np.take_along_axis(cosines, order[:, :37], axis=1), atol=1e-6)
+    np.testing.assert_allclose(np.take_along_axis(cosines, items, axis=1), scores, atol=1e-6)
+    assert all(len(set(row)) == 37 for row in items)
     # all items are candidates, and then those of a search
     equal(index.search_continuous(query, 40, n_candidates=600)[1:], [order[:, :40]])
     scores, items = index.search_continuous(query, 20, n_candidates=50)
@@ -209,6 +217,10 @@ def test_recall_by_hand() -> None:
         (
             lambda q, d: HammingIndex(d).search_continuous(q, 5, n_candidates=4),
             "n_candidates: .* >= 5, got 4",
+        ),
+        (
+            lambda q, d: HammingIndex(d).search_continuous(q, 5, n_candidates=9, device="cpu"),
+            "device: expected none beside n_candidates, got 'cpu'",
         ),
     ],
 )

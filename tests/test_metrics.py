@@ -653,7 +653,9 @@ class TestCounts:
             hits[i, distance] += matrix[i, j] & ranked[i, j]
         whole = count_pairs(query, database, relevant, junk=junk)
         monkeypatch.setattr(counts_module, "QUERY_BLOCK", 4)
-        for counts in (whole, count_pairs(query, database, relevant, junk=junk)):
+        monkeypatch.setattr(counts_module, "DEVICE_BLOCK", 150)
+        again = (count_pairs(query, database, relevant, junk=junk, device=device) for device in (None, "cpu"))
+        for counts in (whole, *again):
             np.testing.assert_array_equal(counts.all, every)
             np.testing.assert_array_equal(counts.relevant, hits)
             assert (counts.n_query, counts.n_bits, counts.n_database) == (N_QUERY, N_BITS, N_DATABASE)
@@ -665,6 +667,8 @@ class TestCounts:
         relevant, matrix = ground_truth("ids")
         distances = distances_of(query, database)
         counts = count_pairs(query, database, relevant)
+        on_device = count_pairs(query, database, relevant, device="cpu")
+        np.testing.assert_array_equal(on_device.all, counts.all)
         for i in range(N_QUERY):
             np.testing.assert_array_equal(counts.all[i], np.bincount(distances[i], minlength=n_bits + 1))
             hits = np.bincount(distances[i, matrix[i]], minlength=n_bits + 1)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sdclib.checks import check_int
 from sdclib.files import write_bytes
-from sdclib.metrics.distances import Distances, check_code_pair
+from sdclib.metrics.distances import Distances, check_code_pair, signs_on
 from sdclib.metrics.relevance import Relevance, Relevant, check_relevance
 from sdclib.progress import tqdm
 
@@ -39,6 +39,7 @@ __all__ = [
 LONG_WORK = 2_000_000_000  # pairs; a second and more: show a progress bar
 QUERY_BLOCK = 32  # queries at a time of one thread
 ROW_BLOCK = 1 << 23  # entries of a block of whole rows: 32 MB of float32
+DEVICE_BLOCK = 1 << 24  # pairs at a time on a device of torch
 CHUNK = 1 << 14  # numbers of hits at a time: what the cache holds
 
 
@@ -113,6 +114,7 @@ def count_pairs(
     *,
     n_bits: int | None = None,
     junk: Sequence[ArrayLike] | None = None,
+    device: str | None = None,
 ) -> PairCounts:
     """Count items and relevant items by Hamming distance, for each query.
 
@@ -130,6 +132,8 @@ def count_pairs(
         Code length; says that codes are packed.
     junk : list of index arrays, optional
         One array a query: database items that are removed from its ranking.
+    device : str, optional
+        A device of torch that counts, such as "cuda"; the counts are the same. By default the processor does.
 
     Returns
     -------
@@ -142,22 +146,30 @@ def count_pairs(
     """
     query, database, n_bits = check_code_pair(query_codes, database_codes, n_bits)
     relevance = check_relevance(relevant, n_query=len(query), n_database=len(database), junk=junk)
-    counts = _count(query.view(np.uint64), database.view(np.uint64), n_bits, relevance)
+    counts = _count(query.view(np.uint64), database.view(np.uint64), n_bits, relevance, device)
     return PairCounts(counts.sum(axis=1), counts[:, 1].copy(), len(database))
 
 
 def _count(
-    query: NDArray[np.uint64], database: NDArray[np.uint64], n_bits: int, relevance: Relevance
+    query: NDArray[np.uint64],
+    database: NDArray[np.uint64],
+    n_bits: int,
+    relevance: Relevance,
+    device: str | None,
 ) -> NDArray[np.int64]:
     """Of each query, items that are not relevant and items that are, by distance: shape (n_query, 2, n_bits + 1)."""
     import faiss  # whose number of threads is that of all searches
 
-    from sdclib.metrics.histograms import add_histograms
+    add: Callable[..., None]
+    if device is None:
+        from sdclib.metrics.histograms import add_histograms as add
+    else:
+        add = partial(_add_on_device, device=device)
 
     def histograms(rows: slice, items: Any = slice(None)) -> NDArray[np.int64]:
         found = np.zeros((rows.stop - rows.start, 2, n_bits + 1), dtype=np.int64)
         labels = relevance.query_labels[rows], relevance.database_labels[items]
-        add_histograms(found.reshape(len(found), -1), query[rows], database[items], *labels, relevance.shared)
+        add(found.reshape(len(found), -1), query[rows], database[items], *labels, relevance.shared)
         return found
 
     def count(rows: slice) -> NDArray[np.int64]:
@@ -174,12 +186,44 @@ def _count(
     parts = []
     with (
         _bar(len(query) * len(database)) as bar,
-        ThreadPoolExecutor(faiss.omp_get_max_threads()) as pool,
+        ThreadPoolExecutor(faiss.omp_get_max_threads() if device is None else 1) as pool,
     ):
         for part in pool.map(count, _slices(len(query), QUERY_BLOCK)):
             parts.append(part)
             bar.update(len(part) * len(database))
     return np.concatenate(parts)
+
+
+def _add_on_device(
+    counts: NDArray[np.int64],
+    query: NDArray[np.uint64],
+    database: NDArray[np.uint64],
+    query_labels: NDArray[np.uint64],
+    database_labels: NDArray[np.uint64],
+    shared: bool,
+    *,
+    device: str,
+) -> None:
+    """Do what `sdclib.metrics.histograms.add_histograms` does, by a product of matrices and one histogram."""
+    import torch
+
+    n_bins = counts.shape[1] // 2
+    own = signs_on(query.view(np.uint8), n_bins - 1, device)
+    first = torch.arange(len(query), device=device)[:, None] * 2 * n_bins
+    n_columns = max(1, DEVICE_BLOCK // len(query))
+    for start in range(0, len(database), n_columns):
+        part = slice(start, start + n_columns)
+        product = own @ signs_on(database[part].view(np.uint8), n_bins - 1, device).T
+        bins = (n_bins - 1 - product.long()) // 2 + first
+        relevant = torch.full(bins.shape, not shared, device=device)
+        words = zip(query_labels.view(np.int64).T, database_labels[part].view(np.int64).T, strict=True)
+        for pair in words:
+            one, other = (torch.tensor(word, device=device) for word in pair)
+            relevant = (
+                relevant | (one[:, None] & other != 0) if shared else relevant & (one[:, None] == other)
+            )
+        bins += relevant * n_bins
+        counts += torch.bincount(bins.flatten(), minlength=counts.size).cpu().numpy().reshape(counts.shape)
 
 
 class PairCounter:
@@ -216,12 +260,13 @@ class PairCounter:
         first_query: int = 0,
         packed: bool = False,
         junk: Sequence[ArrayLike] | None = None,
+        device: str | None = None,
     ) -> None:
         """Count the pairs of some queries and some of the database.
 
         Parameters
         ----------
-        query_codes, database_codes, relevant, junk
+        query_codes, database_codes, relevant, junk, device
             As in `count_pairs`, of these queries and items alone: indices count from the first item given here.
         first_query : int
             Which of all queries is the first one here.
@@ -234,7 +279,7 @@ class PairCounter:
             As `count_pairs`; if codes have another length, or there are fewer queries than `first_query` says.
         """
         n_bits = self.n_bits if packed else None
-        counts = count_pairs(query_codes, database_codes, relevant, n_bits=n_bits, junk=junk)
+        counts = count_pairs(query_codes, database_codes, relevant, n_bits=n_bits, junk=junk, device=device)
         if counts.n_bits != self.n_bits:
             raise ValueError(
                 f"query_codes: expected {self.n_bits} bits as counted so far, got {counts.n_bits}"

@@ -21,6 +21,7 @@ __all__ = [
     "hamming_distances",
     "packed_codes",
     "pad_bytes",
+    "signs_on",
 ]
 
 MAX_BITS = 65_534  # distances, and one number more for junk, fit 16 bits
@@ -114,6 +115,15 @@ def hamming_block(query: NDArray[np.uint8], database: NDArray[np.uint8]) -> NDAr
     pointers = [faiss.swig_ptr(array) for array in (query, database, distances)]
     faiss.hammings(pointers[0], pointers[1], len(query), len(database), query.shape[1], pointers[2])  # type: ignore[attr-defined]
     return distances
+
+
+def signs_on(packed: NDArray[np.uint8], n_bits: int, device: str) -> Any:
+    """Unpack codes on a device of torch to -1 and 1, float32: products of them are exact."""
+    import torch
+
+    codes = torch.from_numpy(np.ascontiguousarray(packed)).to(device)
+    bits = codes[:, :, None] >> torch.arange(8, dtype=torch.uint8, device=device) & 1
+    return bits.flatten(1)[:, :n_bits].float() * 2 - 1
 
 
 def hamming_distances(query: NDArray[np.uint8], database: NDArray[np.uint8]) -> Distances:

@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from sdclib.checks import MIN_LENGTH, as_array, check_features, check_int, check_name
 from sdclib.codes import binarize
 from sdclib.files import write_bytes
-from sdclib.metrics.distances import packed_codes
+from sdclib.metrics.counts import DEVICE_BLOCK
+from sdclib.metrics.distances import packed_codes, signs_on
 
 __all__ = ["HammingIndex"]
 
@@ -167,7 +168,7 @@ class HammingIndex:
         return np.take_along_axis(distances, order, axis=1), np.take_along_axis(indices, order, axis=1)
 
     def search_continuous(
-        self, query: ArrayLike, k: int, *, n_candidates: int | None = None
+        self, query: ArrayLike, k: int, *, n_candidates: int | None = None, device: str | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Find the k items whose codes of -1 and 1 have the largest cosine with continuous codes of the queries.
 
@@ -183,6 +184,9 @@ class HammingIndex:
         n_candidates : int, optional
             Compare only as many items as are nearest by Hamming distance, at least `k`; all by default. Of "ivf" and
             "hnsw" these are as approximate as `search`, all items are exact.
+        device : str, optional
+            A device of torch that compares all items, such as "cuda"; the scores are equal up to rounding, by which
+            items of one code may come in another order.
 
         Returns
         -------
@@ -199,11 +203,18 @@ class HammingIndex:
         query = check_features(query, "query", n_features=self.n_bits)
         k = self._check_k(k)
         if n_candidates is not None:
+            if device is not None:
+                raise ValueError(f"device: expected none beside n_candidates, got {device!r}")
             n_candidates = check_int(n_candidates, "n_candidates", minimum=k)
             candidates = self.search(binarize(query), min(n_candidates, self.n_database))[1]
             order = np.argsort(np.where(candidates < 0, self.n_database, candidates), axis=1, kind="stable")
             scores, indices = self.rescore(np.take_along_axis(candidates, order, axis=1), query)
             return scores[:, :k], indices[:, :k]
+        if device is not None:
+            packed = self._packed_codes()
+            return _search_on(
+                device, packed if self._groups is None else packed[self._groups.number], query, k
+            )
         if self._continuous is None:
             self._continuous = _SignIndex(self._packed_codes(), self._groups, self.n_bits)
         return self._continuous.search(query, k)
@@ -433,6 +444,24 @@ class _SignIndex:
         scores = scores / (np.linalg.norm(query, axis=1, keepdims=True) * np.float32(np.sqrt(self._n_bits)))
         order = np.lexsort((indices, -scores), axis=1)
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(indices, order, axis=1)
+
+
+def _search_on(
+    device: str, packed: NDArray[np.uint8], query: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Find the k largest cosines with codes of -1 and 1 on a device of torch."""
+    import torch
+
+    unit = query / np.linalg.norm(query, axis=1, keepdims=True) / np.float32(np.sqrt(query.shape[1]))
+    unit = torch.from_numpy(unit).to(device)
+    best, items = unit[:, :0], torch.empty((len(query), 0), dtype=torch.int64, device=device)
+    n_columns = max(1, DEVICE_BLOCK // len(query))
+    for start in range(0, len(packed), n_columns):
+        scores = unit @ signs_on(packed[start : start + n_columns], query.shape[1], device).T
+        new = torch.arange(start, start + scores.shape[1], device=device).expand_as(scores)
+        best, order = torch.cat([best, scores], dim=1).sort(dim=1, descending=True, stable=True)
+        best, items = best[:, :k], torch.cat([items, new], dim=1).gather(1, order[:, :k])
+    return best.cpu().numpy(), items.cpu().numpy()
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sdclib.catalogue import load_features
+from sdclib.catalogue import EMBEDDINGS, load_features
 from sdclib.checks import check_int, check_name
 from sdclib.codes import pack_codes, unpack_codes
 from sdclib.data.features import FeatureSet
@@ -61,8 +61,8 @@ __all__ = [
     "run_experiment",
     "runs_folder",
     "stale_rows",
+    "suited_to_data",
     "turned",
-    "with_whole_batches",
     "write_record",
 ]
 
@@ -327,58 +327,61 @@ def claim_runs(claim: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{**shared, **entry} for side in ("plus", "minus") for entry in claim[side]]
 
 
-def turned(config: Mapping[str, Any], **knobs: Any) -> dict[str, Any]:
-    """Turn knobs of a sweep: give its configuration with other values.
+def turned(*configs: Mapping[str, Any], **knobs: Any) -> list[dict[str, Any]]:
+    """Turn knobs of sweeps: give their configurations with other values; those that then have no runs are left out.
 
     Parameters
     ----------
-    config : mapping
+    *configs : mapping
         See `expand_config`.
     **knobs
-        ``data``, ``n_bits`` and ``seeds`` stand in for all that the sweep has. ``methods`` are those that are kept of
-        it. Any other is a parameter, given to every method that takes it, in place of the sweep's values.
+        ``data``, ``n_bits`` and ``seeds`` stand in for all that the sweeps have. ``methods`` are those that are kept of
+        them. Any other is a parameter, given to every method that takes it, in place of the sweep's values.
         Those that are None are left as they are.
 
     Raises
     ------
     ValueError
-        If no run of the sweep has a method of ``methods``, or none takes a parameter.
+        If no run of the sweeps has a method of ``methods``, or none takes a parameter.
     """
     given = {name: value for name, value in knobs.items() if value is not None}
     top: dict[str, Any] = {name: given.pop(name) for name in ("data", "n_bits", "seeds") if name in given}
-    entries = _listed(config.get("runs") or [])
-    if "methods" in given:
-        kept = _listed(given.pop("methods"))
-        if unknown := set(kept) - {entry["method"] for entry in entries}:
-            raise ValueError(f"methods: expected some of the sweep's, got {', '.join(sorted(unknown))}")
-        entries = [entry for entry in entries if entry["method"] in kept]
-    takes = {
-        name: {
-            e["method"]
-            for e in entries
-            if e["method"] != COSINE and name in make_hasher(e["method"], 8).get_params()
-        }
-        for name in given
-    }
-    if useless := [name for name, methods in takes.items() if not methods]:
-        raise ValueError(
-            f"{useless[0]}: expected a parameter of a method of the sweep, and none of them takes it"
-        )
+    known = {entry["method"] for config in configs for entry in _listed(config.get("runs") or [])}
+    kept = set(_listed(given.pop("methods", list(known))))
+    if unknown := kept - known:
+        raise ValueError(f"methods: expected some of the sweep's, got {', '.join(sorted(unknown))}")
+    takes = {method: set(make_hasher(method, 8).get_params()) & set(given) for method in kept - {COSINE}}
+    if useless := set(given).difference(*takes.values()):
+        name = min(useless)
+        raise ValueError(f"{name}: expected a parameter of a method of the sweep, and none of them takes it")
     changed = []
-    for entry in entries:
-        here = {name: value for name, value in given.items() if entry["method"] in takes[name]}
-        parameters = {**(entry.get("parameters") or {}), **here}
-        changed.append({**entry, **top, **({"parameters": parameters} if parameters else {})})
-    return {**config, **top, "runs": changed}
+    for config in configs:
+        runs = []
+        for entry in (e for e in _listed(config.get("runs") or []) if e["method"] in kept):
+            here = {name: given[name] for name in given if name in takes.get(entry["method"], ())}
+            parameters = {**(entry.get("parameters") or {}), **here}
+            runs.append({**entry, **top, **({"parameters": parameters} if parameters else {})})
+        if runs:
+            changed.append({**config, **top, "runs": runs})
+    return changed
 
 
-def with_whole_batches(specs: Iterable[RunSpec]) -> list[RunSpec]:
-    """Halve batches that are larger than the training rows of a data set until they fit, and print it."""
+def suited_to_data(specs: Iterable[RunSpec]) -> list[RunSpec]:
+    """Change runs to what their data allow, and print what is changed.
+
+    Batches that are larger than the training rows are halved until they fit, and runs that need augmented views are
+    left out where there are no images.
+    """
     n_train = functools.cache(lambda data: len(load_features(data).train))
-    fitting, said = [], set()
+    suited, said = [], set()
     for spec in specs:
-        parameters = {} if spec.method == COSINE else spec.make_hasher().resolved_parameters()
-        size = wanted = parameters.get("batch_size")
+        hasher = None if spec.method == COSINE else spec.make_hasher()
+        if hasher is not None and hasher.needs_views and spec.data.startswith(f"{EMBEDDINGS}/"):
+            said.add(
+                f"{spec.data} has no augmented views: {spec.method} with {dict(spec.parameters)} is left out"
+            )
+            continue
+        size = wanted = hasher.resolved_parameters().get("batch_size") if hasher is not None else None
         while size and size > n_train(spec.data):
             size //= 2
         if size != wanted:
@@ -386,10 +389,10 @@ def with_whole_batches(specs: Iterable[RunSpec]) -> list[RunSpec]:
                 f"{spec.data} has {n_train(spec.data)} training rows: batches of {size} instead of {wanted}"
             )
             spec = replace(spec, parameters={**spec.parameters, "batch_size": size})
-        fitting.append(spec)
+        suited.append(spec)
     for line in sorted(said):
         print(line)
-    return fitting
+    return suited
 
 
 def read_config(path: str | os.PathLike[str]) -> tuple[dict[str, Any], list[RunSpec]]:

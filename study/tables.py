@@ -233,8 +233,8 @@ def ask(*names: str, **knobs: Any) -> pd.DataFrame:
         read_config,
         run_all,
         runs_folder,
+        suited_to_data,
         turned,
-        with_whole_batches,
     )
 
     tables = {path.stem for path in RESULTS.glob("*.csv")}
@@ -243,7 +243,7 @@ def ask(*names: str, **knobs: Any) -> pd.DataFrame:
     hashes = known.groupby("data")["data_sha256"].unique()
     ids, found = set(known["id"]), []
     missing: list[RunSpec] = []
-    for spec in (spec for config in configs for spec in expand_config(turned(config, **knobs))):
+    for spec in (spec for config in turned(*configs, **knobs) for spec in expand_config(config)):
         # The data need not be here for what is published: their hash is in the table.
         ours = [name for text in hashes.get(spec.data, ()) if (name := spec.make_id(text)) in ids]
         if ours:
@@ -252,7 +252,7 @@ def ask(*names: str, **knobs: Any) -> pd.DataFrame:
             missing.append(spec)
     parts = [known[known["id"].isin(found)]]
     if missing:
-        missing = with_whole_batches(missing)
+        missing = suited_to_data(missing)
         run_all(missing)
         parts.append(_with_settings(collect_records(missing), runs_folder()))
     return pd.concat([part for part in parts if len(part)], ignore_index=True)

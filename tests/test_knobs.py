@@ -2,13 +2,14 @@
 
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from study import runs, tables
 from study.provenance import PROJECT_ROOT
-from study.runs import COSINE, RunSpec, expand_config, turned, with_whole_batches
+from study.runs import COSINE, RunSpec, expand_config, suited_to_data, turned
 from study.tables import ask, ask_histograms, published
 
 SWEEP = {
@@ -21,21 +22,17 @@ SWEEP = {
         {"method": "sdc", "parameters": {"preset": "release", "calibration": ["beta(2, 2)", "beta(5, 5)"]}},
     ],
 }
+TURNED = {"seeds": [0, 1], "settings": {"epochs": 1}}  # and a set of 300 vectors
 KNOBS = {
-    "calibration": {
-        "targets": ["beta(2, 2)", "beta(5, 5)"],
-        "n_bits": 16,
-        "seeds": [0, 1],
-        "settings": {"epochs": 1},
-        "data": "cifar10-embedded",
-    },
-    "spread": {"data": "cifar10-embedded", "n_bits": 8, "seeds": [0, 1], "settings": {"epochs": 1}},
-    "similarity_collapse": {"n_bits": 8, "methods": ["itq", "sdc"], "seeds": [0], "settings": {"epochs": 1}},
+    "calibration": {**TURNED, "targets": ["beta(2, 2)", "beta(5, 5)"], "n_bits": 16},
+    "main_results": {**TURNED, "methods": ["sdc", "bihalf"], "n_bits": [8, 16]},
+    "similarity_collapse": {**TURNED, "methods": ["itq", "sdc"], "n_bits": 8},
+    "spread": {**TURNED, "calibration": "beta(2, 2)", "n_bits": 8},
 }
 
 
 def test_knobs_stand_in_for_what_a_sweep_has():
-    given = turned(
+    (given,) = turned(
         SWEEP, data="other", n_bits=32, seeds=[3], calibration=["beta(1, 1)"], epochs=2, methods=None
     )
     assert expand_config(given) == [
@@ -43,8 +40,8 @@ def test_knobs_stand_in_for_what_a_sweep_has():
         RunSpec("other", "lsh", 32, 3),
         RunSpec("other", "sdc", 32, 3, {"preset": "release", "calibration": "beta(1, 1)", "epochs": 2}),
     ]
-    assert turned(SWEEP) == SWEEP
-    assert {spec.method for spec in expand_config(turned(SWEEP, methods=["lsh", COSINE]))} == {"lsh", COSINE}
+    assert turned(SWEEP, SWEEP) == [SWEEP, SWEEP]
+    assert {spec.method for spec in expand_config(*turned(SWEEP, methods=["lsh", COSINE]))} == {"lsh", COSINE}
     with pytest.raises(ValueError, match="methods: expected some of the sweep's, got itq"):
         turned(SWEEP, methods="itq")
     with pytest.raises(ValueError, match="margin: expected a parameter of a method of the sweep"):
@@ -83,15 +80,19 @@ def test_what_is_published_is_not_computed_and_the_rest_is_recorded(sweep, monke
     pd.testing.assert_frame_equal(ask("t", n_bits=[16, 8], seeds=[0, 1, 2]), longer)
 
 
-def test_batches_are_no_larger_than_the_training_rows(tiny_data, capsys):
+def test_runs_are_suited_to_their_data(tiny_data, capsys):
     specs = [
         RunSpec("tiny", "lsh", 8),
         RunSpec("tiny", "sdc", 8, 0, {"preset": "release", "batch_size": 512}),
     ]
-    first, second = with_whole_batches(specs)
+    first, second = suited_to_data(specs)
     assert first == specs[0]
     assert second.parameters["batch_size"] == 128
-    assert capsys.readouterr().out == "tiny has 200 training rows: batches of 128 instead of 512\n"
+    assert suited_to_data([RunSpec("embeddings/x.npy", "sdc", 8, 0, {"preset": "paper"})]) == []
+    assert capsys.readouterr().out == (
+        "tiny has 200 training rows: batches of 128 instead of 512\n"
+        "embeddings/x.npy has no augmented views: sdc with {'preset': 'paper'} is left out\n"
+    )
 
 
 @pytest.mark.slow
@@ -99,8 +100,13 @@ def test_batches_are_no_larger_than_the_training_rows(tiny_data, capsys):
 def test_a_chapter_runs_with_a_knob_turned(chapter, tmp_path, monkeypatch):
     papermill = pytest.importorskip("papermill", reason="needs the extra 'book'")
     monkeypatch.setenv("SDC_RESULTS", str(tmp_path))
+    rng = np.random.default_rng(0)
+    labels = np.arange(300) % 3
+    rows = rng.standard_normal((300, 16)) + 2 * np.eye(3, 16)[labels] + 0.5
+    np.savez(tmp_path / "small.npz", features=rows.astype(np.float32), labels=labels)
+    knobs = {**KNOBS[chapter], "data": f"embeddings/{tmp_path / 'small.npz'}"}
     notebook = PROJECT_ROOT / "notebooks" / f"{chapter}.ipynb"
     papermill.execute_notebook(
-        notebook, tmp_path / "out.ipynb", KNOBS[chapter], cwd=notebook.parent, progress_bar=False
+        notebook, tmp_path / "out.ipynb", knobs, cwd=notebook.parent, progress_bar=False
     )
     assert list(tmp_path.glob("runs/*/record.json"))

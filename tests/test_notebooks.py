@@ -16,7 +16,6 @@ LEFT = {
     "how_to_read_map",
     "imbalanced",
     "instances",
-    "main_results",
     "methods",
     "neighbours",
     "own_embeddings",

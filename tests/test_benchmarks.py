@@ -10,9 +10,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from benchmarks import bench_encoding, bench_search, harness
+from benchmarks import bench_encoding, bench_metrics, bench_scale, bench_search, harness
 from benchmarks.bench_encoding import Plan
 from sdclib.files import read_json
+from sdclib.search.index import HammingIndex
 from study.chapters.search_table import fastest, index_table, search_table
 from study.figures import plot_recall_by_bits, plot_recall_by_memory, plot_recall_by_time
 from study.provenance import RESULTS
@@ -174,3 +175,18 @@ def test_parts_are_all_vectors_and_products_those_of_the_heads() -> None:
         assert [sorted(s) for s in matrices] == [
             sorted(s) for s in pairwise(bench_encoding.widths(plan)[name])
         ]
+
+
+# Scale
+
+
+def test_parts_and_a_database_agree_with_the_whole(tmp_path: Path) -> None:
+    pytest.importorskip("lancedb")
+    query, database, ids = bench_metrics.make_case(30, 1200)
+    assert 0.3 < bench_scale.bench_counts((query, database, ids), 7)["map_expected"] < 1
+    nearest = HammingIndex(database, n_bits=bench_metrics.N_BITS).search(query, bench_scale.K, packed=True)[0]
+    found = bench_scale.bench_lancedb(query, database, nearest, tmp_path)
+    assert found["exact_recall"] == 1
+    assert found["approximate_recall"] > 0.8
+    with pytest.raises(AssertionError, match="other distances than HammingIndex"):
+        bench_scale.searched(lambda rows, exact: nearest[rows][0] + 1, nearest)

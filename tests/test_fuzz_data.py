@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from PIL import Image
+from pyarrow import parquet
 from safetensors.numpy import save
 
 from sdclib.data.embeddings import load_embeddings
@@ -36,6 +38,7 @@ from sdclib.data.splits import Split, split_sha256
 from sdclib.data.vectors import SUFFIXES, encode_labels, read_vectors
 from sdclib.extract import feature_cache
 from sdclib.metrics import PairCounter
+from sdclib.search.shards import count_shards
 from tests.fuzzing import JSON, NUMBERS, attacks, changed, damaged, fuzzed, lay_out, npy, npz, outcome, write
 from tests.landmarks import gnd
 
@@ -447,3 +450,40 @@ def test_counts(tmp_path: Path, content: bytes) -> None:
         every, relevant, met = counter._arrays.values()
         assert (relevant <= every).all()
         assert (every.sum(axis=1) <= met).all()
+
+
+# Codes of shards
+
+NOTE = {b"sdclib": json.dumps({"n_bits": 12}).encode()}
+
+
+def codes_of_a_shard(note: dict[bytes, bytes] = NOTE, **columns: Any) -> bytes:
+    whole = {"code": pa.array([b"a\x0f"] * 9, pa.binary(2)), "label": pa.array([1, 2, 3] * 3)}
+    file = io.BytesIO()
+    parquet.write_table(pa.table(whole | columns).replace_schema_metadata(note), file)
+    return file.getvalue()
+
+
+OTHER_CODES = st.sampled_from(
+    [
+        codes_of_a_shard(),
+        codes_of_a_shard({b"sdclib": b"[]"}),
+        codes_of_a_shard({b"sdclib": b'{"n_bits": true}'}),
+        codes_of_a_shard({}),
+        codes_of_a_shard(code=pa.array([b"\xff\xff"] * 9, pa.binary(2))),
+        codes_of_a_shard(code=pa.array([None] * 9, pa.binary(2))),
+        codes_of_a_shard(code=pa.array([1] * 9)),
+        codes_of_a_shard(label=pa.array([None] * 9, pa.string())),
+        codes_of_a_shard(label=pa.array([0.5] * 9)),
+        codes_of_a_shard(label=pa.array([[1]] * 9)),
+    ]
+)
+
+
+@fuzzed
+@given(damaged(codes_of_a_shard()) | OTHER_CODES)
+def test_codes_of_shards(tmp_path: Path, content: bytes) -> None:
+    path = write(tmp_path / "codes.parquet", content)
+    counts: Any = outcome(lambda: count_shards(np.eye(12), np.arange(12), [path]), path)
+    if counts is not None:
+        assert (counts.all.sum(axis=1) == counts.n_database).all()

@@ -26,6 +26,7 @@ from sdclib.codes import pack_codes
 from sdclib.data.vectors import encode_labels, load_npy, read_vectors
 from sdclib.files import write_bytes
 from sdclib.metrics import PairCounter, PairCounts
+from sdclib.metrics.distances import check_packed
 from sdclib.progress import tqdm
 from sdclib.search.encoding import encode, load_hasher, take_rows
 
@@ -296,13 +297,20 @@ def _is_done(target: Path, shard: Path, note: dict[str, Any]) -> bool:
     return target.stat().st_mtime_ns >= shard.stat().st_mtime_ns
 
 
-def _read_codes(path: Path) -> tuple[dict[str, Any], Any]:
-    """Open what `encode_shards` wrote: the note, and the file, of which only the end is read."""
+def _read_codes(path: Path, columns: Sequence[str] = ()) -> tuple[dict[str, Any], Any]:
+    """Read of what `encode_shards` wrote the note and some columns; ValueError where it is something else."""
+    import pyarrow as pa
     from pyarrow import parquet
 
     try:
-        file = parquet.ParquetFile(path)
-        return json.loads(file.schema_arrow.metadata[NOTE]), file
+        with parquet.ParquetFile(path) as file:
+            note = json.loads(file.schema_arrow.metadata[NOTE])
+            n_bits = check_int(note["n_bits"], "n_bits", minimum=1)
+            if file.schema_arrow.field("code").type != pa.binary(-(-n_bits // 8)):
+                raise ValueError(f"a column code of {-(-n_bits // 8)} bytes, got others")
+            table = file.read([name for name in columns if name in file.schema_arrow.names])
+            table.validate(full=True)
+            return note, table
     except Exception as error:  # pyarrow's errors are of many kinds
         raise ValueError(f"{path}: expected codes that encode_shards wrote ({error})") from error
 
@@ -333,13 +341,15 @@ def _count(
     n_bits: int,
     labels: NDArray[Any],
 ) -> PairCounter:
-    note, file = _read_codes(shard)
+    note, table = _read_codes(shard, ["code"] if database_labels is not None else ["code", "label"])
     if note["n_bits"] != n_bits:
         raise ValueError(f"{shard}: expected codes of {n_bits} bits as of the queries, got {note['n_bits']}")
-    if database_labels is None and "label" not in file.schema_arrow.names:
+    if database_labels is None and "label" not in table.column_names:
         raise ValueError(f"{shard}: expected a column label, or database_labels, got neither")
-    table = file.read(["code"] if database_labels is not None else ["code", "label"])
+    if table["code"].null_count:
+        raise ValueError(f"{shard}: expected a code in every row, got {table['code'].null_count} without")
     database = np.frombuffer(b"".join(table["code"].to_pylist()), dtype=np.uint8).reshape(len(table), -1)
+    check_packed(database, f"{shard}: code", n_bits)
     if database_labels is None:
         database_labels = table["label"].to_numpy()
     together = np.concatenate([labels, np.asarray(database_labels)])

@@ -198,9 +198,9 @@ def settings_of(preset: str, **changed: Any) -> dict[str, Any]:
 
 
 def published(*names: str) -> pd.DataFrame:
-    """Read published tables of runs by their names as one; a run of two tables counts once."""
-    tables = [read_results(RESULTS / f"{name}.csv") for name in names]
-    return pd.concat(tables, ignore_index=True).drop_duplicates("id", ignore_index=True)
+    """Read published tables of runs by their names as one; a run of two tables counts once, but for each rule."""
+    table = pd.concat([read_results(RESULTS / f"{name}.csv") for name in names], ignore_index=True)
+    return table.drop_duplicates(["id", *({"rule"} & set(table))], ignore_index=True)
 
 
 def published_histograms(*names: str) -> pd.DataFrame:

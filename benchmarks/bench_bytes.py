@@ -38,6 +38,7 @@ METHODS = (
 )
 # BiHalf as config/rules_tuning.yaml found it on held-out training images of CIFAR-10.
 PARAMETERS: dict[str, dict[str, Any]] = {
+    "sign": {"center": True},
     "sdc": SDC_PARAMETERS,
     "bihalf": {"learning_rate": 0.01, "gamma": 3.0},
 }

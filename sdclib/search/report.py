@@ -180,7 +180,11 @@ def measure_embeddings(
     sdc_parameters = SDC_PARAMETERS | {"batch_size": min(SDC_PARAMETERS["batch_size"], len(train))}
     if epochs is not None:
         sdc_parameters["epochs"] = epochs
-    parameters = {"sdc": sdc_parameters, "neighbour-sdc": {"batch_size": sdc_parameters["batch_size"]}}
+    parameters = {
+        "sign": {"center": True},
+        "sdc": sdc_parameters,
+        "neighbour-sdc": {"batch_size": sdc_parameters["batch_size"]},
+    }
     scores, costs = compare(
         train,
         query,

@@ -5,7 +5,7 @@ from scipy import stats
 from sdclib import SDCHasher, load_features
 from sdclib.losses import pair_similarities
 from sdclib.losses.calibration import Beta, target_quantiles
-from tests.sentences.published import says
+from tests.sentences.published import says, states
 
 FEATURES = load_features("cifar10-embedded")
 
@@ -33,3 +33,4 @@ def test_training():
         1.15 * spread[1] < spread[10] and distance[10] < 0.85 * distance[1],
     )
     says("They need not reach it.", spread[10] < 0.95 * targets.std())
+    states("sdc_step_by_step", f"that of the distribution, whose standard deviation is {targets.std():.2f},")

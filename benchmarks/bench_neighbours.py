@@ -1,4 +1,4 @@
-"""Time of whole fits, SDC by neighbours beside `release`: `python -m benchmarks.bench_neighbours`, four minutes.
+"""Time of whole fits, SDC and ITQ by neighbours beside `release`: `python -m benchmarks.bench_neighbours`, five minutes.
 
 Features are random, of the shape of CIFAR-10's training features. Fits run in turn, as other work may share the cores.
 Writes results/bench_neighbours.json.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 
 from benchmarks.harness import arguments_of, medians, publish, random_features, seconds_of
-from sdclib.methods import NeighbourSDCHasher, SDCHasher
+from sdclib.methods import make_hasher
 
 N_BITS = 64
 
@@ -21,16 +21,18 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     features = random_features()
-    seconds: dict[str, list[float]] = {"release": [], "neighbour-sdc": []}
+    kinds = {"release": ("sdc", {"preset": "release"}), "neighbour-sdc": ("neighbour-sdc", {})}
+    kinds["neighbour-itq"] = ("neighbour-itq", {})
+    seconds: dict[str, list[float]] = {name: [] for name in kinds}
     for _ in range(given.repeats):
-        for hasher in (SDCHasher(N_BITS, "release"), NeighbourSDCHasher(N_BITS)):
-            name = "release" if hasher.method == "sdc" else hasher.method
+        for name, (method, parameters) in kinds.items():
+            hasher = make_hasher(method, N_BITS, **parameters)
             seconds[name].append(seconds_of(lambda h=hasher: h.fit(features)))
     typical = medians(seconds)
-    ratio = typical["neighbour-sdc"] / typical["release"]
-    print(f"SDC by neighbours takes {ratio:.2f} of the time of release")
+    ratios = {name: typical[name] / typical["release"] for name in ("neighbour-sdc", "neighbour-itq")}
+    print(f"fits take {ratios} of the time of release")
     shape = {"rows": len(features), "features": features.shape[1], "n_bits": N_BITS, "threads": given.threads}
-    publish(given.out, shape | {"seconds": seconds, "ratio": ratio})
+    publish(given.out, shape | {"seconds": seconds, "ratios": ratios})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Time of whole fits, SDC and ITQ by neighbours beside `release`: `python -m benchmarks.bench_neighbours`, five minutes.
+"""Time of whole fits, by neighbours and `release`: `python -m benchmarks.bench_neighbours`, a minute a repeat.
 
 Features are random, of the shape of CIFAR-10's training features. Fits run in turn, as other work may share the cores.
 Writes results/bench_neighbours.json.

@@ -91,7 +91,7 @@ def test_time():
     ratio, closed = (medians[name] / medians["release"] for name in ("neighbour-sdc", "neighbour-itq"))
     states(
         "neighbours",
-        f"A fit of SDC by neighbours takes {100 * ratio:.0f} % of the time of SDC as released, and one of ITQ by neighbours, "
-        f"its closed form, {100 * closed:.0f} %.",
+        f"A fit of SDC by neighbours takes {100 * ratio:.0f} % of the time of SDC as released, and one of ITQ by "
+        f"neighbours, its closed form, {100 * closed:.0f} %.",
     )
     says("It trains in less than a quarter of `release`'s time.", ratio < 0.25)

@@ -3,9 +3,10 @@ import json
 import numpy as np
 
 from sdclib import load_features
-from sdclib.methods import make_hasher
-from study.tables import where
-from tests.sentences.published import runs, says
+from sdclib.methods import GOALS, make_hasher
+from study.provenance import RESULTS
+from study.tables import read_results, where
+from tests.sentences.published import runs, says, states
 
 
 def test_rivals():
@@ -98,3 +99,33 @@ def test_rivals_that_hardly_learn():
         for before, after in ((short, long), (with_term, without))
     ]
     says("Table of deviations: 17 and 23 points.", list(map(round, gains)) == [17, 23])
+
+
+def test_goals():
+    classes, near = runs("goal_tuning"), read_results(RESULTS / "goal_tuning_neighbours.csv")
+    name = ["method", "target", "match_by"]
+    means = [
+        100 * table.fillna({"target": "", "match_by": ""}).pivot_table(
+            index=name, columns=["data", "n_bits"], values=values
+        ).mean(axis=1)
+        for table, values in ((classes, "map_expected"), (near, "recall_10"))
+    ]  # fmt: skip
+    best, found = means
+    for goal, table in zip(GOALS, means, strict=True):
+        method, target, match_by = table.idxmax()
+        parameters = {"target": target, "match_by": match_by} if target or match_by else {}
+        says(f"{goal}: the best by the rule is what a goal takes", GOALS[goal] == (method, parameters))
+    own, pca = ("neighbour-sdc", "", ""), ("pcah", "", "")
+    linear, cosine = (("neighbour-sdc", target, "regression") for target in ("linear", "similarities"))
+    states(
+        "tuning",
+        f"For classes SDC by neighbours is best ({best[own]:.1f} %); with a linear map in place of the calibration "
+        f"distribution it has {best[linear]:.1f} %, and with the cosine as it is {best[cosine]:.1f} %, so that",
+    )
+    states(
+        "tuning",
+        f"For neighbours ITQ is best ({found['itq', '', '']:.1f} %), ahead of plain principal components "
+        f"({found[pca]:.1f} %);",
+    )
+    with_teacher = [key for key in found.index if key[0].startswith("neighbour")]
+    says("every method with a teacher is behind both", found[with_teacher].max() < found[pca])

@@ -190,8 +190,10 @@ def test_tables_sort_by_click_and_by_keyboard(show):
     before = shown()
     assert len(before) > 15
     header.click()
+    page.wait_for_selector("th[aria-sort=ascending]")
     assert (header.get_attribute("aria-sort"), shown()) == ("ascending", sorted(before))
     header.get_by_role("button").press("Enter")
+    page.wait_for_selector("th[aria-sort=descending]")
     assert (header.get_attribute("aria-sort"), shown()) == ("descending", sorted(before, reverse=True))
     header.click()
     assert shown() == before
@@ -216,11 +218,13 @@ def test_sorting_knows_intervals_signs_gaps_spans_and_headers_of_two_rows(html, 
     page.goto((tmp_path / "t.html").as_uri())
     header = page.locator("th.dt-orderable-asc", has_text="value")
     header.click()
+    page.wait_for_selector("th[aria-sort=ascending]")
     cells = page.locator("tbody td")
     assert page.locator("thead th").all_inner_texts() == ["kind", "value"]
     assert cells.all_text_contents() == ["\u22121.5", "9.5 ± 0.4", "62.5 ± 12.0", "1,024", "", "NaN"]
     assert page.locator("tbody th").count() == len(rows)
     header.click()
+    page.wait_for_selector("th[aria-sort=descending]")
     assert cells.all_text_contents() == ["1,024", "62.5 ± 12.0", "9.5 ± 0.4", "\u22121.5", "", "NaN"]
     page.close()
 

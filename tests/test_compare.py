@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import faiss
 import numpy as np
 import pytest
 
 from sdclib.metrics import mean_average_precision
-from sdclib.search.compare import FLOAT, compare, decisions, is_possible, make_quantizer, recalls
+from sdclib.search.compare import FLOAT, compare, decisions, is_possible, make_quantizer, quantizer_factory
 from sdclib.search.index import HammingIndex
-from sdclib.search.recall import neighbour_recall
+from sdclib.search.recall import neighbour_recall, recalls
 from tests.command import rows
 
 METHODS = ("int8", "pq", "opq", "rabitq", "itq", "lsh")
@@ -97,6 +98,13 @@ def test_quantizers_score_as_the_index_does(parts, measured, method):
     expected = np.mean((precision * same).sum(axis=1) / totals)
     # ties of the quantizers are in faiss's order here, in all orders there
     assert value(measured[0], method, n_bits, "float", "classes", 200) == pytest.approx(expected, abs=0.005)
+
+
+@pytest.mark.parametrize("n_features", [24, 29])
+def test_every_factory_makes_an_index_of_so_many_bytes(n_features):
+    for method, n_bytes in (("int8", n_features), ("pq", 5), ("opq", 5), ("rabitq", 10)):
+        index = faiss.index_factory(n_features, quantizer_factory(method, n_features, n_bytes))
+        assert index.sa_code_size() == n_bytes
 
 
 def test_re_scoring_everything_finds_everything(parts, measured):

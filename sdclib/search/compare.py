@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sdclib.checks import check_name
 from sdclib.codes import unpack_codes
-from sdclib.data.embeddings import nearest_neighbours, row_cosines
+from sdclib.data.embeddings import nearest_neighbours
 from sdclib.methods import METHOD_LABELS, BaseHasher, make_hasher
 from sdclib.metrics.ranking import cosine_mean_average_precision, score_mean_average_precision
 from sdclib.metrics.relevance import Relevant
@@ -22,9 +22,9 @@ from sdclib.progress import tqdm
 from sdclib.search.defaults import QUANTIZERS
 from sdclib.search.encoding import encode
 from sdclib.search.index import HammingIndex
-from sdclib.search.recall import SAME_COSINE
+from sdclib.search.recall import neighbour_cosines, recalls
 
-__all__ = ["FLOAT", "compare", "decisions", "is_possible", "label_of", "make_quantizer", "recalls"]
+__all__ = ["FLOAT", "compare", "decisions", "is_possible", "label_of", "make_quantizer", "quantizer_factory"]
 
 FLOAT = "cosine"  # the float vectors themselves
 AT_MOST_DIMENSIONS = ("sign", "rotation", "pcah", "itq", "neighbour-itq")
@@ -45,6 +45,19 @@ COSTS = [
 def label_of(method: str) -> str:
     """Name of a method or quantizer for tables and figures."""
     return QUANTIZERS.get(method) or METHOD_LABELS.get(method, method)
+
+
+def quantizer_factory(name: str, n_features: int, n_bytes: int) -> str:
+    """Describe the index of `make_quantizer` for `faiss.index_factory`."""
+    padded = -(-n_features // n_bytes) * n_bytes
+    rotated = min(8, max(1, n_features // n_bytes)) * n_bytes
+    factories = {
+        "int8": "SQ8",
+        "pq": ("" if padded == n_features else f"Pad{padded},") + f"PQ{n_bytes}x8np",
+        "opq": f"OPQ{n_bytes}_{rotated},PQ{n_bytes}x8np",
+        "rabitq": f"PCAR{8 * (n_bytes - RABITQ_BYTES)},RaBitQ",
+    }
+    return factories[check_name(name, "methods", QUANTIZERS)]
 
 
 def make_quantizer(name: str, n_features: int, n_bytes: int) -> Any:
@@ -70,15 +83,7 @@ def make_quantizer(name: str, n_features: int, n_bytes: int) -> Any:
     """
     import faiss
 
-    padded = -(-n_features // n_bytes) * n_bytes
-    rotated = min(8, max(1, n_features // n_bytes)) * n_bytes
-    factories = {
-        "int8": "SQ8",
-        "pq": ("" if padded == n_features else f"Pad{padded},") + f"PQ{n_bytes}x8np",
-        "opq": f"OPQ{n_bytes}_{rotated},PQ{n_bytes}x8np",
-        "rabitq": f"PCAR{8 * (n_bytes - RABITQ_BYTES)},RaBitQ",
-    }
-    index: Any = faiss.index_factory(n_features, factories[check_name(name, "methods", QUANTIZERS)])
+    index: Any = faiss.index_factory(n_features, quantizer_factory(name, n_features, n_bytes))
     part: Any = faiss.downcast_index(index.index) if hasattr(index, "chain") else index
     if hasattr(part, "pq"):
         part.pq.cp.min_points_per_centroid = 1  # fewer rows are the caller's choice; faiss would warn of each
@@ -111,7 +116,7 @@ def compare(
     denominator: str = "relevant",
     seed: int = 0,
     parameters: Mapping[str, Mapping[str, Any]] | None = None,
-    each: Callable[[str, int, NDArray[np.uint8], NDArray[np.uint8]], None] | None = None,
+    each: Callable[[str, int | None, NDArray[Any], NDArray[Any], NDArray[np.int64]], None] | None = None,
     progress: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Store a database by each method in so many bits, search it, and measure both goals.
@@ -135,7 +140,8 @@ def compare(
     parameters : mapping, optional
         By method, beside its defaults.
     each : callable, optional
-        ``each(method, n_bits, query_codes, database_codes)`` is called with the packed codes of each hash method.
+        ``each(method, n_bits, query, database, neighbours)`` is called with the float vectors, and with the packed
+        codes of each hash method; neighbours are rows of the database, shape (n_query, max(ks)).
     progress : bool
         Show a bar of fits.
 
@@ -160,9 +166,7 @@ def compare(
     most = max(*ks, *depths)
     with clock("search_us", len(query)):
         exact = nearest_neighbours(query, database, max(ks))
-    truth = np.stack(
-        [np.sort(row_cosines(q, database, rows))[::-1] for q, rows in zip(query, exact, strict=True)]
-    )
+    truth = neighbour_cosines(query, database, exact)
     scores: list[dict[str, Any]] = []
 
     def add(
@@ -182,6 +186,8 @@ def compare(
     float_row = {"method": FLOAT, "n_bits": None, "n_bytes": 4 * database.shape[1]}
     add(float_row, "float", None, partial(cosine_mean_average_precision, query, database))
     costs = [float_row | clock.times]
+    if each is not None:
+        each(FLOAT, None, query, database, exact)
     for method, bits in (bar := tqdm(fits, unit="fit", disable=not progress)):
         bar.set_description(f"{label_of(method)}, {bits} bits")
         what = {"method": method, "n_bits": bits, "n_bytes": -(-bits // 8)}
@@ -197,7 +203,7 @@ def compare(
             for kind, (found, pair) in by_query.items():
                 add(what, kind, found, partial(cosine_mean_average_precision, *pair))
             if each is not None:
-                each(method, bits, *codes)
+                each(method, bits, *codes, exact)
         costs.append(what | clock.times)
     return (
         pd.DataFrame(scores, columns=SCORES).astype({"n_bits": "Int64"}),
@@ -237,45 +243,6 @@ def decisions(scores: pd.DataFrame, costs: pd.DataFrame, *, k: int, depth: int) 
         rows.append({**best, "level": ", ".join(others)})
     price = costs.groupby(["method", "n_bytes"])[COSTS[3:]].mean().reset_index()
     return pd.DataFrame(rows).merge(price, on=["method", "n_bytes"], how="left")
-
-
-def recalls(
-    found: NDArray[np.int64],
-    truth: NDArray[np.float64],
-    query: NDArray[Any],
-    database: NDArray[Any],
-    *,
-    ks: Sequence[int],
-    depths: Sequence[int],
-) -> dict[tuple[int, int], NDArray[np.float64]]:
-    """Recall@k of each query, alone and with the first `depth` items found re-scored by float vectors.
-
-    An item counts if its cosine reaches that of the k-th neighbour, whichever of equal vectors that is.
-
-    Parameters
-    ----------
-    found : ndarray, shape (n_query, n), int64
-        Items, best first, -1 for none; n at least all of `ks` and `depths`.
-    truth : ndarray, shape (n_query, at least k), float64
-        Cosines of the nearest neighbours, descending.
-    query, database : ndarray
-        Float vectors.
-    ks, depths : sequence of int
-
-    Returns
-    -------
-    dict of (k, depth) to ndarray, shape (n_query,), float64
-        In [0, 1]; depth 0 is the order as found. A depth below k is left out.
-    """
-    cosines = np.full(found.shape, -np.inf)
-    for i, row in enumerate(found):
-        cosines[i, row >= 0] = row_cosines(query[i], database, row[row >= 0])
-    shares = {}
-    for k in ks:
-        near = cosines >= truth[:, k - 1 : k] - SAME_COSINE
-        for depth in (0, *(depth for depth in depths if depth >= k)):
-            shares[k, depth] = np.minimum(near[:, : depth or k].sum(axis=1), k) / k
-    return shares
 
 
 def _search_codes(

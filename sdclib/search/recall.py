@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sdclib.checks import as_array, check_features, check_int
 from sdclib.data.embeddings import row_cosines
 
-__all__ = ["hamming_recall", "neighbour_recall"]
+__all__ = ["hamming_recall", "neighbour_cosines", "neighbour_recall", "recalls"]
 
 SAME_COSINE = 1e-7  # cosines of float32 vectors, computed in double precision, that count as equal
 
@@ -52,11 +55,56 @@ def neighbour_recall(
     items = as_array(database, "database")
     if len(queries) != len(wanted):
         raise ValueError(f"query: expected {len(wanted)} rows as in neighbours, got {len(queries)}")
-    hits = [
-        (row_cosines(q, items, f[f >= 0]) >= row_cosines(q, items, w).min() - SAME_COSINE).sum()
-        for q, f, w in zip(queries, first, wanted, strict=True)
-    ]
-    return float(np.sum(hits) / wanted.size)
+    truth, k = neighbour_cosines(queries, items, wanted), wanted.shape[1]
+    return float(recalls(first, truth, queries, items, ks=[k])[k, 0].mean())
+
+
+def neighbour_cosines(
+    query: NDArray[Any], database: NDArray[Any], neighbours: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Cosines of each query and its neighbours, rows of shape (n_query, k), in descending order."""
+    return np.stack(
+        [np.sort(row_cosines(q, database, rows))[::-1] for q, rows in zip(query, neighbours, strict=True)]
+    )
+
+
+def recalls(
+    found: NDArray[np.int64],
+    truth: NDArray[np.float64],
+    query: NDArray[Any],
+    database: NDArray[Any],
+    *,
+    ks: Sequence[int],
+    depths: Sequence[int] = (),
+) -> dict[tuple[int, int], NDArray[np.float64]]:
+    """Recall@k of each query, alone and with the first `depth` items found re-scored by float vectors.
+
+    An item counts if its cosine reaches that of the k-th neighbour, whichever of equal vectors that is.
+
+    Parameters
+    ----------
+    found : ndarray, shape (n_query, n), int64
+        Items, best first, -1 for none; n at least all of `ks` and `depths`.
+    truth : ndarray, shape (n_query, at least k), float64
+        See `neighbour_cosines`.
+    query, database : ndarray
+        Float vectors.
+    ks, depths : sequence of int
+
+    Returns
+    -------
+    dict of (k, depth) to ndarray, shape (n_query,), float64
+        In [0, 1]; depth 0 is the order as found. A depth below k is left out.
+    """
+    cosines = np.full(found.shape, -np.inf)
+    for i, row in enumerate(found):
+        cosines[i, row >= 0] = row_cosines(query[i], database, row[row >= 0])
+    shares = {}
+    for k in ks:
+        near = cosines >= truth[:, k - 1 : k] - SAME_COSINE
+        for depth in (0, *(depth for depth in depths if depth >= k)):
+            shares[k, depth] = np.minimum(near[:, : depth or k].sum(axis=1), k) / k
+    return shares
 
 
 def hamming_recall(found: ArrayLike, exact: ArrayLike, k: int) -> float:

@@ -20,7 +20,7 @@ from sdclib.metrics import (
     overlap_auc,
     pair_histograms,
 )
-from sdclib.search.compare import FLOAT, compare, decisions, is_possible, label_of, nearest_neighbours
+from sdclib.search.compare import FLOAT, compare, decisions, is_possible, label_of
 from sdclib.search.defaults import QUANTIZERS, REPORT_BITS, REPORT_METHODS, VECTOR_METHODS
 
 __all__ = [
@@ -170,12 +170,15 @@ def measure_embeddings(
             f"{', '.join(map(str, lengths))}"
         )
     shown = possible[len(possible) // 2] if shown_bits is None else shown_bits
-    neighbours = list(nearest_neighbours(query, database, k))
-    histograms = {FLOAT: cosine_pair_histograms(query, database, neighbours)}
+    histograms: dict[str, PairHistograms] = {}
 
-    def keep(method: str, bits: int, query_codes: NDArray[np.uint8], codes: NDArray[np.uint8]) -> None:
-        if bits == shown:
-            histograms[method] = pair_histograms(query_codes, codes, neighbours, n_bits=bits)
+    def keep(
+        method: str, bits: int | None, asked: NDArray[Any], stored: NDArray[Any], near: NDArray[np.int64]
+    ) -> None:
+        if method == FLOAT:
+            histograms[method] = cosine_pair_histograms(asked, stored, list(near))
+        elif bits == shown:
+            histograms[method] = pair_histograms(asked, stored, list(near), n_bits=bits)
 
     sdc_parameters = SDC_PARAMETERS | {"batch_size": min(SDC_PARAMETERS["batch_size"], len(train))}
     if epochs is not None:

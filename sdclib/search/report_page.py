@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from sdclib.figures.plots import plot_pair_histograms, plot_recall_by_bits
 from sdclib.methods import METHOD_LABELS
-from sdclib.search.compare import FLOAT, decisions, label_of
+from sdclib.search.compare import FLOAT, decisions, label_of, quantizer_factory
 from sdclib.search.defaults import QUANTIZERS
 from sdclib.search.report import (
     EmbeddingReport,
@@ -131,12 +131,9 @@ def _what(row: Any) -> str:
 def _recommendation(report: EmbeddingReport, row: Any) -> dict[str, Any]:
     """Say what to take for a goal, and the commands that do it."""
     if row["method"] in QUANTIZERS:
-        factory = {"int8": "SQ8", "pq": f"PQ{row['n_bytes']}x8np"}.get(row["method"])
-        commands = [
-            f'index = faiss.index_factory({report.sizes["n_features"]}, "{factory}")'
-            if factory
-            else f'index = make_quantizer("{row["method"]}", {report.sizes["n_features"]}, {row["n_bytes"]})'
-        ]
+        n_features = report.sizes["n_features"]
+        factory = quantizer_factory(row["method"], n_features, row["n_bytes"])
+        commands = [f'index = faiss.index_factory({n_features}, "{factory}")  # for vectors of length 1']
     else:
         floats = " --float-query" if row["query"] == "float" else ""
         rescored = f" --rescore {row['depth']}" if row["depth"] else ""

@@ -12,9 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sdclib.catalogue import load_features
-from sdclib.data.embeddings import nearest_neighbours, row_cosines
+from sdclib.data.embeddings import nearest_neighbours
 from sdclib.data.features import FeatureSet
-from sdclib.data.variants import class_sizes, drawn_rows, leave_out_training, parse_longtail
+from sdclib.data.variants import class_sizes, drawn_rows, parse_longtail
 from sdclib.methods.neighbours import smooth_over_neighbours
 from sdclib.metrics import mean_average_precision
 from sdclib.metrics.counts import count_pairs
@@ -25,8 +25,8 @@ from sdclib.metrics.ranking import (
     recall_at_k,
 )
 from sdclib.metrics.relevance import Relevant
-from sdclib.search.compare import recalls
 from sdclib.search.index import HammingIndex
+from sdclib.search.recall import neighbour_cosines, recalls
 from study.runs import COSINE, RunSpec, collect_measures
 
 __all__ = [
@@ -84,9 +84,8 @@ def query_values(
     ap = mean_average_precision(counts, per_query=True, **protocol)
     negative = counts.all - counts.relevant
     shares = [len(kind) * kind / kind.sum() for kind in (counts.relevant, negative)]
-    rarer = shares[0].sum(axis=0) < shares[1].sum(
-        axis=0
-    )  # bins in which positive pairs are the smaller share
+    # Bins in which positive pairs are the smaller share.
+    rarer = shares[0].sum(axis=0) < shares[1].sum(axis=0)
     overlap = np.where(rarer, *shares).sum(axis=1)
     return pd.DataFrame({"ap": ap, "overlap": overlap}, dtype=np.float32)
 
@@ -201,14 +200,21 @@ def unseen_precision(
     ndarray, shape (n_classes,)
         In the order of `class_precision`, in [0, 1].
     """
+    values = _unseen(query_codes, database_codes, features, trained)
+    return np.asarray(pd.Series(values).groupby(features.query_labels).mean(), dtype=np.float64)
+
+
+def _unseen(
+    query_codes: Codes, database_codes: Codes, features: FeatureSet, trained: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Measure each query on a database without the rows `trained`."""
     kept = np.setdiff1d(np.arange(len(database_codes)), trained)
     if len(kept) < features.top_k:
         raise ValueError(
             f"trained: expected at least R = {features.top_k} other rows in the database, found {len(kept)}"
         )
     relevant = features.query_labels, features.database_labels[kept]
-    values = _precision(query_codes, database_codes[kept], relevant, features)
-    return np.asarray(pd.Series(values).groupby(features.query_labels).mean(), dtype=np.float64)
+    return _precision(query_codes, database_codes[kept], relevant, features)
 
 
 def _precision(
@@ -250,21 +256,16 @@ def collect_unseen(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | None
 
     See `study.runs.collect_measures`; a row a run, with map_unseen; none for sets with fewer than R other rows.
     """
+    load = functools.lru_cache(maxsize=1)(load_features)  # one at a time: runs come set by set
 
-    @functools.lru_cache(maxsize=1)  # one at a time: runs come set by set
-    def load(data: str) -> FeatureSet | None:
-        features = load_features(data)
-        left = len(features.database) - len(features.train_index)
-        return leave_out_training(features) if left >= features.top_k else None
+    def has_others(features: FeatureSet) -> bool:
+        return len(features.database) - len(features.train_index) >= features.top_k
 
     def measure(spec: RunSpec, query: Codes, database: Codes) -> pd.DataFrame:
         features = load(spec.data)
-        assert features is not None
-        counts = count_pairs(query, database, features.relevant, junk=features.junk)
-        protocol: dict[str, Any] = {"top_k": features.top_k, "denominator": features.denominator}
-        return pd.DataFrame({"map_unseen": [mean_average_precision(counts, **protocol)]})
+        return pd.DataFrame({"map_unseen": [_unseen(query, database, features, features.train_index).mean()]})
 
-    kept = [spec for spec in specs if spec.method != COSINE and load(spec.data) is not None]
+    kept = [spec for spec in specs if spec.method != COSINE and has_others(load(spec.data))]
     if not kept:
         raise ValueError("specs: expected runs on sets with rows that are not for training, got none")
     return collect_measures(kept, measure, runs)
@@ -282,10 +283,7 @@ def collect_neighbours(specs: Iterable[RunSpec], runs: str | os.PathLike[str] | 
     def load(data: str) -> tuple[FeatureSet, NDArray[np.float64]]:
         features = load_features(data)
         nearest = nearest_neighbours(features.query, features.database, k)
-        pairs = zip(features.query, nearest, strict=True)
-        return features, np.stack(
-            [np.sort(row_cosines(q, features.database, rows))[::-1] for q, rows in pairs]
-        )
+        return features, neighbour_cosines(features.query, features.database, nearest)
 
     def measure(spec: RunSpec, query: Codes, database: Codes) -> pd.DataFrame:
         features, truth = load(spec.data)

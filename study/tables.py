@@ -238,7 +238,10 @@ def ask(*names: str, **knobs: Any) -> pd.DataFrame:
     )
 
     tables = {path.stem for path in RESULTS.glob("*.csv")}
-    known = published(*names, *sorted(tables & {path.stem for path in CONFIG.glob("*.yaml")} - set(names)))
+    if others := sorted(tables & {path.stem for path in CONFIG.glob("*.yaml")} - set(names)):
+        elsewhere = published(*others)
+        elsewhere = elsewhere[~elsewhere["id"].isin(known["id"])].drop_duplicates("id")  # whatever its rule
+        known = pd.concat([known, elsewhere], ignore_index=True)
     configs = [read_config(CONFIG / f"{name}.yaml")[0] for name in names]
     hashes = known.groupby("data")["data_sha256"].unique()
     ids, found = set(known["id"]), []

@@ -80,6 +80,12 @@ def test_what_is_published_is_not_computed_and_the_rest_is_recorded(sweep, monke
     pd.testing.assert_frame_equal(ask("t", n_bits=[16, 8], seeds=[0, 1, 2]), longer)
 
 
+def test_a_run_that_other_tables_have_by_several_rules_counts_once():
+    knobs = {"data": "cifar10/efficientnet-lite0", "n_bits": 64, "seeds": 0, "methods": "neighbour-sdc"}
+    (elsewhere,) = ask("text", **knobs)["id"]
+    assert (published("rules")["id"] == elsewhere).sum() > 1
+
+
 def test_runs_are_suited_to_their_data(tiny_data, capsys):
     specs = [
         RunSpec("tiny", "lsh", 8),

@@ -70,7 +70,7 @@ def measured(name: str, seed: int, methods: tuple[str, ...], folder: Path) -> di
         compare(data.train, data.query, data.database, methods=chosen, n_bits=bits, **common)
         for chosen, bits in ((methods, [8 * n for n in N_BYTES]), (("sign",), [width]))
     ]
-    scores, costs = (pd.concat(tables).drop_duplicates() for tables in zip(*parts, strict=True))
+    scores, costs = (pd.concat(tables) for tables in zip(*parts, strict=True))
     costs = costs.drop_duplicates(["method", "n_bits"])
     scores = scores.drop_duplicates(["method", "n_bits", "query", "goal", "k", "depth"])
     found = {

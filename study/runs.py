@@ -373,11 +373,11 @@ def suited_to_data(specs: Iterable[RunSpec]) -> list[RunSpec]:
     left out where there are no images.
     """
     n_train = functools.cache(lambda data: len(load_features(data).train))
-    suited, said = [], set()
+    suited, changes = [], set()
     for spec in specs:
         hasher = None if spec.method == COSINE else spec.make_hasher()
         if hasher is not None and hasher.needs_views and spec.data.startswith(f"{EMBEDDINGS}/"):
-            said.add(
+            changes.add(
                 f"{spec.data} has no augmented views: {spec.method} with {dict(spec.parameters)} is left out"
             )
             continue
@@ -385,12 +385,12 @@ def suited_to_data(specs: Iterable[RunSpec]) -> list[RunSpec]:
         while size and size > n_train(spec.data):
             size //= 2
         if size != wanted:
-            said.add(
+            changes.add(
                 f"{spec.data} has {n_train(spec.data)} training rows: batches of {size} instead of {wanted}"
             )
             spec = replace(spec, parameters={**spec.parameters, "batch_size": size})
         suited.append(spec)
-    for line in sorted(said):
+    for line in sorted(changes):
         print(line)
     return suited
 

@@ -149,7 +149,7 @@ def load_views(name: str) -> Views:
     name : str
         Of a feature set made from images: "IMAGE_SET/BACKBONE" or "cifar10-embedded" (which comes with two views),
         see `sdclib.catalogue.load_features`; with "+holdout", the views of the rows that then are for training.
-        with "+bias(NUMBER)", views moved like the features. "+unseen" changes nothing.
+        With "+bias(NUMBER)", views are moved like the features. "+unseen" changes nothing.
 
     Returns
     -------

@@ -134,7 +134,7 @@ class CIBHashHasher(TrainedHasher):
         def step(rows: Tensor) -> dict[str, Tensor]:
             view, other = draw_views(views)
             partners = rows
-            if self.n_neighbors is not None:
+            if nearest is not None:
                 partners = nearest[rows, torch.randint(nearest.shape[1], rows.shape).to(rows)]
             first, second = head(view[rows]), head(other[partners])
             contrastive_loss = nt_xent_loss(bits(first), bits(second), temperature)

@@ -362,11 +362,12 @@ class TrainedHasher(BaseHasher):
         centred = (features - features.mean(dim=0)).cpu().numpy()
         return torch.as_tensor(smooth_over_neighbours(centred, self.n_neighbors, n_steps)).to(features)
 
-    def _nearest_by_teacher(self, features: Tensor) -> Tensor:
-        """Find each row and its `n_neighbors` nearest by the teacher's cosine: shape (n, 1) without, (n, 1 + them)."""
-        teacher = normalize(self._teacher(features), dim=1)
+    def _nearest_by_teacher(self, features: Tensor) -> Tensor | None:
+        """Find each row and its `n_neighbors` nearest by the teacher's cosine; None where there is no teacher."""
+        teacher = self._teacher(features)
         if self.n_neighbors is None:
-            return torch.arange(len(features)).to(features.device)[:, None]
+            return None
+        teacher = normalize(teacher, dim=1)
         found = [(part @ teacher.T).topk(self.n_neighbors + 1).indices for part in teacher.split(ENCODE_ROWS)]
         return torch.cat(found)
 

@@ -46,8 +46,9 @@ def use_portable_kernels() -> None:
 
 
 def kernels_in_use() -> str:
-    """Say ``"portable"``, or what the variables are instead; ``"native"`` where none is set."""
+    """Say ``"portable"``, or what the variables are instead; ``"native"`` where none but threads is set."""
     chosen = {name: os.environ[name] for name in PORTABLE if name in os.environ}
     if chosen == PORTABLE:
         return "portable"
-    return " ".join(f"{name}={value}" for name, value in chosen.items()) or NATIVE
+    kernels = [f"{name}={value}" for name, value in chosen.items() if not name.endswith("_NUM_THREADS")]
+    return " ".join(kernels) or NATIVE

@@ -187,5 +187,6 @@ def test_variables_are_set_and_those_of_the_user_kept(unset, monkeypatch):
 
 def test_native_leaves_the_choice_to_the_libraries(unset, monkeypatch):
     monkeypatch.setenv("SDC_KERNELS", "native")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     use_portable_kernels()
     assert kernels_in_use() == "native"

@@ -1,19 +1,31 @@
 """Execute the notebooks in place, with nothing in them but cells and outputs, so that they can be reviewed.
 
 python scripts/execute_notebooks.py [notebooks/train.ipynb ...]
+
+The figure of the first page, notebooks/intro.ipynb, also becomes the README's picture.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 
-from sdclib.files import write_text
+from sdclib.files import write_bytes, write_text
 
-NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = ROOT / "notebooks"
+PICTURE = ROOT / "book" / "_static" / "collapse.png"
+
+
+def first_picture(notebook: nbformat.NotebookNode) -> bytes:
+    """Find the first figure among a notebook's outputs, a PNG file."""
+    outputs = (output for cell in notebook.cells for output in cell.get("outputs", ()))
+    pictures = (output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", ()))
+    return base64.b64decode(next(pictures))
 
 
 def main() -> None:
@@ -30,6 +42,8 @@ def main() -> None:
             "language_info": {"name": "python"},
         }
         write_text(path, nbformat.writes(notebook) + "\n")
+        if path.resolve() == NOTEBOOKS / "intro.ipynb":
+            write_bytes(PICTURE, first_picture(notebook))
         print(path)
 
 

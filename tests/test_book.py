@@ -135,7 +135,11 @@ def test_no_request_leaves_a_page(visited):
 
 
 def test_maths_is_rendered(visited):
-    for name, least in {"intro": 8, "similarity_collapse": 3, "api/sdclib.losses.calibration": 10}.items():
+    for name, least in {
+        "sdc_step_by_step": 8,
+        "similarity_collapse": 3,
+        "api/sdclib.losses.calibration": 10,
+    }.items():
         page = visited["pages"]["light", name]
         assert page["maths"] >= least
         assert [raw for raw in ("\\(", "\\[", "\\frac", "$$", ":math:") if raw in page["text"]] == []

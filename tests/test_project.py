@@ -9,12 +9,14 @@ import tomllib
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 import yaml
 from packaging.requirements import Requirement
 
 import sdclib
+from scripts.execute_notebooks import PICTURE, first_picture
 from sdclib.figures.style import method_colors
 from sdclib.methods import BaseHasher
 from study.provenance import PROJECT_ROOT
@@ -89,13 +91,6 @@ def test_versions_agree():
     assert citation["license"] == PROJECT["license"]
 
 
-def test_readme_lists_every_make_target():
-    targets = re.findall(r"^([a-z-]+):.*## ", (PROJECT_ROOT / "Makefile").read_text(), flags=re.M)
-    readme = (PROJECT_ROOT / "README.md").read_text()
-    assert {"study", "test"} <= set(targets)
-    assert [t for t in targets if f"make {t}" not in readme] == []
-
-
 @pytest.mark.parametrize("path", sorted((PROJECT_ROOT / "config").rglob("*.yaml")), ids=lambda p: p.name)
 def test_every_config_expands_and_says_what_it_is(path: Path):
     text = path.read_text()
@@ -122,6 +117,21 @@ def prose():
             path.name,
             "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"),
         )
+
+
+def test_prose_names_targets_of_make_that_are_there():
+    targets = set(re.findall(r"^([a-z-]+):.*## ", (PROJECT_ROOT / "Makefile").read_text(), flags=re.M))
+    named = [
+        (page, name) for page, text in prose() for name in re.findall(r"(?:`|^)make ([a-z-]+)", text, re.M)
+    ]
+    assert len(named) > 20
+    assert [(page, name) for page, name in named if name not in targets] == []
+
+
+def test_readme_is_short_and_its_picture_is_that_of_the_first_page():
+    assert len((PROJECT_ROOT / "README.md").read_text().splitlines()) <= 120
+    notebook = nbformat.read(PROJECT_ROOT / "notebooks" / "intro.ipynb", as_version=4)
+    assert first_picture(notebook) == PICTURE.read_bytes()
 
 
 def test_prose_names_files_and_functions_that_are_there():

@@ -1,0 +1,31 @@
+from study.chapters.contributions import with_targets
+from study.stats import compared
+from study.tables import find, where
+from tests.sentences.published import bench, runs, says
+
+TABLES = ["cifar10_closed", "cifar10_sdc", "neighbours"]
+
+
+def test_first_page_and_readme():
+    table = where(runs(*TABLES), data="cifar10/efficientnet-lite0", n_bits=64)
+    sdc, itq = find(table, method="sdc", preset="paper-no-contrastive"), find(table, method="itq")
+    by_neighbours = find(table, method="neighbour-sdc", n_steps=4)
+    ranking = compared(table, [(sdc, itq), (by_neighbours, sdc)])
+    collapse = compared(table, [(sdc, itq)], "intersection")
+    says("SDC collapses less than ITQ on CIFAR-10", collapse["high"].iloc[0] < 0)
+    says("and ranks two points better", ranking["low"].iloc[0] > 0 and round(ranking["mean"].iloc[0]) == 2)
+    says("from neighbours six points better", round(ranking["mean"].iloc[1]) == 6)
+
+
+def test_a_wide_spread_does_as_much_as_the_distribution():
+    spread = with_targets(runs("spread"))
+    linear = find(spread, target="standardised", features="raw")
+    sdc = find(spread, target="calibrated", features="raw")
+    says("a wide spread of the targets does as much", (compared(spread, [(sdc, linear)])["mean"] < 0).all())
+
+
+def test_tuned_bihalf_is_level_and_neighbours_take_a_fifth_of_the_time():
+    tuned = where(runs("rules"), rule="tuned")
+    pair = compared(tuned, [(find(tuned, method="sdc"), find(tuned, method="bihalf"))])
+    says("BiHalf is level with SDC once both are tuned", pair["mean"].abs().iloc[0] < 1)
+    says("in a fifth of its time", bench("neighbours")["ratios"]["neighbour-sdc"] <= 0.2)

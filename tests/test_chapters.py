@@ -24,8 +24,6 @@ from study.chapters.feature_bias import bias_table, by_verdict, collapse_table, 
 from study.chapters.imbalance import (
     add_ratios,
     balanced,
-    by_ratio,
-    by_size,
     in_order,
     mean_by_size,
     over_queries,
@@ -501,26 +499,6 @@ def test_sizes_are_compared_with_the_same_classes_of_the_control():
     apart = size_contrasts(classes, 9, "more than reference", B)
     assert apart["label"].tolist() == [A] * 3
     assert apart["mean"].tolist() == pytest.approx([1, 0, -6], abs=1e-9)
-    shown = by_size(classes, 9)
-    assert list(shown) == ["head", "middle", "tail"]
-    assert shown.loc[(A, "long tail"), "tail"] == "42.0 ± 2.5"
-    assert shown.loc[(A, "control"), "tail"] == "52.0 ± 2.5"
-
-
-def test_ratios_have_a_row_a_kind():
-    rows = [
-        (A, 10.0, True, 58.0, np.nan),
-        (A, 1.0, False, 60.0, 1.0),
-        (A, 1.0, True, 60.0, 1.0),
-        (B, 10.0, False, 50.0, 2.0),
-    ]
-    table = by_ratio(
-        pd.DataFrame(rows, columns=["config", "ratio", "control", "map_expected", "map_expected_ci"])
-    )
-    assert list(table) == ["ratio 1", "ratio 10"]
-    assert table.loc[(A, "control")].tolist() == ["60.0 ± 1.0", "58.0"]
-    assert table.loc[(B, "long tail")].tolist() == ["", "50.0 ± 2.0"]
-    assert table.loc[(B, "control")].tolist() == ["", ""]
 
 
 # Presets for instance sets

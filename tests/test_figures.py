@@ -30,7 +30,6 @@ from study.figures import (
     plot_by_bits,
     plot_by_ratio,
     plot_calibration,
-    plot_class_sizes,
     plot_contrasts,
     plot_cost,
     plot_curves,
@@ -135,11 +134,6 @@ def test_bounds_of_ties_surround_the_expected_value() -> None:
 
 
 def test_imbalance() -> None:
-    (axes,) = plot_class_sizes(
-        pd.DataFrame({"ratio 1": [5, 5], "ratio 5": [5, 1]}, index=["cat", "dog"])
-    ).axes
-    assert [line.get_ydata().tolist() for line in axes.lines] == [[5, 5], [5, 1]]
-    assert axes.get_yscale() == "log"
     ratios = {"config": ITQ, "ratio": [1.0, 10, 1, 10], "control": [False, False, True, True]}
     values = {"map_expected": [60.0, 50, 60, 58], "map_expected_ci": [1.0, 1, 1, np.nan]}
     left, right = plot_by_ratio(pd.DataFrame(ratios | values)).axes

@@ -27,6 +27,7 @@ KNOBS = {
     "calibration": {**TURNED, "targets": ["beta(2, 2)", "beta(5, 5)"], "n_bits": 16},
     "main_results": {**TURNED, "methods": ["sdc", "bihalf"], "n_bits": [8, 16]},
     "similarity_collapse": {**TURNED, "methods": ["itq", "sdc"], "n_bits": 8},
+    "imbalanced": {**TURNED, "methods": ["sdc", "itq"], "ratio": 5, "n_bits": 8},
     "spread": {**TURNED, "calibration": "beta(2, 2)", "n_bits": 8},
 }
 

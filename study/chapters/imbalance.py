@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-
 import numpy as np
 import pandas as pd
 
 from sdclib.data.variants import parse_longtail
-from study.stats import contrast, mean_interval, mean_text
-from study.tables import Config
+from study.stats import contrast
+from study.tables import Config, renamed
 
 __all__ = [
     "SIZE_GROUPS",
     "add_ratios",
     "balanced",
-    "by_ratio",
-    "by_size",
     "in_order",
+    "is_longer",
+    "labelled",
     "mean_by_size",
     "over_queries",
     "size_contrasts",
@@ -54,6 +52,20 @@ def in_order(results: pd.DataFrame) -> pd.DataFrame:
     place = kept["method"].map({"sdc": 0, "itq": 1}).fillna(2)
     keys = [(*_parts(data)[1:], of) for data, of in zip(kept["data"], place, strict=True)]
     return kept.iloc[sorted(range(len(kept)), key=keys.__getitem__)]
+
+
+def is_longer(results: pd.DataFrame) -> pd.Series:
+    """Whether runs of SDC take as many steps on fewer rows as others take on all of them."""
+    return (results["method"] == "sdc") & (results["epochs"] > 100)
+
+
+def labelled(results: pd.DataFrame) -> pd.DataFrame:
+    """Name runs of SDC by their calibration distribution, which is Beta(5, 5) where none is named, and length."""
+    names = (
+        "SDC, " + results["calibration"].astype(str) + is_longer(results).map({True: ", longer", False: ""})
+    )
+    names = names.str.replace(", beta(5, 5)", "", regex=False)
+    return renamed(results, names.where(results["method"] == "sdc", None))
 
 
 def add_ratios(results: pd.DataFrame) -> pd.DataFrame:
@@ -174,37 +186,3 @@ def size_contrasts(
         found = tail_contrasts(sizes[sizes["group"] == group], ratio, metric, reference)
         tables.append(found[found["group"] == what].assign(group=group))
     return pd.concat(tables, ignore_index=True)
-
-
-def by_ratio(summary: pd.DataFrame, metric: str = "map_expected") -> pd.DataFrame:
-    """Lay one metric out with a method and kind of training rows a row and an imbalance ratio a column.
-
-    Parameters
-    ----------
-    summary : DataFrame
-        config, ratio, control, and the metric with its half interval (``METRIC_ci``) in percent.
-    metric : str
-    """
-    cells = summary.set_index(["config", "control", "ratio"])
-    return _laid_out(
-        cells.apply(lambda row: mean_text(row[metric], row[f"{metric}_ci"]), axis=1), "ratio {:g}".format
-    )
-
-
-def by_size(classes: pd.DataFrame, ratio: float) -> pd.DataFrame:
-    """Lay expected mAP of head, middle and tail out, with a method and kind of training rows a row."""
-    sizes = mean_by_size(add_ratios(classes))
-    groups = sizes[sizes["ratio"] == ratio].groupby(["config", "control", "group"], sort=False)[
-        "map_expected"
-    ]
-    return _laid_out(groups.agg(lambda values: mean_text(*mean_interval(100 * values))), str)
-
-
-def _laid_out(cells: pd.Series, name: Callable[[Hashable], str]) -> pd.DataFrame:
-    """Lay cells by (config, control, column) out with a row a configuration and kind of training rows."""
-    configs, _, columns = (cells.index.unique(level) for level in range(3))
-    rows = pd.MultiIndex.from_product([configs, [False, True]], names=["method", "training rows"])
-    order = sorted(columns, key=lambda column: SIZE_GROUPS.index(column) if column in SIZE_GROUPS else column)
-    table = cells.unstack().reindex(rows)[order]  # noqa: PD010
-    table = table.fillna("").rename(columns=name).rename_axis(columns=None)
-    return table.rename(index={False: "long tail", True: "control"}, level="training rows")

@@ -8,7 +8,6 @@ from study.figures.interactive import explore_grids, scatter_by_bits, show_explo
 from study.figures.plots import (
     plot_by_bits,
     plot_by_ratio,
-    plot_class_sizes,
     plot_contrasts,
     plot_cost,
     plot_curves,
@@ -31,7 +30,6 @@ __all__ = [
     "plot_by_bits",
     "plot_by_ratio",
     "plot_calibration",
-    "plot_class_sizes",
     "plot_contrasts",
     "plot_cost",
     "plot_curves",

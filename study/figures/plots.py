@@ -10,7 +10,6 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -26,7 +25,6 @@ __all__ = [
     "colors_of",
     "plot_by_bits",
     "plot_by_ratio",
-    "plot_class_sizes",
     "plot_contrasts",
     "plot_cost",
     "plot_curves",
@@ -182,20 +180,6 @@ def plot_tie_bounds(results: pd.DataFrame) -> Figure:
     ]
     axes.set_yticks(range(len(table)), names)
     axes.set_xlabel("mAP@R (%)")
-    return figure
-
-
-@STYLE
-def plot_class_sizes(sizes: pd.DataFrame) -> Figure:
-    """Training rows of each class (index) on a logarithmic axis, a line a set (column)."""
-    figure, axes = plt.subplots(figsize=(6, 3.6))
-    for color, marker, name in zip(sns.color_palette("colorblind"), SHAPES, sizes, strict=False):
-        axes.plot(range(len(sizes)), sizes[name], color=color, marker=marker, label=name)
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.set_xticks(range(len(sizes)), sizes.index, rotation=30, ha="right")
-    axes.set(xlabel="class", ylabel="training rows of the class")
-    axes.legend(fontsize="small", loc="lower left")  # long tails leave that corner free
     return figure
 
 

@@ -28,6 +28,7 @@ KNOBS = {
     "main_results": {**TURNED, "methods": ["sdc", "bihalf"], "n_bits": [8, 16]},
     "similarity_collapse": {**TURNED, "methods": ["itq", "sdc"], "n_bits": 8},
     "imbalanced": {**TURNED, "methods": ["sdc", "itq"], "ratio": 5, "n_bits": 8},
+    "supervised": {**TURNED, "methods": ["sdc", "supervised-sdc"], "n_bits": 8},
     "spread": {**TURNED, "calibration": "beta(2, 2)", "n_bits": 8},
 }
 

@@ -17,7 +17,6 @@ LEFT = {
     "neighbours",
     "own_embeddings",
     "search_at_scale",
-    "supervised",
     "training",
     "tuning",
     "verdict",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 
-from sdclib.data.variants import UNSEEN
 from study.stats import compared, difference_table, mean_text
 from study.tables import find, renamed, setting_name
 
@@ -13,7 +12,6 @@ __all__ = [
     "TARGET_NAMES",
     "contributions",
     "pair_table",
-    "seen_less_unseen",
     "target_grid",
     "with_settings",
     "with_targets",
@@ -43,9 +41,9 @@ def with_targets(results: pd.DataFrame) -> pd.DataFrame:
     """
     sdc = results["method"] == "sdc"
     features = results["center"].map({True: "centred", False: "raw"})
-    table = results.assign(
-        target=results["target"].mask(sdc, "calibrated"), features=results["features"].mask(sdc, features)
-    )
+    table = results.reindex(columns=dict.fromkeys([*results, "target", "features"]))
+    table["target"] = table["target"].astype(object).mask(sdc, "calibrated")
+    table["features"] = table["features"].astype(object).mask(sdc, features)
     return renamed(table, map(_name, table.to_dict("records")))
 
 
@@ -103,16 +101,3 @@ def target_grid(results: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     columns = {"raw": "as they are", "centred": "centred", "whitened": "whitened"}
     cells = cells.reindex(columns=list(columns)).rename(index=TARGET_NAMES, columns=columns)
     return cells.fillna("").rename_axis(columns=None)
-
-
-def seen_less_unseen(results: pd.DataFrame) -> pd.DataFrame:
-    """Give expected mAP with training rows in the database (NAME) less that without (NAME+unseen), run by run."""
-    keys = ["data", "method", "config", "n_bits", "seed"]
-    unseen = results["data"].str.endswith(UNSEEN)
-    without = results[unseen].assign(data=lambda table: table["data"].str.removesuffix(UNSEEN))
-    metric = "map_expected"
-    both = results[~unseen][[*keys, metric]].merge(
-        without[[*keys, metric]], on=keys, suffixes=("", "_unseen"), validate="one_to_one"
-    )
-    both[metric] -= both.pop(f"{metric}_unseen")
-    return both

@@ -1,4 +1,4 @@
-"""What a training asks of the pairs of its batches: shares of positive pairs, mean targets."""
+"""What a training asks of the pairs of its batches."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
+from sdclib.checks import check_name
 from sdclib.data.features import FeatureSet
 from sdclib.data.image_sets.committed import MANIFEST
-from sdclib.data.variants import UNSEEN, same_class_share
+from sdclib.data.variants import UNSEEN
 from sdclib.evaluation import evaluate_features
 from sdclib.figures.style import NEGATIVE_COLOR, POSITIVE_COLOR
 from sdclib.files import read_json
-from sdclib.losses.calibration import CalibrationDistribution, target_quantiles
-from sdclib.methods import METHODS, make_hasher
+from sdclib.losses.calibration import CalibrationDistribution
+from sdclib.methods import make_hasher
 from sdclib.methods.sdc import linear_map, quantile_map, whitening
 from study.chapters.contributions import TARGET_NAMES
 from study.figures.plots import STYLE
@@ -28,11 +29,8 @@ from study.figures.plots import STYLE
 __all__ = [
     "PairTargets",
     "cosine_maps",
-    "learns_from_labels",
-    "mean_targets",
     "pair_targets",
     "plot_pair_targets",
-    "positive_share",
     "training_share",
 ]
 
@@ -97,55 +95,12 @@ def _training_classes(features: FeatureSet) -> NDArray[np.integer]:
     return labels
 
 
-def learns_from_labels(method: str) -> bool:
-    """Whether a method learns from labels of the training rows."""
-    return method in METHODS and METHODS[method]().needs_labels
-
-
-def training_share(data: str, features: FeatureSet | None = None) -> tuple[int, int]:
-    """Count the training rows and the database rows of a set, the first among the second.
-
-    The manifest of committed splits says it without any image; of other sets give the features.
-    """
-    if features is not None:
-        return len(features.train_index), len(features.database)
-    counts = _counts(data)
-    return int(counts["train"]), int(counts["database"])
-
-
-def positive_share(data: str, features: FeatureSet | None = None) -> float:
-    """Share of pairs of different training rows that are of one class; see `training_share`."""
-    if features is None:
-        counts = _counts(data)
-        if len(counts.get("train_per_class", [])) != 1:
-            raise ValueError(f"data: expected a set with classes of one size, or its features, got {data!r}")
-        sizes = np.full(counts["labels"], counts["train_per_class"][0])
-    else:
-        sizes = np.unique(_training_classes(features), return_counts=True)[1]
-    return same_class_share(sizes)
-
-
-def _counts(data: str) -> dict[str, Any]:
-    """Look up the counts of a set in the manifest of committed splits."""
+def training_share(data: str) -> tuple[int, int]:
+    """Count the training rows and the database rows of a set with a committed split, the first among the second."""
     name = data.removesuffix(UNSEEN).partition("/")[0]
     manifest = read_json(MANIFEST)
-    if name not in manifest:
-        raise ValueError(
-            f"data: expected one of {', '.join(sorted(manifest))}, or its features, got {data!r}"
-        )
-    counts: dict[str, Any] = manifest[name]["counts"]
-    return counts
-
-
-def mean_targets(
-    share: float, calibration: CalibrationDistribution, n_pairs: int = 100_000
-) -> tuple[float, float]:
-    """Mean targets of negative and of positive pairs where the `share` of positive pairs gets the upper quantiles."""
-    n_positive = round(share * n_pairs)
-    if not 0 < n_positive < n_pairs:
-        raise ValueError(f"share: expected pairs of both kinds, got {share!r} of {n_pairs} pairs")
-    targets = target_quantiles(calibration, n_pairs)
-    return float(targets[:-n_positive].mean()), float(targets[-n_positive:].mean())
+    counts = manifest[check_name(name, "data", sorted(manifest))]["counts"]
+    return int(counts["train"]), int(counts["database"])
 
 
 def cosine_maps(features: FeatureSet) -> pd.DataFrame:

@@ -8,9 +8,10 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
-from benchmarks import bench_encoding, bench_metrics, bench_scale, bench_search, harness
+from benchmarks import bench_bytes, bench_encoding, bench_metrics, bench_scale, bench_search, harness
 from benchmarks.bench_encoding import Plan
 from sdclib.files import read_json
 from sdclib.search.index import HammingIndex
@@ -190,3 +191,22 @@ def test_parts_and_a_database_agree_with_the_whole(tmp_path: Path) -> None:
     assert found["approximate_recall"] > 0.8
     with pytest.raises(AssertionError, match="other distances than HammingIndex"):
         bench_scale.searched(lambda rows, exact: nearest[rows][0] + 1, nearest)
+
+
+@pytest.mark.slow
+def test_equal_bytes(tmp_path: Path) -> None:
+    """Scores of both goals at every size, costs, and a search of every kind; what is done is not done again."""
+    out = tmp_path / "bytes.json"
+    bench_bytes.main(["--quick", "--repeats", "1", "--out", str(out)])
+    found = read_json(out)
+    (part,) = found["parts"]
+    scores = pd.DataFrame(part["scores"])
+    assert set(scores["goal"]) == {"classes", "neighbours"}
+    assert set(scores.loc[scores["method"] == "pq", "n_bytes"]) == set(bench_bytes.N_BYTES)
+    assert scores["value"].between(0, 1).all()
+    assert set(scores["method"]) == set(part["costs"]["method"])
+    assert {"hamming 8", "float query by candidates 8", "rabitq 16"} <= found["million"]["ms_a_query"].keys()
+    kept = tmp_path / "bench_bytes" / "cifar10-embedded-0.json"
+    before = kept.stat().st_mtime_ns
+    bench_bytes.measured("cifar10-embedded", 0, (), kept.parent)
+    assert kept.stat().st_mtime_ns == before

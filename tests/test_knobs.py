@@ -29,6 +29,7 @@ KNOBS = {
     "similarity_collapse": {**TURNED, "methods": ["itq", "sdc"], "n_bits": 8},
     "imbalanced": {**TURNED, "methods": ["sdc", "itq"], "ratio": 5, "n_bits": 8},
     "supervised": {**TURNED, "methods": ["sdc", "supervised-sdc"], "n_bits": 8},
+    "neighbours": {**TURNED, "methods": ["sdc", "itq", "neighbour-sdc"], "n_bits": 8},
     "spread": {**TURNED, "calibration": "beta(2, 2)", "n_bits": 8},
 }
 

@@ -14,7 +14,6 @@ MOST_LINES, MOST_HIDDEN, MOST_WORDS = 120, 0.25, 8
 LEFT = {
     "features",
     "instances",
-    "neighbours",
     "own_embeddings",
     "search_at_scale",
     "training",

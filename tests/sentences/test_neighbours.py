@@ -103,8 +103,8 @@ def test_choice_of_neighbours():
     states(
         CHAPTER,
         f"{gain.min():.1f} to {gain.max():.1f} points better than the centred features do, and at most "
-        f"{short.max():.1f} points worse than the best choice for a set. Where classes are small, many neighbours mix them: on "
-        f"Caltech-101 the worst choice is {lost:.1f} points below the centred features.",
+        f"{short.max():.1f} points worse than the best choice for a set. Where classes are small, many "
+        f"neighbours mix them: on Caltech-101 the worst choice is {lost:.1f} points below the centred features.",
     )
 
 

@@ -16,8 +16,6 @@ LEFT = {
     "imbalanced",
     "instances",
     "neighbours",
-    "own_embeddings",
-    "search_at_scale",
     "supervised",
     "training",
     "tuning",

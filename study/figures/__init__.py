@@ -19,7 +19,6 @@ from study.figures.plots import (
     plot_settings,
     plot_tie_bounds,
 )
-from study.figures.search import plot_recall_by_memory, plot_recall_by_time
 
 __all__ = [
     "NEGATIVE_COLOR",
@@ -43,8 +42,6 @@ __all__ = [
     "plot_pair_histogram",
     "plot_pair_histograms",
     "plot_recall_by_bits",
-    "plot_recall_by_memory",
-    "plot_recall_by_time",
     "plot_settings",
     "plot_stages",
     "plot_tie_bounds",

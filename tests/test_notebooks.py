@@ -19,7 +19,6 @@ LEFT = {
     "training",
     "tuning",
     "verdict",
-    "why",
 }
 CHAPTERS = sorted(path.stem for path in (PROJECT_ROOT / "notebooks").glob("*.ipynb"))
 

@@ -31,6 +31,7 @@ KNOBS = {
     "supervised": {**TURNED, "methods": ["sdc", "supervised-sdc"], "n_bits": 8},
     "neighbours": {**TURNED, "methods": ["sdc", "itq", "neighbour-sdc"], "n_bits": 8},
     "spread": {**TURNED, "calibration": "beta(2, 2)", "n_bits": 8},
+    "tuning": {**TURNED, "methods": "bihalf", "learning_rates": [0.001, 0.01], "n_bits": 8},
 }
 
 

@@ -17,7 +17,6 @@ LEFT = {
     "own_embeddings",
     "search_at_scale",
     "training",
-    "tuning",
     "verdict",
 }
 CHAPTERS = sorted(path.stem for path in (PROJECT_ROOT / "notebooks").glob("*.ipynb"))

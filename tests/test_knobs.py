@@ -25,6 +25,7 @@ SWEEP = {
 TURNED = {"seeds": [0, 1], "settings": {"epochs": 1}}  # and a set of 300 vectors
 KNOBS = {
     "calibration": {**TURNED, "targets": ["beta(2, 2)", "beta(5, 5)"], "n_bits": 16},
+    "instances": {**TURNED, "methods": ["lsh"], "n_bits": 8},
     "main_results": {**TURNED, "methods": ["sdc", "bihalf"], "n_bits": [8, 16]},
     "similarity_collapse": {**TURNED, "methods": ["itq", "sdc"], "n_bits": 8},
     "imbalanced": {**TURNED, "methods": ["sdc", "itq"], "ratio": 5, "n_bits": 8},

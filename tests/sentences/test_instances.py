@@ -60,7 +60,7 @@ def test_steps(results):
     states(TEXT, f"its full weight is worth {mean['quantization weight 1']:.1f} points")
     states(
         TEXT,
-        f"In all `release` is {mean['all of release']:.1f} points better. The quantization weight alone makes",
+        f"In all, `release` is {mean['all of release']:.1f} points better. The quantization weight alone makes",
     )
     states(
         TEXT, f"A hidden layer gains {mean['hidden layer alone']:.1f} points where nothing else is changed"

@@ -65,17 +65,6 @@ from study.chapters.training_effects import (
     with_width,
 )
 from study.chapters.verdicts import Claim, claim_table, judge
-from study.chapters.why import (
-    Part,
-    by_part,
-    change_names,
-    coarse_spread,
-    enough_quantiles,
-    from_tables,
-    laid_out,
-    less_base,
-    read_variants,
-)
 from study.provenance import PROJECT_ROOT
 from study.runs import expand_config
 from study.stats import summarise
@@ -657,82 +646,3 @@ def test_the_verdict_is_that_of_the_intervals(lows, side, expected, counts):
         Claim("x", rows[:0], side)
     with pytest.raises(ValueError, match="side: expected one of"):
         Claim("x", rows, "left")
-
-
-# What parts of SDC gain
-
-
-def test_differences_of_parts(tmp_path):
-    rows = [
-        {"method": method, "seed": seed, "map_expected": value + noise}
-        for method, value in (("itq", 0.6), ("lsh", 0.5))
-        for seed, noise in enumerate(NOISE)
-    ]
-    table = table_of([*rows, {"method": "sh", "map_expected": 0.1}], tmp_path / "t.csv")
-    itq, lsh, sh = ({"method": method} for method in ("itq", "lsh", "sh"))
-    found = from_tables({"made": table}, [Part("part", "made", "itq instead", itq, lsh)])
-    assert found[["part", "change", "setting"]].to_numpy().tolist() == [
-        ["part", "itq instead", "tiny, 64 bits"]
-    ]
-    assert found[["mean", "high"]].iloc[0].tolist() == pytest.approx([10, 10 + WELCH])
-    with pytest.raises(ValueError, match=r"tables: expected seeds of .*itq.* and .*sh.* in made"):
-        from_tables({"made": table}, [Part("part", "made", "", itq, sh)])
-
-
-def test_changes_are_named_and_counted():
-    rows = pd.DataFrame(
-        [
-            ("b", "centred", "d", 64, 2.0, 1.0, 3.0),
-            ("a", "centred", "cifar10-embedded", 16, -0.5, -1.5, 0.5),
-            ("b", "binomial of 16 bits", "d", 16, -4.0, -5.0, -3.0),
-        ],
-        columns=["part", "change", "data", "n_bits", "mean", "low", "high"],
-    )
-    assert change_names(rows, "d", 64) == [
-        "centred",
-        "centred, CIFAR-10 (embedded), 16 bits",
-        "binomial of 16 bits",
-    ]
-    found = by_part(rows)
-    assert found.loc["b"].tolist() == [1, 1, 0, "-4.0 to +2.0"]
-    assert found.loc["a"].tolist() == [0, 0, 1, "-0.5"]
-
-
-def test_variants_less_the_base(tmp_path):
-    means = {
-        ("base", "base"): 0.61,
-        ("quantiles", "2"): 0.50,
-        ("quantiles", "8"): 0.61,
-        ("rate", "kept"): 0.1,
-    }
-    tables = [
-        around({variant: mean}, "variant").assign(study=study) for (study, variant), mean in means.items()
-    ]
-    pd.concat(tables).to_csv(tmp_path / "why.csv", index=False)
-    variants = read_variants(tmp_path / "why.csv")
-    found = less_base(variants, "quantiles").set_index("variant")
-    assert found["mean"].to_dict() == pytest.approx({"2": -11.0, "8": 0.0})
-    assert found["paired_high"].to_dict() == pytest.approx({"2": -11.0, "8": 0.0})
-    shown = laid_out(variants, "quantiles", {"map_expected": "mAP"})["mAP"]
-    assert shown.to_dict() == {"base": "61.0 ± 2.5", "2": "50.0 ± 2.5", "8": "61.0 ± 2.5"}
-    with pytest.raises(ValueError, match="study: expected one of base, quantiles, rate, got 'pairs'"):
-        less_base(variants, "pairs")
-    pd.DataFrame({"data": [], "variant": []}).to_csv(tmp_path / "other.csv", index=False)
-    with pytest.raises(
-        ValueError, match=r"other\.csv: expected the columns of a table of variants, .*'seed'"
-    ):
-        read_variants(tmp_path / "other.csv")
-
-
-@pytest.mark.parametrize(
-    ("highs", "expected"), [((-1, 0.2, 0.3), 4), ((0.1, -0.2, 0.3), 8), ((1, 1, -0.1), None), ((1, 0, 1), 2)]
-)
-def test_enough_quantiles_are_those_from_which_on_nothing_is_lost(highs, expected):
-    rows = pd.DataFrame({"variant": ["2", "4", "8"], "high": highs})
-    assert enough_quantiles(rows.sample(frac=1, random_state=0)) == expected
-
-
-def test_spread_of_coarse_targets():
-    values = stats.beta(5, 5).ppf((np.arange(8) + 0.5) / 8) * 2 - 1
-    halves = np.repeat([values[:4].mean(), values[4:].mean()], 4)
-    assert coarse_spread("beta(5, 5)", 8, 2) == pytest.approx(halves.std() / values.std())

@@ -25,12 +25,14 @@ SWEEP = {
 TURNED = {"seeds": [0, 1], "settings": {"epochs": 1}}  # and a set of 300 vectors
 KNOBS = {
     "calibration": {**TURNED, "targets": ["beta(2, 2)", "beta(5, 5)"], "n_bits": 16},
+    "instances": {**TURNED, "methods": ["lsh"], "n_bits": 8},
     "main_results": {**TURNED, "methods": ["sdc", "bihalf"], "n_bits": [8, 16]},
     "similarity_collapse": {**TURNED, "methods": ["itq", "sdc"], "n_bits": 8},
     "imbalanced": {**TURNED, "methods": ["sdc", "itq"], "ratio": 5, "n_bits": 8},
     "supervised": {**TURNED, "methods": ["sdc", "supervised-sdc"], "n_bits": 8},
     "neighbours": {**TURNED, "methods": ["sdc", "itq", "neighbour-sdc"], "n_bits": 8},
     "spread": {**TURNED, "calibration": "beta(2, 2)", "n_bits": 8},
+    "tuning": {**TURNED, "methods": "bihalf", "learning_rates": [0.001, 0.01], "n_bits": 8},
 }
 
 

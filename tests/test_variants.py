@@ -14,7 +14,6 @@ from sdclib import SDCHasher
 from sdclib.evaluation import evaluate_codes
 from sdclib.losses.calibration import calibration_loss, parse_calibration, target_quantiles
 from sdclib.methods.sdc import coarsened, seen, view_of
-from study.chapters.why import read_variants
 from study.variants import EpochsHasher, bit_use, measure
 
 SETTINGS = {"preset": "release", "batch_size": 32, "epochs": 4, "learning_rate": 1e-3, "random_state": 3}
@@ -162,7 +161,7 @@ def test_the_script_runs_what_is_missing_alone(tiny_data, tmp_path, monkeypatch,
     monkeypatch.setattr(script, "VARIANTS", few)
     monkeypatch.setattr(sys, "argv", ["why.py", "--data", "tiny", "--n-bits", "8", "--seeds", "1"])
     script.main()
-    first = read_variants(tmp_path / "why.csv")
+    first = pd.read_csv(tmp_path / "why.csv", dtype=script.TEXT)
     epochs = pd.read_csv(tmp_path / "why_epochs.csv")
     assert first["variant"].tolist() == ["base", "2"]
     assert set(first["seed"]) == {1}
@@ -174,7 +173,7 @@ def test_the_script_runs_what_is_missing_alone(tiny_data, tmp_path, monkeypatch,
     assert last == pytest.approx(first["map_expected"].iloc[0])
     monkeypatch.setattr(sys, "argv", ["why.py", "--data", "tiny", "--n-bits", "8", "--seeds", "0", "1"])
     script.main()
-    both = read_variants(tmp_path / "why.csv")
+    both = pd.read_csv(tmp_path / "why.csv", dtype=script.TEXT)
     pd.testing.assert_frame_equal(both[both["seed"] == 1].reset_index(drop=True), first)
     monkeypatch.setattr(script, "run", lambda *_: pytest.fail("trained again"))
     script.main()

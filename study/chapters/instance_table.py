@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from sdclib.checks import check_int
@@ -44,7 +43,7 @@ def training_steps(settings: SDCSettings, n_train: int) -> int:
 
 
 def variant_table(n_train: int) -> pd.DataFrame:
-    """Lay the settings of `VARIANTS` out that differ, with the steps that so many training rows make."""
+    """Lay out how the settings of `VARIANTS` differ, with the steps that so many training rows make."""
     rows = {}
     for name, parameters in VARIANTS.items():
         settings = settings_from_preset(**parameters)
@@ -53,7 +52,6 @@ def variant_table(n_train: int) -> pd.DataFrame:
             "batch": settings.batch_size,
             "hidden layers": settings.n_hidden_layers,
             "quantization weight": settings.quantization_weight,
-            "weight decay": np.format_float_positional(settings.weight_decay),
             "rate falls after": f"{settings.step_epoch / settings.epochs:.0%}",
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")

@@ -1,5 +1,5 @@
 from sdclib.extract.backbones import BACKBONES
-from tests.sentences.published import bench, runs, says, states
+from tests.sentences.published import bench, csv, runs, says, states
 
 TEXT = "features"
 
@@ -10,6 +10,11 @@ def test_bias():
     states(
         TEXT,
         f"their mean cosine is {plain['negative_mean'].min():.2f} to {plain['negative_mean'].max():.2f}.",
+    )
+    pairs = csv("datasets_histograms").query("similarity < 0").set_index("id")[["positive", "negative"]]
+    says(
+        "No feature has a negative value, since the network ends in a ReLU, so even unlike images are similar.",
+        not pairs.loc[plain["id"]].any(axis=None),
     )
     moved = 100 * (centred["map_expected"] - plain["map_expected"])
     states(TEXT, f"without the bias expected mAP changes by {moved.min():.1f} to {moved.max():+.1f} points.")
@@ -29,10 +34,10 @@ def test_codes_that_cut_at_0():
     sign, lsh = codes.loc["sign"], codes.loc["lsh"]
     states(
         TEXT,
-        f"by the signs of CIFAR-10's features it is {sign[False]:.1f} %, which chance gives too, and "
-        f"{sign[True]:.1f} % without the bias.",
+        f"the signs of CIFAR-10's features reach {sign[False]:.1f} %, no more than chance, and {sign[True]:.1f} % "
+        "without the bias.",
     )
-    says("Chance gives that too, with one relevant image in ten.", abs(sign[False] - 10) < 1)
+    says("No more than chance: one image in ten is relevant.", abs(sign[False] - 10) < 1)
     states(TEXT, f"LSH gains {lsh[True] - lsh[False]:.1f} points by centring.")
 
 

@@ -41,7 +41,7 @@ def effects(results: pd.DataFrame, bases: Mapping[str, Config]) -> pd.DataFrame:
     """
     if len(found := results[["data", "n_bits"]].drop_duplicates()) != 1:
         raise ValueError(f"results: expected one data set and code length, got {len(found)}")
-    seconds = results.groupby("config")["fit_seconds"].mean()
+    seconds = results.groupby("config")["fit_seconds"].mean().to_dict()
     runs = results.drop_duplicates("config").set_index("config")[["preset", *SETTINGS]]
     settings = runs.astype(object).where(runs.notna(), None).to_dict("index")
     first, *_ = bases.values()

@@ -34,8 +34,8 @@ def test_codes_that_cut_at_0():
     sign, lsh = codes.loc["sign"], codes.loc["lsh"]
     states(
         TEXT,
-        f"the signs of CIFAR-10's features reach {sign[False]:.1f} %, no more than chance, and {sign[True]:.1f} % "
-        "without the bias.",
+        f"signs of CIFAR-10's features reach an expected mAP of {sign[False]:.1f} %, no more than chance, and of "
+        f"{sign[True]:.1f} % without the bias.",
     )
     says("No more than chance: one image in ten is relevant.", abs(sign[False] - 10) < 1)
     states(TEXT, f"LSH gains {lsh[True] - lsh[False]:.1f} points by centring.")

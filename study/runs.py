@@ -389,7 +389,8 @@ def suited_to_data(specs: Iterable[RunSpec]) -> list[RunSpec]:
                 f"{spec.data} has {n_train(spec.data)} training rows: batches of {size} instead of {wanted}"
             )
             spec = replace(spec, parameters={**spec.parameters, "batch_size": size})
-        suited.append(spec)
+        if spec not in suited:
+            suited.append(spec)
     for line in sorted(changes):
         print(line)
     return suited

@@ -1,4 +1,4 @@
-"""Means, differences and intervals over seeds, noise and power; and how tables and sentences show them."""
+"""Means, differences and intervals over seeds, noise; and how tables and sentences show them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 from statsmodels.regression.linear_model import OLS
-from statsmodels.stats.power import TTestIndPower
 
 from study.tables import Config, by_setting, setting_name
 
@@ -22,7 +21,6 @@ __all__ = [
     "compared",
     "contrast",
     "count_signs",
-    "detectable",
     "deviation_factors",
     "difference_table",
     "effect_text",
@@ -37,7 +35,6 @@ __all__ = [
     "rank_relation",
     "rank_text",
     "seed_noise",
-    "seeds_needed",
     "summarise",
 ]
 
@@ -192,16 +189,6 @@ def deviation_factors(n_seeds: int) -> tuple[float, float]:
     """Least and largest ratio of the true to an estimated standard deviation, with 95 % confidence."""
     low, high = np.sqrt((n_seeds - 1) / stats.chi2.ppf((0.975, 0.025), n_seeds - 1))
     return float(low), float(high)
-
-
-def detectable(deviation: float, n_seeds: int, power: float = 0.8) -> float:
-    """Difference of two settings with `n_seeds` each that a t-test at 5 % finds with chance `power`."""
-    return deviation * float(TTestIndPower().solve_power(nobs1=n_seeds, alpha=0.05, power=power))
-
-
-def seeds_needed(points: float, deviation: float, power: float = 0.8) -> int:
-    """Seeds of each of two settings with which a t-test at 5 % finds a difference of `points` with chance `power`."""
-    return int(np.ceil(TTestIndPower().solve_power(points / deviation, alpha=0.05, power=power)))
 
 
 def rank_relation(x: ArrayLike, y: ArrayLike) -> dict[str, float]:

@@ -18,7 +18,7 @@ from study.chapters.contributions import (
     contributions,
     with_targets,
 )
-from study.chapters.epochs import by_epoch, epoch_noise, fall_gain
+from study.chapters.epochs import by_epoch, epoch_noise
 from study.chapters.feature_bias import bias_table, by_verdict, collapse_table, gain_table
 from study.chapters.imbalance import (
     add_ratios,
@@ -55,15 +55,7 @@ from study.chapters.targets import (
     target_properties,
     with_paper,
 )
-from study.chapters.training_effects import (
-    change_name,
-    costs,
-    effects,
-    ladder,
-    per_doubling,
-    short_names,
-    with_width,
-)
+from study.chapters.training_effects import base, effects
 from study.chapters.verdicts import Claim, claim_table, judge
 from study.provenance import PROJECT_ROOT
 from study.runs import expand_config
@@ -517,85 +509,29 @@ def trained(tmp_path):
         for changed, mean, seconds in CASES
         for seed, noise in enumerate(NOISE)
     ]
-    return with_width(table_of(rows, tmp_path / "training.csv"), 256)
+    return table_of(rows, tmp_path / "training.csv")
 
 
-@pytest.fixture
-def bases(trained):
-    release = find(trained, preset="release", batch_size=64)
-    return {"release": release, "quick": find(trained, **QUICK, hidden_features=256, center=False)}
-
-
-def test_names_of_changes():
-    settings = {
-        "batch_size": 32,
-        "learning_rate": 4e-4,
-        "pairs": "all",
-        "n_hidden_layers": 2,
-        "center": True,
-        "temperature": 0.5,
-    }
-    assert change_name(settings, ["learning_rate", "batch_size"]) == "batch 32, rate 0.0004"
-    assert change_name(settings, ["center", "temperature", "pairs"]) == "all pairs, centred, temperature 0.5"
-    assert change_name(settings, ["n_hidden_layers"]) == "2 hidden layers"
-    assert (
-        change_name({"n_hidden_layers": 0, "center": False}, ["n_hidden_layers", "center"])
-        == "no hidden layer, not centred"
-    )
-
-
-def test_every_setting_is_compared_with_the_base_nearest_to_it(trained, bases):
+def test_every_setting_is_compared_with_the_base_nearest_to_it(trained):
+    bases = {"release": base(trained, 1e-4), "quick": base(trained, 4e-4)}
     table = effects(trained, bases)
     assert table[["change", "base", "group"]].to_numpy().tolist() == [
-        ["batch 128", "release", "batch size"],
-        ["batch 128, rate 0.0002", "release", "batch size and learning rate"],
-        ["batch 256, rate 0.0004", "release", "batch size and learning rate"],
+        ["batch 128", "release", "batch"],
+        ["rate 0.0002, batch 128", "release", "rate, batch"],
+        ["rate 0.0004, batch 256", "release", "rate, batch"],
         ["width 64", "quick", "width"],
         ["width 1024", "quick", "width"],
-        ["centred", "quick", "centring"],
-        ["preset paper-no-contrastive", "release", "preset paper-no-contrastive"],
+        ["centred", "quick", "center"],
+        ["paper-no-contrastive", "release", "width, weight_decay"],
     ]
     np.testing.assert_allclose(table["mean"], [-2, 1, 2, -1, 2, 0, 5], atol=1e-9)
+    np.testing.assert_allclose(table["time"], np.array([7, 7.5, 5, 4, 21, 5.5, 41]) / 11)
     np.testing.assert_allclose(table["p_holm"], multipletests(table["p"], method="holm")[1])
-    assert list(short_names(table).values()) == [
-        "release", "quick", "release, batch 128", "release, batch 128, rate 0.0002", "quick, width 64",
-        "quick, width 1024", "quick, centred", "paper-no-contrastive",
-    ]  # fmt: skip
     with pytest.raises(ValueError, match="results: expected one data set and code length, got 2"):
         effects(pd.concat([trained, trained.assign(n_bits=16)]), bases)
 
 
-def test_ladders_change_one_setting_alone(trained, bases):
-    def means(*arguments):
-        return ladder(trained, *arguments).groupby("value")["map_expected"].mean().to_dict()
-
-    assert means(bases["quick"], "hidden_features") == pytest.approx({64: 61, 256: 62, 1024: 64})
-    assert means(bases["release"], "batch_size") == pytest.approx({64: 60, 128: 58})
-    assert means(bases["release"], "batch_size", "learning_rate") == pytest.approx({64: 60, 128: 61, 256: 62})
-    with pytest.raises(ValueError, match="setting: expected runs with several values of 'temperature'"):
-        means(bases["release"], "temperature")
-
-
-def test_points_a_doubling():
-    noise = np.tile([0.1, -0.2, 0.1], 5)
-    values = np.repeat([0.0, 1, 2, 4, 8], 3)
-    steps = pd.DataFrame({"value": values, "map_expected": 50 + 2 * np.log2(values.clip(0.01)) + noise})
-    half = 2.228 * np.sqrt((noise[3:] ** 2).sum() / 10 / 15)  # squared doublings from their mean sum to 15
-    assert per_doubling(steps) == pytest.approx({"mean": 2, "low": 2 - half, "high": 2 + half}, abs=1e-3)
-
-
-def test_costs(trained, bases):
-    table = costs(trained)
-    assert list(table["seconds"]) == sorted(table["seconds"])
-    row = table.loc[bases["release"]]
-    assert row[["seconds", "seconds_low", "seconds_high"]].tolist() == [11, 10, 12]
-    assert row[["map_expected", "map_expected_ci"]].tolist() == pytest.approx([60, STUDENT])
-    names = short_names(effects(trained, bases))
-    best = [names[config] for config in table.index[table["best_for_its_time"]]]
-    assert best == ["quick, width 64", "quick", "quick, width 1024", "paper-no-contrastive"]
-
-
-def test_noise_and_gain_over_epochs():
+def test_noise_over_epochs():
     rows = pd.DataFrame(
         [
             {"epochs": epoch, "seed": seed, "map_expected": mean / 100 + (seed - 1) / 100}
@@ -607,11 +543,6 @@ def test_noise_and_gain_over_epochs():
     assert table.loc[79].tolist() == pytest.approx([58.5, 59.5, 60.5])
     table[2] += [0, 0, 3, 0, 0]
     assert epoch_noise(table, (79, 80)) == pytest.approx(np.sqrt((0.5 + 0.5 + 8) / 3))
-    each = np.array([1.1, 1.1, -0.4])
-    half = stats.t.ppf(0.975, 2) * stats.sem(each)
-    assert fall_gain(table, (79, 80), (99, 100)) == pytest.approx(
-        {"mean": 0.6, "low": 0.6 - half, "high": 0.6 + half}
-    )
     for wrong in (rows[1:], rows[:0]):
         with pytest.raises(ValueError, match="rows: expected the same epochs of every seed"):
             by_epoch(wrong)

@@ -31,15 +31,12 @@ from study.figures import (
     plot_by_ratio,
     plot_calibration,
     plot_contrasts,
-    plot_cost,
     plot_curves,
     plot_effects,
     plot_epochs,
     plot_gallery,
     plot_history,
-    plot_images,
     plot_intersections,
-    plot_ladders,
     plot_pair_histogram,
     plot_pair_histograms,
     plot_settings,
@@ -169,8 +166,9 @@ def test_effects_have_groups_bases_and_doubts() -> None:
     rows = [("a", "x", "one", 1.0, 0.01), ("b", "y", "one", 2.0, 0.5), ("b", "z", "two", 3.0, 0.5)]
     table = pd.DataFrame(rows, columns=["group", "change", "base", "mean", "p_holm"])
     table = table.assign(low=table["mean"] - 1, high=table["mean"] + 1)
-    figure = plot_effects(table)
-    (axes,) = figure.axes
+    figure = plot_effects(table.assign(time=[1.0, 2, 3]))
+    axes, times = figure.axes
+    assert [line.get_xdata().tolist() for line in times.lines[:2]] == [[1.0, 2], [3.0]]
     assert labels(axes.get_yticklabels()) == ["x", "y", "z"]
     drawn = [line for line in axes.lines if line.get_linestyle() == "None" and len(line.get_xdata())]
     assert [(line.get_xdata().tolist(), line.get_markerfacecolor() == "white") for line in drawn] == [
@@ -179,22 +177,6 @@ def test_effects_have_groups_bases_and_doubts() -> None:
     assert labels(figure.legends[0].get_texts()) == ["one", "two"]
     assert np.diff(axes.get_yticks()).tolist() == pytest.approx([1.6, 1])  # another group stands apart
     assert not plot_effects(table[:2].drop(columns="p_holm")).legends
-
-
-def test_ladders_and_costs() -> None:
-    steps = pd.DataFrame({"value": [1.0, 1, 8], "map_expected": [50.0, 52, 60]})
-    figure = plot_ladders({"width": steps, "width again": steps, "and again": steps})
-    shown = [axes.get_xlabel() for axes in figure.axes if axes.get_visible()]
-    assert shown == ["width", "width again", "and again"]
-    assert labels(figure.axes[0].get_xticklabels()) == ["1", "8"]
-    assert figure.axes[0].lines[1].get_ydata().tolist() == [51, 60]
-    costs = {"seconds": [1.0, 5, 9], "map_expected": [50.0, 40, 60], "map_expected_ci": 1.0}
-    table = pd.DataFrame(costs | {"best_for_its_time": [True, False, True]}, index=[ITQ, SDC, LSH])
-    figure = plot_cost(table, {ITQ: "fast", SDC: "bad"})
-    (axes,) = figure.axes
-    assert axes.get_xscale() == "log"
-    assert set(labels(figure.legends[0].get_texts())) == {"fast", "bad", "other settings"}
-    assert [bars[0].get_markerfacecolor() == "white" for bars in axes.containers] == [False, True]
 
 
 def test_epochs_are_a_line_a_seed() -> None:
@@ -277,13 +259,6 @@ def image_set() -> ImageSet:
         licence="",
         citation="",
     )
-
-
-def test_images_come_with_their_labels_and_empty_places_stay_empty() -> None:
-    panels = plot_images(image_set(), [1, 2, 0], n_columns=2).axes
-    assert [axes.get_title() for axes in panels] == ["a very long c…", "cat", "cat", ""]
-    np.testing.assert_array_equal(panels[1].images[0].get_array(), np.full((4, 4, 3), 80))
-    assert not panels[3].images
 
 
 def test_neighbours_are_marked_by_a_sign_and_a_colour() -> None:

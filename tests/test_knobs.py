@@ -26,6 +26,7 @@ TURNED = {"seeds": [0, 1], "settings": {"epochs": 1}}  # and a set of 300 vector
 KNOBS = {
     "calibration": {**TURNED, "targets": ["beta(2, 2)", "beta(5, 5)"], "n_bits": 16},
     "instances": {**TURNED, "methods": ["lsh"], "n_bits": 8},
+    "features": {"n_bits": 8},
     "main_results": {**TURNED, "methods": ["sdc", "bihalf"], "n_bits": [8, 16]},
     "similarity_collapse": {**TURNED, "methods": ["itq", "sdc"], "n_bits": 8},
     "imbalanced": {**TURNED, "methods": ["sdc", "itq"], "ratio": 5, "n_bits": 8},
@@ -33,6 +34,7 @@ KNOBS = {
     "neighbours": {**TURNED, "methods": ["sdc", "itq", "neighbour-sdc"], "n_bits": 8},
     "spread": {**TURNED, "calibration": "beta(2, 2)", "n_bits": 8},
     "tuning": {**TURNED, "methods": "bihalf", "learning_rates": [0.001, 0.01], "n_bits": 8},
+    "training": {**TURNED, "changed": {"quantization_weight": 10.0}, "n_bits": 8},
 }
 
 
@@ -92,15 +94,14 @@ def test_a_run_that_other_tables_have_by_several_rules_counts_once():
 
 
 def test_runs_are_suited_to_their_data(tiny_data, capsys):
-    specs = [
-        RunSpec("tiny", "lsh", 8),
-        RunSpec("tiny", "sdc", 8, 0, {"preset": "release", "batch_size": 512}),
-    ]
+    specs = [RunSpec("tiny", "lsh", 8)]
+    specs += [RunSpec("tiny", "sdc", 8, 0, {"preset": "release", "batch_size": size}) for size in (512, 256)]
     first, second = suited_to_data(specs)
     assert first == specs[0]
     assert second.parameters["batch_size"] == 128
     assert suited_to_data([RunSpec("embeddings/x.npy", "sdc", 8, 0, {"preset": "paper"})]) == []
     assert capsys.readouterr().out == (
+        "tiny has 200 training rows: batches of 128 instead of 256\n"
         "tiny has 200 training rows: batches of 128 instead of 512\n"
         "embeddings/x.npy has no augmented views: sdc with {'preset': 'paper'} is left out\n"
     )

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from statsmodels.stats.power import TTestIndPower
 
 from sdclib.methods.presets import PRESETS
 from study import tables
@@ -20,7 +19,6 @@ from study.stats import (
     compared,
     contrast,
     count_signs,
-    detectable,
     deviation_factors,
     difference_table,
     effect_text,
@@ -34,7 +32,6 @@ from study.stats import (
     rank_relation,
     rank_text,
     seed_noise,
-    seeds_needed,
     summarise,
 )
 from study.tables import (
@@ -241,13 +238,7 @@ class TestSummaries:
         assert (deviation, freedom) == (pytest.approx(100 * np.sqrt((0.02 + 0.0008) / 3)), 3)
 
 
-class TestPower:
-    def test_detectable_difference_has_the_power(self):
-        points = detectable(0.8, 3)
-        assert TTestIndPower().power(points / 0.8, 3, 0.05) == pytest.approx(0.8)
-        n_seeds = seeds_needed(1, 0.8)
-        assert detectable(0.8, n_seeds) <= 1 < detectable(0.8, n_seeds - 1)
-
+class TestNoise:
     def test_factors_hold_the_true_deviation_as_often_as_stated(self):
         low, high = deviation_factors(3)
         found = np.random.default_rng(2).normal(size=(4000, 3)).std(axis=1, ddof=1)

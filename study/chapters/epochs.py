@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from study.stats import mean_interval
-
-__all__ = ["by_epoch", "epoch_noise", "fall_gain"]
+__all__ = ["by_epoch", "epoch_noise"]
 
 
 def by_epoch(rows: pd.DataFrame, column: str = "epochs") -> pd.DataFrame:
@@ -37,9 +35,3 @@ def _window(table: pd.DataFrame, epochs: tuple[int, int]) -> pd.DataFrame:
 def epoch_noise(table: pd.DataFrame, epochs: tuple[int, int]) -> float:
     """Pool the standard deviation from the first to the last of some epochs over seeds, in points; see `by_epoch`."""
     return float(np.sqrt(_window(table, epochs).var(ddof=1).mean()))
-
-
-def fall_gain(table: pd.DataFrame, before: tuple[int, int], after: tuple[int, int]) -> dict[str, float]:
-    """Mean over later epochs less that over earlier ones, in points, with the 95 % interval over seeds."""
-    mean, half = mean_interval(_window(table, after).mean() - _window(table, before).mean())
-    return {"mean": mean, "low": mean - half, "high": mean + half}

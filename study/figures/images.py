@@ -1,4 +1,4 @@
-"""Images: plain, and with their neighbours."""
+"""Images with their neighbours."""
 
 from __future__ import annotations
 
@@ -11,29 +11,7 @@ from matplotlib.figure import Figure
 from sdclib.data.images import ImageSet
 from sdclib.figures.style import NEGATIVE_COLOR, POSITIVE_COLOR
 
-__all__ = ["plot_gallery", "plot_images"]
-
-
-def plot_images(images: ImageSet, numbers: Sequence[int], n_columns: int = 7) -> Figure:
-    """Grid of images with their labels.
-
-    Parameters
-    ----------
-    images : ImageSet
-    numbers : sequence of int
-        Which images.
-    n_columns : int
-    """
-    n_rows = -(-len(numbers) // n_columns)
-    figure, grid = plt.subplots(
-        n_rows, n_columns, figsize=(0.85 * n_columns, 1.1 * n_rows), squeeze=False, layout="constrained"
-    )
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for axes, number in zip(grid.flat, numbers, strict=False):
-        axes.imshow(images.read(int(number)))
-        axes.set_title(_label_text(images, int(number)), fontsize=_title_size(images))
-    return figure
+__all__ = ["plot_gallery"]
 
 
 def plot_gallery(images: ImageSet, neighbours: Mapping[int, Sequence[int]]) -> Figure:

@@ -26,13 +26,11 @@ __all__ = [
     "plot_by_bits",
     "plot_by_ratio",
     "plot_contrasts",
-    "plot_cost",
     "plot_curves",
     "plot_effects",
     "plot_epochs",
     "plot_history",
     "plot_intersections",
-    "plot_ladders",
     "plot_settings",
     "plot_tie_bounds",
 ]
@@ -298,105 +296,38 @@ def plot_effects(effects: pd.DataFrame, xlabel: str = "difference in expected mA
     ----------
     effects : DataFrame
         group, change, base (as the legend is to name it), mean, low, high; rows of a group follow each other. With
-        p_holm, markers of rows at or above 0.05 are hollow.
+        p_holm, markers of rows at or above 0.05 are hollow. With time, a ratio, a second panel shows it.
     xlabel : str
     """
     gaps = (effects["group"] != effects["group"].shift()).cumsum().to_numpy() - 1
     heights = np.arange(len(effects)) + 0.6 * gaps
-    figure, axes = plt.subplots(figsize=(6.2, 0.25 * (heights[-1] + 1) + 1.3))
+    widths = [2, 1] if "time" in effects else [1]
+    size = 6.2, 0.25 * (heights[-1] + 1) + 1.3
+    figure, grid = plt.subplots(1, len(widths), figsize=size, sharey=True, squeeze=False, width_ratios=widths)
+    axes = grid[0, 0]
     axes.axvline(0, color="0.6", linewidth=1)
     bases = list(dict.fromkeys(effects["base"]))
     sure = effects["p_holm"] < 0.05 if "p_holm" in effects else pd.Series(True, index=effects.index)
     for base, color, marker in zip(bases, itertools.cycle(SERIES_COLORS), SHAPES, strict=False):
         here = (effects["base"] == base).to_numpy()
+        style: dict[str, Any] = {"color": color, "marker": marker, "markersize": 6, "linestyle": ""}
         axes.hlines(heights[here], effects["low"][here], effects["high"][here], color=color, linewidth=1.8)
-        for filled in (True, False):
-            chosen = here & (sure.to_numpy() == filled)
-            face: dict[str, Any] = {
-                "markerfacecolor": color if filled else "white",
-                "markersize": 6,
-                "linestyle": "",
-            }
-            axes.plot(effects["mean"][chosen], heights[chosen], marker=marker, color=color, **face)
+        for face, chosen in ((color, here & sure), ("white", here & ~sure)):
+            axes.plot(effects["mean"][chosen], heights[chosen], markerfacecolor=face, **style)
+        if "time" in effects:
+            grid[0, 1].plot(effects["time"][here], heights[here], **style)
         axes.plot([], [], color=color, marker=marker, label=base)
     axes.set_yticks(heights, list(effects["change"]))
     axes.set_ylim(heights[-1] + 0.7, -0.7)
-    axes.grid(axis="x", color="0.9", linewidth=0.8)
-    axes.set_axisbelow(True)
     axes.set_xlabel(xlabel)
+    if "time" in effects:
+        grid[0, 1].axvline(1, color="0.6", linewidth=1, zorder=0)
+        grid[0, 1].set(xlabel="training time (ratio)", xlim=(0, None))
+    for panel in grid.flat:
+        panel.grid(axis="x", color="0.9", linewidth=0.8)
+        panel.set_axisbelow(True)
     if len(bases) > 1:
         figure.legend(loc="outside upper center", ncols=2)
-    return figure
-
-
-@STYLE
-def plot_ladders(ladders: Mapping[str, pd.DataFrame], ylabel: str = MAP_LABEL) -> Figure:
-    """Draw expected mAP by the value of a setting, a panel a setting: a dot a run, a line through the means.
-
-    Parameters
-    ----------
-    ladders : mapping of str to DataFrame
-        By the name of the axis, see `study.chapters.training_effects.ladder`. Values are drawn at equal distances.
-    ylabel : str
-    """
-    n_rows = -(-len(ladders) // 2)
-    figure, grid = plt.subplots(n_rows, 2, figsize=(6.2, 2.5 * n_rows), sharey=True, squeeze=False)
-    for axes, (name, steps) in zip(grid.flat, ladders.items(), strict=False):
-        means = steps.groupby("value")["map_expected"].mean()
-        places = steps["value"].map({value: i for i, value in enumerate(means.index)})
-        axes.plot(places, steps["map_expected"], linestyle="", marker="o", color=POSITIVE_COLOR, alpha=0.7)
-        axes.plot(range(len(means)), means, color=POSITIVE_COLOR, linewidth=1.2)
-        axes.set_xticks(range(len(means)), [f"{value:g}" for value in means.index])
-        axes.set_xlabel(name)
-        axes.grid(axis="y", color="0.9", linewidth=0.8)
-    for axes in grid.flat[len(ladders) :]:
-        axes.set_visible(False)
-    figure.supylabel(ylabel, fontsize="medium")
-    return figure
-
-
-@STYLE
-def plot_cost(costs: pd.DataFrame, names: Mapping[Any, str], ylabel: str = MAP_LABEL) -> Figure:
-    """Draw expected mAP against seconds of training, a point a setting, the best of their time joined.
-
-    Parameters
-    ----------
-    costs : DataFrame
-        See `study.chapters.training_effects.costs`.
-    names : mapping
-        What the legend is to call these configurations; the others are grey.
-    ylabel : str
-    """
-    figure, axes = plt.subplots(figsize=(6.2, 5))
-    best, others = costs[costs["best_for_its_time"]], costs[~costs.index.isin(list(names))]
-    axes.plot(best["seconds"], best["map_expected"], color="0.4", linewidth=1, linestyle="--", zorder=1)
-    grey: dict[str, Any] = {"color": "0.6", "markerfacecolor": "white", "label": "other settings"}
-    axes.plot(others["seconds"], others["map_expected"], "o", **grey)
-    for (config, name), color, marker in zip(
-        names.items(), itertools.cycle(SERIES_COLORS), itertools.cycle(SHAPES), strict=False
-    ):
-        row = costs.loc[[config]]
-        axes.errorbar(
-            row["seconds"],
-            row["map_expected"],
-            yerr=np.nan_to_num(row["map_expected_ci"]),
-            color=color,
-            marker=marker,
-            markerfacecolor=color if row["best_for_its_time"].all() else "white",
-            linestyle="",
-            elinewidth=1,
-            markersize=8,
-            label=name,
-        )
-    axes.set_xscale("log")
-    axes.set(xlabel="training time (s)", ylabel=ylabel)
-    low, high = 0.8 * costs["seconds"].min(), 1.25 * costs["seconds"].max()
-    ticks = [n for n in (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 500) if low <= n <= high]
-    axes.set_xticks(ticks, [str(n) for n in ticks])
-    axes.minorticks_off()
-    axes.grid(axis="y", color="0.9", linewidth=0.8)
-    axes.set_axisbelow(True)
-    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     return figure
 
 

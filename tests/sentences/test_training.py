@@ -1,168 +1,134 @@
-from dataclasses import asdict
-
 import pytest
+from statsmodels.stats.power import TTestIndPower
 
-from sdclib.methods.presets import settings_from_preset
-from study.chapters.epochs import by_epoch
-from study.chapters.training_effects import costs, effects, ladder, per_doubling, with_width
-from study.stats import compared
+from study.chapters.training_effects import base, effects
+from study.stats import compared, count_signs
 from study.tables import find, settings_of, where
-from tests.sentences.published import runs, says
+from tests.sentences.published import runs, says, states
 
-QUICK = {"batch_size": 256, "learning_rate": 4e-4}
-WIDTH = 256  # of the packaged features
-
-
-@pytest.fixture(scope="module")
-def results():
-    return with_width(runs("training"), WIDTH)
-
-
-def sdc(**changed):
-    """Configuration that changes so much of the preset release."""
-    settings = asdict(settings_from_preset("release", **changed))
-    return find(runs("training"), preset="release", **settings)
+TEXT = "training"
 
 
 @pytest.fixture(scope="module")
-def bases():
-    return {"release": sdc(), "quick": sdc(**QUICK)}
+def changes():
+    table = runs("training")
+    bases = {"release": base(table, 1e-4), "quick": base(table, 4e-4)}
+    return effects(table, bases).set_index(["base", "change"])
 
 
 @pytest.fixture(scope="module")
-def changes(results, bases):
-    return effects(results, bases)
+def whole():
+    return runs("cifar10_sdc", "cifar10_contrastive", "cifar10_contrastive_paper", "training")
 
 
-@pytest.fixture(scope="module")
-def cost(results):
-    return costs(results)
+def test_quantization_loss(changes):
+    sure = changes[changes["p_holm"] < 0.05]
+    says(
+        "Of 23 changes only a weaker quantization loss has an effect that holds when all are tested together.",
+        len(changes) == 23 and set(sure["group"]) == {"quantization_weight"} and (sure["high"] < 0).all(),
+    )
+    without = changes.loc["quick", "quantization weight 0.0"]
+    states(TEXT, f"without this loss expected mAP falls by {-without['mean']:.1f} points.")
+    quick = where(runs("training"), config=base(runs("training"), 4e-4))["map_expected"].mean()
+    weights = where(changes.loc["quick"], group="quantization_weight")["mean"] + 100 * quick
+    states(
+        TEXT,
+        f"{weights.iloc[0]:.1f} % at 0, {100 * quick:.1f} % at 1, which both bases have, and "
+        f"{weights.iloc[-1]:.1f} % at 3.",
+    )
+    ordered = [*weights.iloc[:3], 100 * quick, weights.iloc[3]]
+    says("The more weight it has, the higher the mean.", ordered == sorted(ordered))
+    tripled = changes.loc["quick", "quantization weight 3.0"]
+    says("Whether 3 is better than 1, three seeds cannot tell.", tripled["low"] < 0 < tripled["high"])
 
 
-def test_runs(results, changes, bases):
-    says("With three seeds each.", set(results.groupby("config").size()) == {3})
-    says(
-        "The bases have 1.",
-        set(results.loc[results["config"].isin(bases.values()), "quantization_weight"]) == {1},
+def test_what_does_nothing_and_what_saves_time(changes):
+    quiet = changes[changes["group"].isin(["weight_decay", "center"])]
+    says("Weight decay and centring do nothing that three seeds could show.", count_signs(quiet) == (0, 0, 4))
+    release, quick = changes.loc["release"], changes.loc["quick"]
+    large = release.loc["rate 0.0008, batch 512"]
+    states(TEXT, f"training takes {100 * large['time']:.0f} % of the time, at no loss of mAP that shows.")
+    kept = release.loc["batch 512"]
+    says("At the same learning rate a batch of 512 costs.", kept["high"] < 0)
+    states(
+        TEXT,
+        f"a batch of 512 costs {-kept['mean']:.1f} points. With the rate in proportion it is "
+        f"{large['mean']:.1f} points above release, and a loss of more than {-large['low']:.1f} points is "
+        "unlikely.",
     )
-    largest = changes.loc[changes["mean"].abs().idxmax()]
-    says(
-        "Keep the quantization loss at its full weight. The largest of 23 changes is quantization weight 0.",
-        len(changes) == 23 and largest["change"] == "quantization weight 0" and largest["high"] < 0,
-    )
-    says(
-        "To weaken it is the one kind of change whose effect stands when all 23 are tested together.",
-        set(changes.loc[changes["p_holm"] < 0.05, "group"]) == {"quantization weight"},
-    )
+    none, wide, pairs = (quick.loc[name] for name in ("hidden layers 0", "width 4096", "pairs all"))
+    longer = wide["time"] / release.loc["rate 0.0004, batch 256", "time"]
+    states(TEXT, f"Without it expected mAP falls by {-none['mean']:.1f} points.")
+    states(TEXT, f"gains {wide['mean']:.1f} points and makes training {longer:.1f} times as long.")
+    says("No hidden layer costs, a wider one gains.", none["high"] < 0 < wide["low"])
+    says("All pairs gain nothing that shows.", pairs["high"] < 0 and release.loc["pairs all", "low"] < 0)
 
 
-def test_one_change_at_a_time(results, changes, bases):
-    means = ladder(results, bases["quick"], "quantization_weight").groupby("value")["map_expected"].mean()
-    says(
-        "Where the rise ends this table does not show.",
-        means.is_monotonic_increasing and means.index[-1] == 3,
-    )
-    rate = compared(results, [(bases["quick"], sdc(batch_size=256))]).iloc[0]
-    says("At a batch of 256 the higher rate alone is worth ...", rate["low"] > 0)
-    collapse = effects(results, bases, "intersection").query("base == 'quick'").set_index("change")
-    centred = changes.query("base == 'quick'").set_index("change").loc["centred"]
-    says(
-        "Centring lowers it by ... points, and yet its effect on mAP cannot be told from noise. Less collapse and a "
-        "better ranking are not the same thing.",
-        collapse.loc["centred", "high"] < 0 and centred["low"] < 0 < centred["high"],
-    )
-    quiet = changes[changes["group"].isin(["weight decay", "centring"])]
-    says(
-        "Weight decay and centring moved the mean by at most ... points; leave them alone.",
-        quiet["mean"].abs().max() < 1.5 and (quiet["low"] < 0).all() and (quiet["high"] > 0).all(),
-    )
+def test_presets_on_all_of_cifar10(whole):
+    of = {
+        preset: find(whole, preset=preset, **settings_of(preset))
+        for preset in ("paper-no-contrastive", "release", "paper-two-views", "release-two-views")
+    }
 
+    def less(first, second):
+        rows = compared(whole, [(of[first], of[second])]).set_index(["data", "n_bits"])
+        settings = [settings_of(preset) for preset in (first, second)]
+        differing = {name for name in settings[0] if settings[0][name] != settings[1][name]}
+        return rows.loc["cifar10/efficientnet-lite0"], differing, rows
 
-def test_step_by_step(results, changes, bases):
-    release, quick = bases.values()
-    slopes = [
-        per_doubling(ladder(results, *of))
-        for of in (
-            (release, "batch_size"),
-            (release, "batch_size", "learning_rate"),
-            (quick, "quantization_weight"),
-            (quick, "hidden_features"),
-        )
-    ]
-    groups = ["batch size", "batch size and learning rate", "quantization weight", "width"]
-    steps = changes[changes["group"].isin(groups)]
-    says(
-        "A setting that was changed in several steps says more than each step does: together they show "
-        "more than alone.",
-        all(slope["low"] > 0 or slope["high"] < 0 for slope in slopes)
-        and ((steps["low"] > 0) | (steps["high"] < 0)).mean() < 0.5,
-    )
-
-
-def test_presets():
-    names = ["paper-no-contrastive", "release", "paper-two-views", "release-two-views"]
-    of_terms = [
-        {key for key, value in settings_of(plain).items() if settings_of(term)[key] != value}
-        for plain, term in (("paper-no-contrastive", "paper-two-views"), ("release", "release-two-views"))
-    ]
-    says(
-        "The first changes nothing but the term. The second changes three settings at once: the term itself, targets "
-        "below 0 raised to 0, and pairs inside each view.",
-        of_terms == [{"contrastive_weight"}, {"contrastive_weight", "clip_targets", "view_pairs"}],
-    )
-    tables = ("cifar10_sdc", "cifar10_contrastive", "cifar10_contrastive_paper")
-    whole = runs(*tables)
-    seeds = whole[whole["preset"].isin(names)].groupby(["config", "n_bits"]).size()
-    says(
-        "The same presets were run by the paper's whole protocol, with ... four code lengths.",
-        len(seeds) == 16 and set(seeds) == {3},
-    )
-
-
-def test_time(cost, results):
-    seconds = cost["seconds"]
-    quick = seconds / seconds[sdc(**QUICK)]
-    more = quick[[sdc(**QUICK, pairs="all"), *(sdc(**QUICK, hidden_features=n) for n in (1024, 4096))]]
-    changed = [{"quantization_weight": n} for n in (0.0, 0.1, 0.3, 3.0)]
-    changed += [{"weight_decay": 0.0}, {"weight_decay": 5e-4}, {"center": True}]
-    same = quick[[sdc(**QUICK, **values) for values in changed]]
-    says(
-        "More steps (small batches), more pairs and a wider layer cost time; most other settings cost none.",
-        seconds[sdc(batch_size=32)] > 1.3 * seconds[sdc()] > 2 * seconds[sdc(batch_size=256)]
-        and more.min() > 1.3
-        and (same - 1).abs().max() < 0.2,
+    wide, differing, everywhere = less("paper-no-contrastive", "release")
+    copy = everywhere.loc["cifar10-embedded", 64]
+    states(
+        TEXT, f"The wider layer with more decay is worth {copy['mean']:.1f} points on the copy and nothing"
     )
     says(
-        "Times of one table can be compared: each run took ... times the mean of its setting.",
-        (cost["seconds_low"] / seconds).min() > 0.8 and (cost["seconds_high"] / seconds).max() < 1.25,
+        "Nothing on all of CIFAR-10. A hidden layer of 4096 units, and more weight decay.",
+        copy["low"] > 0
+        and count_signs(wide) == (0, 0, 4)
+        and differing == {"hidden_features", "weight_decay"}
+        and settings_of("paper-no-contrastive")["hidden_features"] == 4096,
+    )
+    term, differing, _ = less("paper-two-views", "paper-no-contrastive")
+    seconds = where(whole, data="cifar10/efficientnet-lite0").groupby("config")["fit_seconds"].median()
+    longer = seconds[of["paper-two-views"]] / seconds[of["paper-no-contrastive"]]
+    states(
+        TEXT,
+        f"The contrastive term alone gains {term['mean'][64]:.1f} points at 64 bits and "
+        f"{term['mean'][128]:.1f} at 128, and training takes {longer:.1f} times as long;",
     )
     says(
-        "Raise the learning rate with the batch: training takes ... of the time.",
-        seconds[sdc(batch_size=512, learning_rate=8e-4)] < 0.5 * seconds[sdc()],
+        "At 16 and 32 bits no gain shows.",
+        (term["low"] > 0).tolist() == [False, False, True, True] and differing == {"contrastive_weight"},
     )
-    release = where(results, config=sdc())
-    both = runs("main").query("n_bits == 64").merge(release, on=["config", "seed"], suffixes=("_main", ""))
+    three, differing, _ = less("release-two-views", "release")
+    states(
+        TEXT,
+        f"it costs {-three['mean'][16]:.1f} points at 16 bits and gains {three['mean'][128]:.1f} at 128.",
+    )
     says(
-        "Those of two tables cannot: the runs of release in `results/main.csv`, with the same settings and seeds, took "
-        "... times as long.",
-        len(both) == 3
-        and both["fit_seconds_main"].mean() > 1.3 * both["fit_seconds"].mean()
-        and (both["map_expected_main"] - both["map_expected"]).abs().max() < 0.015,
+        "The same term, targets below 0 raised to 0, and pairs inside each view too.",
+        three["high"][16] < 0 < three["low"][128]
+        and differing == {"contrastive_weight", "clip_targets", "view_pairs"},
     )
 
 
-def test_published_gain():
-    table = runs("cifar10_sdc", "cifar10_contrastive_paper").query("n_bits == 64")
-    pair = tuple(find(table, preset=preset) for preset in ("paper-two-views", "paper-no-contrastive"))
-    (row,) = compared(table, [pair]).to_dict("records")
-    says("An interval that holds the published gain.", row["low"] < 66.3 - 63.0 < row["high"])
-
-
-def test_epochs(results):
-    epochs = by_epoch(runs("epochs"))
-    quick = 100 * where(results, config=sdc(**QUICK)).set_index("seed")["map_expected"]
+def test_epochs_and_noise():
+    epochs = 100 * runs("epochs").pivot_table(index="epochs", columns="seed", values="map_expected")
+    mean = epochs.mean(axis=1)
     says(
-        "The same training of *quick* was stopped and measured after several epochs. At the last epoch these runs "
-        "differ from quick in the table above by at most ... points.",
-        epochs.shape == (15, 3) and epochs.index[-1] == 100 and (epochs.iloc[-1] - quick).abs().max() < 0.5,
+        "Measured after 15 of them. From epoch 60 on the mean over seeds is within 1 point of the last.",
+        epochs.shape == (15, 3)
+        and (mean.loc[60:] - mean.loc[100]).abs().max() < 1 < mean.loc[100] - mean.loc[40],
+    )
+    reward = (epochs.max() - epochs.loc[100]).max()
+    states(TEXT, f"is at most {reward:.1f} points above the last.")
+    states(TEXT, f"their standard deviation is {epochs.loc[100].std():.1f} points.")
+    groups = runs("training").groupby("config")["map_expected"]
+    says("With three seeds each.", set(groups.size()) == {3})
+    deviation = 100 * groups.var().mean() ** 0.5
+    found = deviation * TTestIndPower().solve_power(nobs1=3, alpha=0.05, power=0.8)
+    states(
+        TEXT,
+        f"Seeds alone make a standard deviation of {deviation:.1f} points, so a true difference of {found:.1f} "
+        "points is found in four of five such experiments",
     )

@@ -41,7 +41,7 @@ def with_targets(results: pd.DataFrame) -> pd.DataFrame:
     """
     sdc = results["method"] == "sdc"
     features = results["center"].map({True: "centred", False: "raw"})
-    table = results.reindex(columns=dict.fromkeys([*results, "target", "features"]))
+    table = results.reindex(columns=list(dict.fromkeys([*results, "target", "features"])))
     table["target"] = table["target"].astype(object).mask(sdc, "calibrated")
     table["features"] = table["features"].astype(object).mask(sdc, features)
     return renamed(table, map(_name, table.to_dict("records")))

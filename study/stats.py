@@ -21,13 +21,11 @@ __all__ = [
     "compared",
     "contrast",
     "count_signs",
-    "deviation_factors",
     "difference_table",
     "effect_text",
     "format_summary",
     "interval_text",
     "left_out_r2",
-    "list_differences",
     "mean_interval",
     "mean_text",
     "points_text",
@@ -185,12 +183,6 @@ def seed_noise(
     return float(100 * np.sqrt(squares / freedom)), freedom
 
 
-def deviation_factors(n_seeds: int) -> tuple[float, float]:
-    """Least and largest ratio of the true to an estimated standard deviation, with 95 % confidence."""
-    low, high = np.sqrt((n_seeds - 1) / stats.chi2.ppf((0.975, 0.025), n_seeds - 1))
-    return float(low), float(high)
-
-
 def rank_relation(x: ArrayLike, y: ArrayLike) -> dict[str, float]:
     """Spearman's rank correlation rho with the ends low and high of its 95 % bootstrap interval and a permutation p.
 
@@ -253,11 +245,6 @@ def interval_text(row: Row) -> str:
 def points_text(row: Row) -> str:
     """Write a difference: ``+1.2 points (95 % interval 0.8 to 1.6)``."""
     return f"{row['mean']:+z.1f} points (95 % interval {row['low']:z.1f} to {row['high']:z.1f})"
-
-
-def list_differences(rows: pd.DataFrame) -> str:
-    """Write differences of `compared`, setting by setting."""
-    return "; ".join(f"{row['setting']} {points_text(row)}" for row in rows.to_dict("records"))
 
 
 def range_text(rows: pd.DataFrame) -> str:

@@ -18,7 +18,6 @@ from study.chapters.contributions import (
     contributions,
     with_targets,
 )
-from study.chapters.epochs import by_epoch, epoch_noise
 from study.chapters.feature_bias import bias_table, by_verdict, collapse_table, gain_table
 from study.chapters.imbalance import (
     add_ratios,
@@ -529,25 +528,6 @@ def test_every_setting_is_compared_with_the_base_nearest_to_it(trained):
     np.testing.assert_allclose(table["p_holm"], multipletests(table["p"], method="holm")[1])
     with pytest.raises(ValueError, match="results: expected one data set and code length, got 2"):
         effects(pd.concat([trained, trained.assign(n_bits=16)]), bases)
-
-
-def test_noise_over_epochs():
-    rows = pd.DataFrame(
-        [
-            {"epochs": epoch, "seed": seed, "map_expected": mean / 100 + (seed - 1) / 100}
-            for epoch, mean in ((5, 50), (79, 59.5), (80, 60.5), (99, 61.2), (100, 61.0))
-            for seed in range(3)
-        ]
-    )
-    table = by_epoch(rows)
-    assert table.loc[79].tolist() == pytest.approx([58.5, 59.5, 60.5])
-    table[2] += [0, 0, 3, 0, 0]
-    assert epoch_noise(table, (79, 80)) == pytest.approx(np.sqrt((0.5 + 0.5 + 8) / 3))
-    for wrong in (rows[1:], rows[:0]):
-        with pytest.raises(ValueError, match="rows: expected the same epochs of every seed"):
-            by_epoch(wrong)
-    with pytest.raises(ValueError, match="epochs: expected at least two epochs from 81 to 99, got 1"):
-        epoch_noise(table, (81, 99))
 
 
 # Verdicts

@@ -21,7 +21,7 @@ from sklearn.utils.estimator_checks import check_estimator, parametrize_with_che
 from sdclib.files import read_json
 from sdclib.methods import METHODS, BaseHasher, ITQHasher, LSHHasher, make_hasher
 from sdclib.methods.base import check_training_labels
-from sdclib.methods.trained import TrainedHasher, straight_through_sign
+from sdclib.methods.trained import TrainedHasher, straight_through_sign, train
 from tests.hashers import extras, fit, quick
 from tests.packaged import packaged_metrics
 
@@ -435,3 +435,25 @@ def test_rivals_learn_on_the_packaged_set(method, settings, above_start, above_l
     assert trained.history_["loss"].iloc[-1] < trained.history_["loss"].iloc[0]
     for name, (low, high) in further.items():
         assert low < found[name] < high
+
+
+def test_tiny_numbers_count_as_nothing_while_a_head_trains():
+    def is_flushed():
+        return not (torch.full((1,), 1e-38) * 1e-2).any()
+
+    found = []
+
+    def step(rows):
+        found.append(is_flushed())
+        return {"loss": torch.zeros(())}
+
+    train(
+        step,
+        4,
+        [torch.optim.SGD([torch.zeros(1, requires_grad=True)])],
+        batch_size=2,
+        epochs=1,
+        progress=False,
+    )
+    assert found == [True, True]
+    assert not is_flushed()

@@ -111,14 +111,20 @@ def pick_device(device: str = "auto") -> torch.device:
 
 
 @contextmanager
-def _threads_for(multiply_adds: int) -> Iterator[None]:
-    """Use one thread for small products, so that runs side by side do not wait for each other's threads."""
+def _arithmetic_for(multiply_adds: int) -> Iterator[None]:
+    """Use one thread for small products, so that runs side by side do not wait for each other's threads.
+
+    Numbers below 1e-38 count as 0 meanwhile: weights that decay to such numbers make products a hundred times slower.
+    """
     before = torch.get_num_threads()
+    flushed = not (torch.full((1,), 1e-38) * 1e-2).any()
     if multiply_adds < SMALL_PRODUCT:
         torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
     try:
         yield
     finally:
+        torch.set_flush_denormal(flushed)
         torch.set_num_threads(before)
 
 
@@ -202,7 +208,7 @@ def train(
     for epoch in bar:
         order = torch.randperm(n, generator=shuffle)[: n_batches * batch_size]
         sums: dict[str, Tensor] = {}
-        with _threads_for(batch_size * n_weights):
+        with _arithmetic_for(batch_size * n_weights):
             for rows in order.view(n_batches, batch_size).to(device):
                 for term, value in step(rows).items():
                     sums[term] = sums[term] + value.detach() if term in sums else value.detach()

@@ -112,13 +112,11 @@ def test_lines_by_bits_have_intervals_and_float_features_a_level(summary: pd.Dat
     assert [set(line.get_ydata()) for line in axes.lines if line.get_label() == "Float cosine"] == [{65.0}]
 
 
-@pytest.mark.parametrize("log", [False, True])
-def test_curves_are_shares_in_percent(log: bool) -> None:
-    table = pd.DataFrame({"k": [1, 10, 100], "precision": [0.9, 0.5, 0.1]})
-    (axes,) = plot_curves({ITQ: table}, "k", "precision", "k", "precision@k (%)", log=log).axes
+def test_curves_are_shares_in_percent() -> None:
+    table = pd.DataFrame({"recall": [0.1, 0.5, 1.0], "precision": [0.9, 0.5, 0.1]})
+    (axes,) = plot_curves({ITQ: table}, "recall", "precision", "recall (%)", "precision (%)").axes
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [90, 50, 10])
-    np.testing.assert_allclose(axes.lines[0].get_xdata(), np.array([1, 10, 100]) * (1 if log else 100))
-    assert axes.get_xscale() == ("log" if log else "linear")
+    np.testing.assert_allclose(axes.lines[0].get_xdata(), [10, 50, 100])
 
 
 def test_bounds_of_ties_surround_the_expected_value() -> None:

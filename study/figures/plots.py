@@ -131,23 +131,20 @@ def plot_by_bits(summary: pd.DataFrame, metric: str = "map_expected", ylabel: st
 
 
 @STYLE
-def plot_curves(
-    curves: Mapping[Any, pd.DataFrame], x: str, y: str, xlabel: str, ylabel: str, *, log: bool = False
-) -> Figure:
-    """One share against another, or with `log` against a count on a logarithmic axis, a line a method.
+def plot_curves(curves: Mapping[Any, pd.DataFrame], x: str, y: str, xlabel: str, ylabel: str) -> Figure:
+    """One share against another, a line a method.
 
     Parameters
     ----------
     curves : mapping
         By configuration: a table with the columns `x` and `y`.
     x, y, xlabel, ylabel : str
-    log : bool
     """
     figure, axes = plt.subplots(figsize=(6, 4.2))
     styles = _styles(curves)
     for i, (config, table) in enumerate(curves.items()):
         axes.plot(
-            table[x] if log else 100 * table[x],
+            100 * table[x],
             100 * table[y],
             linestyle=DASHES[i // 4 % 4],
             markevery=max(1, len(table) // 8),
@@ -156,8 +153,6 @@ def plot_curves(
             label=config,
             **styles[config],
         )
-    if log:
-        axes.set_xscale("log")
     axes.set(xlabel=xlabel, ylabel=ylabel)
     legend_below(axes)
     return figure

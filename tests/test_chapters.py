@@ -32,7 +32,6 @@ from study.chapters.imbalance import (
 from study.chapters.pair_targets import (
     PairTargets,
     pair_targets,
-    training_share,
 )
 from study.chapters.targets import (
     DEFAULT,
@@ -291,13 +290,6 @@ def test_steps_add_up(matching):
         assert group["step"].tolist() == [name for name, *_ in STEPS]
         np.testing.assert_allclose(group["mean"], [10, -2, -1, 7], atol=1e-9)
     np.testing.assert_allclose(steps["high"] - steps["mean"], WELCH)
-
-
-def test_counts_of_training_rows():
-    assert training_share("corel5k/efficientnet-lite0") == (4500, 4500)
-    assert training_share("caltech101/efficientnet-lite0+unseen") == (2020, 7667)
-    with pytest.raises(ValueError, match=r"data: expected one of caltech101, .*, got '?tiny"):
-        training_share("tiny")
 
 
 def test_targets_of_pairs(tiny):

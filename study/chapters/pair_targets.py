@@ -13,13 +13,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
-from sdclib.checks import check_name
 from sdclib.data.features import FeatureSet
-from sdclib.data.image_sets.committed import MANIFEST
-from sdclib.data.variants import UNSEEN
 from sdclib.evaluation import evaluate_features
 from sdclib.figures.style import NEGATIVE_COLOR, POSITIVE_COLOR
-from sdclib.files import read_json
 from sdclib.losses.calibration import CalibrationDistribution
 from sdclib.methods import make_hasher
 from sdclib.methods.sdc import linear_map, quantile_map, whitening
@@ -31,7 +27,6 @@ __all__ = [
     "cosine_maps",
     "pair_targets",
     "plot_pair_targets",
-    "training_share",
 ]
 
 
@@ -93,14 +88,6 @@ def _training_classes(features: FeatureSet) -> NDArray[np.integer]:
             f"features: expected one label a training row in {features.name}, found other labels"
         )
     return labels
-
-
-def training_share(data: str) -> tuple[int, int]:
-    """Count the training rows and the database rows of a set with a committed split, the first among the second."""
-    name = data.removesuffix(UNSEEN).partition("/")[0]
-    manifest = read_json(MANIFEST)
-    counts = manifest[check_name(name, "data", sorted(manifest))]["counts"]
-    return int(counts["train"]), int(counts["database"])
 
 
 def cosine_maps(features: FeatureSet) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from sdclib.data.image_sets.committed import MANIFEST
 from sdclib.files import read_json
 from study.provenance import PROJECT_ROOT, RESULTS
 from study.tables import published
@@ -45,3 +46,9 @@ def csv(name: str) -> pd.DataFrame:
 def bench(name: str) -> dict[str, Any]:
     """Read what a benchmark measured."""
     return read_json(RESULTS / f"bench_{name}.json")
+
+
+def training_share(data: str) -> tuple[int, int]:
+    """Count the training rows and the database rows of a set with a committed split, the first among the second."""
+    counts = read_json(MANIFEST)[data.partition("/")[0]]["counts"]
+    return counts["train"], counts["database"]

@@ -4,10 +4,9 @@ import pytest
 
 from sdclib.methods.presets import PRESETS
 from study.chapters.instance_table import step_differences, training_steps, variant_table
-from study.chapters.pair_targets import training_share
 from study.stats import against, compared, count_signs
 from study.tables import find
-from tests.sentences.published import csv, runs, says, states
+from tests.sentences.published import csv, runs, says, states, training_share
 
 TEXT, COIL = "instances", "coil20/efficientnet-lite0"
 

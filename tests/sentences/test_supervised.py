@@ -5,10 +5,9 @@ from sdclib.data.variants import positive_share
 from sdclib.losses.calibration import parse_calibration, target_quantiles
 from sdclib.methods import SupervisedSDCHasher, make_hasher
 from study.chapters.contributions import with_targets
-from study.chapters.pair_targets import training_share
 from study.stats import compared, summarise
 from study.tables import find, where
-from tests.sentences.published import runs, says, states
+from tests.sentences.published import runs, says, states, training_share
 
 CHAPTER = "supervised"
 EMBEDDED, CALTECH = "cifar10-embedded", "caltech101/efficientnet-lite0"

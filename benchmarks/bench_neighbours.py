@@ -21,8 +21,11 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     features = random_features()
-    kinds = {"release": ("sdc", {"preset": "release"}), "neighbour-sdc": ("neighbour-sdc", {})}
-    kinds["neighbour-itq"] = ("neighbour-itq", {})
+    kinds = {
+        "release": ("sdc", {"preset": "release"}),
+        "neighbour-sdc": ("neighbour-sdc", {}),
+        "neighbour-itq": ("neighbour-itq", {}),
+    }
     seconds: dict[str, list[float]] = {name: [] for name in kinds}
     for _ in range(given.repeats):
         for name, (method, parameters) in kinds.items():

@@ -46,7 +46,7 @@ def use_portable_kernels() -> None:
 
 
 def kernels_in_use() -> str:
-    """Say ``"portable"``, or what the variables are instead; ``"native"`` where none but threads is set."""
+    """Say ``"portable"``, or what the variables are instead; ``"native"`` where they name threads at most."""
     chosen = {name: os.environ[name] for name in PORTABLE if name in os.environ}
     if chosen == PORTABLE:
         return "portable"

@@ -21,7 +21,6 @@ from study.chapters.contributions import (
 from study.chapters.feature_bias import bias_table, by_verdict, collapse_table, gain_table
 from study.chapters.imbalance import (
     add_ratios,
-    balanced,
     in_order,
     mean_by_size,
     over_queries,
@@ -378,8 +377,6 @@ def test_names_and_order_of_long_tails():
         ValueError, match=r"data: expected a long-tailed set such as NAME\+longtail-50, got 'a'"
     ):
         tail_name("a")
-    kinds = ("1", "1-control", "9", "9-control")
-    assert [balanced(f"a+longtail-{kind}") for kind in kinds] == [True, True, False, True]
     rows = [("100", "lsh"), ("10-control", "itq"), ("10", "itq"), ("100", "sdc"), ("10", "sdc")]
     table = pd.DataFrame(
         [(f"a+longtail-{kind}", method) for kind, method in rows] + [("a", "sdc")], columns=["data", "method"]

@@ -163,7 +163,7 @@ def hasher_for(goal: str, n_bits: int, *, seed: int = 0, **parameters: Any) -> B
     ----------
     goal : {"classes", "neighbours"}
         To find items of the same class, though no labels are known; or the vectors that are nearest by float cosine.
-        What is best for one goal is behind for the other.
+        What is best for one goal is not for the other.
     n_bits, seed, parameters
         As in `make_hasher`.
 

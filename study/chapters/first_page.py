@@ -15,13 +15,12 @@ TABLES = ("cifar10_closed", "cifar10_sdc")
 def plot_collapse(n_bits: int = 64) -> Figure:
     """Similarities of positive and negative pairs of CIFAR-10: features, codes of ITQ and of SDC, side by side."""
     runs = where(published(*TABLES), seed=0)
-    codes = where(runs, n_bits=n_bits)
+    runs = runs[(runs["n_bits"] == n_bits) | runs["n_bits"].isna()]
     chosen = {
         "features": find(runs, method="cosine", center=False),
-        f"ITQ, {n_bits} bits": find(codes, method="itq"),
-        f"SDC, {n_bits} bits": find(codes, method="sdc", preset="paper-no-contrastive"),
+        f"ITQ, {n_bits} bits": find(runs, method="itq"),
+        f"SDC, {n_bits} bits": find(runs, method="sdc", preset="paper-no-contrastive"),
     }
     histograms = published_histograms(*TABLES)
-    of_length = runs[(runs["n_bits"] == n_bits) | runs["n_bits"].isna()]
-    ids = {title: where(of_length, config=config)["id"].iloc[0] for title, config in chosen.items()}
+    ids = {title: where(runs, config=config)["id"].iloc[0] for title, config in chosen.items()}
     return plot_pair_histograms({title: where(histograms, id=run) for title, run in ids.items()}, n_columns=3)

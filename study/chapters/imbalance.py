@@ -12,7 +12,6 @@ from study.tables import Config, renamed
 __all__ = [
     "SIZE_GROUPS",
     "add_ratios",
-    "balanced",
     "in_order",
     "is_longer",
     "labelled",
@@ -40,12 +39,6 @@ def tail_name(data: str) -> str:
     return f"ratio {ratio:g}{', control' if control else ''}"
 
 
-def balanced(data: str) -> bool:
-    """Whether a long-tailed set has classes of equal size: ratio 1, or a control."""
-    _, ratio, control = _parts(data)
-    return ratio == 1 or control
-
-
 def in_order(results: pd.DataFrame) -> pd.DataFrame:
     """Keep the rows of long-tailed sets, by ratio, long tails before controls, SDC, then ITQ, then other methods."""
     kept = results[results["data"].map(parse_longtail).notna()]
@@ -60,7 +53,7 @@ def is_longer(results: pd.DataFrame) -> pd.Series:
 
 
 def labelled(results: pd.DataFrame) -> pd.DataFrame:
-    """Name runs of SDC by their calibration distribution, which is Beta(5, 5) where none is named, and length."""
+    """Name runs of SDC by their calibration distribution, unless it is Beta(5, 5), and by their length."""
     names = (
         "SDC, " + results["calibration"].astype(str) + is_longer(results).map({True: ", longer", False: ""})
     )

@@ -46,7 +46,7 @@ def test_the_long_tail():
 
 
 def test_fewer_rows_and_imbalance(tails, classes):
-    sdc, itq = (find(tails, method="itq") if name == "ITQ" else name for name in ("SDC", "ITQ"))
+    sdc, itq = "SDC", find(tails, method="itq")
     cost = imbalance.tail_contrasts(imbalance.add_ratios(tails), 100, reference=itq)
     fewer, unequal = (
         {name: -of(cost, name, group=what)["mean"] for name in ("SDC", "ITQ", "BiHalf (learning_rate=0.01)")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
-from statsmodels.regression.linear_model import OLS
 
 from study.tables import Config, by_setting, setting_name
 
@@ -25,12 +23,10 @@ __all__ = [
     "effect_text",
     "format_summary",
     "interval_text",
-    "left_out_r2",
     "mean_interval",
     "mean_text",
     "points_text",
     "range_text",
-    "rank_relation",
     "rank_text",
     "seed_noise",
     "summarise",
@@ -181,52 +177,6 @@ def seed_noise(
     freedom = int((groups.size() - 1).sum())
     squares = ((results[metric] - groups.transform("mean")) ** 2).sum()
     return float(100 * np.sqrt(squares / freedom)), freedom
-
-
-def rank_relation(x: ArrayLike, y: ArrayLike) -> dict[str, float]:
-    """Spearman's rank correlation rho with the ends low and high of its 95 % bootstrap interval and a permutation p.
-
-    Parameters
-    ----------
-    x, y : array-like, shapes (n,)
-        One pair of values a target.
-    """
-    first, second = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-
-    def rho(a: Any, b: Any = second, axis: int = -1) -> Any:
-        ranks = [stats.rankdata(values, axis=axis) for values in np.broadcast_arrays(a, b)]
-        return stats.pearsonr(*ranks, axis=axis).statistic
-
-    def size(a: Any, axis: int = -1) -> Any:
-        return np.abs(rho(a, axis=axis))
-
-    options: dict[str, Any] = {"n_resamples": 10_000, "vectorized": True, "rng": np.random.default_rng(0)}
-    with warnings.catch_warnings(action="ignore"):  # a sample of few values may be constant: no interval
-        interval = stats.bootstrap((first, second), rho, paired=True, method="percentile", **options)
-    test = stats.permutation_test(
-        (first,), size, permutation_type="pairings", alternative="greater", **options
-    )
-    low, high = interval.confidence_interval
-    return {"rho": float(rho(first)), "low": float(low), "high": float(high), "p": float(test.pvalue)}
-
-
-def left_out_r2(properties: ArrayLike, values: ArrayLike) -> float:
-    """Tell how well curves of second degree in properties predict the value of a target that was left out of the fit.
-
-    Parameters
-    ----------
-    properties : array-like, shape (n, n_properties)
-    values : array-like, shape (n,)
-
-    Returns
-    -------
-    float
-        1 for perfect prediction; 0 and less where the mean of the others does as well or better.
-    """
-    scaled = stats.zscore(np.asarray(properties, dtype=float))
-    designs = np.column_stack([np.ones(len(scaled)), scaled, scaled**2]), np.ones(len(scaled))
-    errors, by_mean = (OLS(np.asarray(values), x).fit().get_influence().resid_press for x in designs)
-    return float(1 - (errors**2).sum() / (by_mean**2).sum())
 
 
 # What is shown: cells of tables and parts of sentences.

@@ -19,12 +19,10 @@ from sdclib.methods import METHOD_COLORS
 from study.chapters.feature_bias import plot_bias
 from study.chapters.pair_targets import PairTargets, plot_pair_targets
 from study.chapters.target_figures import (
-    plot_properties,
     plot_reached,
     plot_spread,
     plot_target_differences,
 )
-from study.chapters.targets import PROPERTIES
 from study.figures import (
     plot_alignment,
     plot_by_bits,
@@ -203,26 +201,11 @@ def test_targets_by_spread_and_setting() -> None:
     assert labels(axes.get_xticklabels())[0] == "tiny\n64 bits"
 
 
-def test_targets_by_property() -> None:
+def test_targets_and_what_codes_make_of_them() -> None:
     table = pd.DataFrame(
-        {
-            "mean": [0.0, -0.2],
-            "std": 0.3,
-            "share_above": 0.5,
-            "map_expected": [60.0, 65],
-            "all_mean": 1.0,
-            "all_std": 20.0,
-        },
+        {"mean": [0.0, -0.2], "std": 0.3, "all_mean": 1.0, "all_std": 20.0},
         index=["beta(2, 2)", "beta(1, 2)"],
     )
-    runs = pd.DataFrame({"calibration": ["beta(1, 2)"] * 2, "map_expected": [0.6, 0.7]})
-    figure = plot_properties(table, runs, {"mean": None, "std": None, "share_above": 0.1})
-    assert [axes.get_xlabel() for axes in figure.axes] == [
-        f"{PROPERTIES[name]} of the target" for name in ("mean", "std", "share_above")
-    ]
-    dots, symmetric, asymmetric, *_ = figure.axes[0].lines
-    assert dots.get_xdata().tolist() == [-0.2, -0.2]
-    assert (symmetric.get_ydata().tolist(), asymmetric.get_ydata().tolist()) == ([60], [65])
     reached = plot_reached(table).axes
     assert [axes.lines[0].get_ydata().tolist() for axes in reached] == [[0.01], [0.2]]
     values = np.array([-0.5, 0.5])

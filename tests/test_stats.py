@@ -23,11 +23,9 @@ from study.stats import (
     effect_text,
     format_summary,
     interval_text,
-    left_out_r2,
     mean_interval,
     mean_text,
     points_text,
-    rank_relation,
     rank_text,
     seed_noise,
     summarise,
@@ -233,30 +231,6 @@ class TestSummaries:
     def test_noise_is_pooled(self):
         deviation, freedom = seed_noise(seeds_of({A: [0.1, 0.2, 0.3], B: [0.5, 0.54]}))
         assert (deviation, freedom) == (pytest.approx(100 * np.sqrt((0.02 + 0.0008) / 3)), 3)
-
-
-class TestRelations:
-    def test_of_ranks(self):
-        rng = np.random.default_rng(1)
-        x = rng.normal(size=20)
-        y = x + rng.normal(size=20)
-        found, expected = rank_relation(x, y), stats.spearmanr(x, y)
-        assert (found["rho"], found["p"]) == pytest.approx(tuple(expected), abs=0.01)
-        assert found["low"] < found["rho"] < found["high"]
-        few = rank_relation([1, 2, 3, 4], [1, 4, 9, 16])
-        assert (few["rho"], few["p"]) == pytest.approx((1, 2 / 24))
-
-    def test_left_out_is_what_refitting_gives(self):
-        rng = np.random.default_rng(0)
-        x, y = rng.normal(size=(12, 2)), rng.normal(size=12)
-        design = np.column_stack([np.ones(12), x, x**2])
-        errors, by_mean = [], []
-        for i in range(12):
-            kept = np.arange(12) != i
-            fit = np.linalg.lstsq(design[kept], y[kept], rcond=None)[0]
-            errors.append(y[i] - design[i] @ fit)
-            by_mean.append(y[i] - y[kept].mean())
-        assert left_out_r2(x, y) == pytest.approx(1 - np.sum(np.square(errors)) / np.sum(np.square(by_mean)))
 
 
 def intervals(*lows):

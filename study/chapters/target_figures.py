@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -13,10 +11,9 @@ from matplotlib.figure import Figure
 
 from sdclib.figures.style import MARKERS
 from study.chapters.targets import PROPERTIES, target_family
-from study.figures.plots import MAP_LABEL, STYLE
+from study.figures.plots import STYLE
 
 __all__ = [
-    "plot_properties",
     "plot_reached",
     "plot_spread",
     "plot_target_differences",
@@ -75,36 +72,6 @@ def plot_spread(spreads: pd.DataFrame, lowest: float | None = None) -> Figure:
         axes.legend(fontsize="small", loc="lower left")
     grid.flat[0].set_ylim(lowest, None)
     grid.flat[0].set_ylabel("mAP less that of Beta(5, 5) (points)")
-    return figure
-
-
-@STYLE
-def plot_properties(table: pd.DataFrame, runs: pd.DataFrame, names: Mapping[str, float | None]) -> Figure:
-    """Scatter expected mAP against properties of the target, one panel a property and one point a target.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Index: targets; their properties, see `study.chapters.targets.properties_table`; map_expected in percent.
-    runs : DataFrame
-        calibration and map_expected in [0, 1]: the runs that the means are of, drawn as small dots.
-    names : mapping of str to float or None
-        Properties to show; where a value is given, a vertical line marks it.
-    """
-    n_rows = -(-len(names) // 2)
-    figure, grid = plt.subplots(n_rows, 2, figsize=(6.2, 2.4 * n_rows + 0.3), squeeze=False, sharey=True)
-    for axes, (name, mark) in zip(grid.flat, names.items(), strict=False):
-        x = runs["calibration"].map(table[name])
-        axes.plot(x, 100 * runs["map_expected"], ".", color="0.6", markersize=4, zorder=1)
-        _points(axes, table, name, "map_expected")
-        if mark is not None:
-            axes.axvline(mark, color="0.4", linewidth=1, linestyle="--", zorder=0)
-        axes.set_xlabel(f"{PROPERTIES[name]} of the target")
-    for axes in grid.flat[len(names) :]:
-        axes.remove()
-    for row in grid:
-        row[0].set_ylabel(MAP_LABEL)
-    _families(figure, grid.flat[0])
     return figure
 
 

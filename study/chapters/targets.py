@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from sdclib.data.variants import HOLDOUT
 from sdclib.losses.calibration import (
@@ -19,7 +18,7 @@ from sdclib.losses.calibration import (
     target_quantiles,
 )
 from sdclib.methods.presets import EMPIRICAL, PRESETS
-from study.stats import compared, left_out_r2, mean_text, rank_relation
+from study.stats import compared, mean_text
 from study.tables import ask, ask_histograms, by_setting, published, setting_name, where
 
 __all__ = [
@@ -30,17 +29,12 @@ __all__ = [
     "cosine_histogram",
     "default_differences",
     "held_out_choice",
-    "held_out_gain",
     "histogram_distribution",
     "mirror_pairs",
     "on_queries",
-    "paper_table",
     "paper_target",
     "properties_table",
-    "regret",
-    "relations",
     "shape_contrasts",
-    "spread_ranges",
     "spreads",
     "target_family",
     "target_label",
@@ -53,24 +47,17 @@ PROPERTIES = {
     "mean": "mean",
     "std": "standard deviation",
     "share_above": "share above 0",
-    "skewness": "skewness",
-    "kurtosis": "excess kurtosis",
 }
 N_QUANTILES = 100_000
 
 
 def target_properties(calibration: CalibrationDistribution) -> dict[str, float]:
-    """Describe a calibration distribution by the keys of `PROPERTIES`, from 100,000 of its quantiles.
-
-    The kurtosis is 0 for a Gaussian; share_above is the share of pairs that get a similarity above 0.
-    """
+    """Describe a calibration distribution by the keys of `PROPERTIES`, from 100,000 of its quantiles."""
     values = target_quantiles(calibration, N_QUANTILES)
     return {
         "mean": float(values.mean()),
         "std": float(values.std()),
         "share_above": float((values > 0).mean()),
-        "skewness": float(stats.skew(values)),
-        "kurtosis": float(stats.kurtosis(values)),
     }
 
 
@@ -171,31 +158,6 @@ def mirror_pairs(targets: Iterable[str]) -> list[tuple[str, str]]:
     return [(betas[a, b], betas[b, a]) for a, b in sorted(betas) if a < b and (b, a) in betas]
 
 
-def relations(
-    properties: pd.DataFrame, values: pd.Series, together: Sequence[Sequence[str]] = ()
-) -> pd.DataFrame:
-    """Relate properties of targets with a result: `rank_relation` and `left_out_r2`, a property a row.
-
-    Parameters
-    ----------
-    properties : DataFrame
-        See `properties_table`.
-    values : Series
-        By target; targets without a value are left out.
-    together : sequence of sequences of str
-        Properties that predict together; they have no rank correlation.
-    """
-    known = properties.loc[properties.index.isin(values.index)]
-    y = values.loc[known.index]
-    rows = {
-        label: {**rank_relation(known[name].round(4), y), "r2": left_out_r2(known[[name]], y)}
-        for name, label in PROPERTIES.items()
-    }
-    for names in together:
-        rows[" and ".join(PROPERTIES[name] for name in names)] = {"r2": left_out_r2(known[list(names)], y)}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("property")
-
-
 def shape_contrasts(results: pd.DataFrame) -> pd.DataFrame:
     """Compare targets that differ in one thing: tails at the default's spread, spread matched to K, steps at that.
 
@@ -251,19 +213,6 @@ def paper_target(name: str) -> str:
     return str(parse_calibration(f"truncated_gaussian({gaussian[1]})" if gaussian else name.lower()))
 
 
-def paper_table(both: pd.DataFrame, source: str) -> pd.DataFrame:
-    """Lay one source of `with_paper` out for the paper's targets, in its order: a target a row, a setting a column.
-
-    Settings with fewer than two of these targets are left out: nothing can be compared in them.
-    """
-    targets = both.loc[both["source"] == "paper", "target"].unique()
-    here = both[(both["source"] == source) & both["target"].isin(targets)]
-    here = here.assign(cell=list(map(mean_text, here["percent"], here["ci"])))
-    cells = here.pivot_table(index="target", columns="setting", values="cell", aggfunc="first", sort=False)
-    cells = cells.loc[[target for target in targets if target in cells.index], cells.notna().sum() > 1]
-    return cells.fillna("").rename(index=target_label).rename_axis(columns=None)
-
-
 def spreads(both: pd.DataFrame) -> pd.DataFrame:
     """Give the symmetric Betas of `with_paper`, with std (of the target) and difference (from the default, points)."""
     symmetric = both[both["target"].map(target_family) == "symmetric Beta"]
@@ -271,25 +220,6 @@ def spreads(both: pd.DataFrame) -> pd.DataFrame:
     default = symmetric[symmetric["target"] == DEFAULT].set_index(["source", "setting"])["percent"]
     base = default.loc[pd.MultiIndex.from_frame(symmetric[["source", "setting"]])].to_numpy()
     return symmetric.assign(std=std, difference=symmetric["percent"] - base)
-
-
-def spread_ranges(
-    both: pd.DataFrame, narrow: str = "beta(10, 10)", wide: str = "beta(0.5, 0.5)"
-) -> pd.DataFrame:
-    """Find the best symmetric Beta of each source and setting, and what a narrow and a wide one lose or gain.
-
-    Returns
-    -------
-    DataFrame
-        source, setting, best (see `target_label`), std (of the best), narrow and wide (less the default, points; NaN
-        where a setting does not have them).
-    """
-    rows = []
-    for (source, setting), here in spreads(both).groupby(["source", "setting"], sort=False):
-        best = here.sort_values("std").nlargest(1, "difference").iloc[0]
-        ends = (here.set_index("target")["difference"].get(target, np.nan) for target in (narrow, wide))
-        rows.append((source, setting, target_label(best["target"], best["n_bits"]), best["std"], *ends))
-    return pd.DataFrame(rows, columns=["source", "setting", "best", "std", "narrow", "wide"])
 
 
 def default_differences(summary: pd.DataFrame, base: str = DEFAULT) -> pd.DataFrame:
@@ -322,49 +252,6 @@ def _lead(group: pd.DataFrame, target: str) -> dict[str, float]:
 def _means(group: pd.DataFrame) -> pd.Series:
     """Average expected mAP by target, in percent."""
     return 100 * group.groupby("calibration", sort=False)["map_expected"].mean()
-
-
-def regret(results: pd.DataFrame) -> pd.DataFrame:
-    """Tell how far the default target is below the best one in each setting.
-
-    The best target is the one with the highest mean on the very queries that measure it, so its lead is flattered;
-    `held_out_gain` flatters less.
-
-    Returns
-    -------
-    DataFrame
-        data, n_bits, setting, targets (number), best, and mean, low, high: best less default in points with the 95 %
-        interval, zeros where the default is best.
-    """
-    rows = []
-    for data, n_bits, group in by_setting(results):
-        means = _means(group)
-        best = str(means.idxmax())
-        row = {"data": data, "n_bits": n_bits, "setting": setting_name(data, n_bits), "targets": len(means)}
-        rows.append(row | {"best": best} | _lead(group, best))
-    return pd.DataFrame(rows)
-
-
-def held_out_gain(results: pd.DataFrame) -> pd.DataFrame:
-    """Choose the target on all seeds but one and measure it on that one, for each seed in turn.
-
-    Candidates of a seed are the targets that have it and at least one other. What is held out is the seed of the
-    training, not the queries.
-
-    Returns
-    -------
-    DataFrame
-        setting, seed, chosen, gain (chosen less default, points).
-    """
-    rows = []
-    for data, n_bits, group in by_setting(results):
-        table = 100 * group.pivot_table(index="calibration", columns="seed", values="map_expected")
-        for seed in table:
-            others = table[table[seed].notna()].drop(columns=seed).mean(axis=1).dropna()
-            chosen = str(others.idxmax())
-            gain = table[seed][chosen] - table[seed][DEFAULT]
-            rows.append({"setting": setting_name(data, n_bits), "seed": seed, "chosen": chosen, "gain": gain})
-    return pd.DataFrame(rows)
 
 
 def held_out_choice(results: pd.DataFrame) -> pd.DataFrame:

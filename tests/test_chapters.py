@@ -253,7 +253,6 @@ def test_targets_of_pairs(tiny):
     values = np.array([0.0, 0, 0, 4, 4, 10])
     by_hand = PairTargets(values, values, values, values > 0)
     assert by_hand.separation("mapped") == pytest.approx(6 / values.std())
-    assert by_hand.upper_share("cosine", 1 / 6) == pytest.approx(49 / (49 + 3 * 9 + 2))
     vectors = [np.eye(4, dtype=np.uint8)[labels] for labels in (tiny.query_labels, tiny.database_labels)]
     several = dataclasses.replace(tiny, query_labels=vectors[0], database_labels=vectors[1])
     with pytest.raises(ValueError, match="features: expected one label a training row in tiny"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from study.stats import compared, difference_table, mean_text
+from study.stats import compared, difference_table
 from study.tables import find, renamed, setting_name
 
 __all__ = [
@@ -12,7 +12,6 @@ __all__ = [
     "TARGET_NAMES",
     "contributions",
     "pair_table",
-    "target_grid",
     "with_settings",
     "with_targets",
 ]
@@ -86,18 +85,3 @@ def pair_table(rows: pd.DataFrame) -> pd.DataFrame:
     return difference_table(
         rows.assign(pair=list(map("{} less {}".format, rows["first"], rows["second"]))), "pair"
     )
-
-
-def target_grid(results: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
-    """Lay expected mAP out by target and by what the features are, empty where a training was not run.
-
-    `results` see `with_targets`; `summary` of one data set and code length.
-    """
-    trained = results.dropna(subset="target").drop_duplicates("config")[["config", "target", "features"]]
-    rows = trained.merge(summary, on="config")
-    rows["cell"] = list(map(mean_text, rows["map_expected"], rows["map_expected_ci"]))
-    cells = rows.pivot_table(index="target", columns="features", values="cell", aggfunc="first")
-    cells = cells.reindex(["cosine", "rank", "standardised", "mapped", "calibrated"])
-    columns = {"raw": "as they are", "centred": "centred", "whitened": "whitened"}
-    cells = cells.reindex(columns=list(columns)).rename(index=TARGET_NAMES, columns=columns)
-    return cells.fillna("").rename_axis(columns=None)

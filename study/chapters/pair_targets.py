@@ -7,24 +7,20 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
 from sdclib.data.features import FeatureSet
-from sdclib.evaluation import evaluate_features
 from sdclib.figures.style import NEGATIVE_COLOR, POSITIVE_COLOR
 from sdclib.losses.calibration import CalibrationDistribution
-from sdclib.methods import make_hasher
-from sdclib.methods.sdc import linear_map, quantile_map, whitening
+from sdclib.methods.sdc import linear_map, quantile_map
 from study.chapters.contributions import TARGET_NAMES
 from study.figures.plots import STYLE
 
 __all__ = [
     "PairTargets",
-    "cosine_maps",
     "pair_targets",
     "plot_pair_targets",
 ]
@@ -51,12 +47,6 @@ class PairTargets:
         """Mean target of positive pairs less that of negative ones, in standard deviations of all targets."""
         values = getattr(self, target)
         return float((values[self.positive].mean() - values[~self.positive].mean()) / values.std())
-
-    def upper_share(self, target: str, share: float = 0.05) -> float:
-        """Share of the sum of squared deviations from the mean that the upper `share` of targets hold."""
-        values = np.sort(getattr(self, target)) - getattr(self, target).mean()
-        top = values[-max(1, round(share * len(values))) :]
-        return float((top**2).sum() / (values**2).sum())
 
 
 def pair_targets(
@@ -88,29 +78,6 @@ def _training_classes(features: FeatureSet) -> NDArray[np.integer]:
             f"features: expected one label a training row in {features.name}, found other labels"
         )
     return labels
-
-
-def cosine_maps(features: FeatureSet) -> pd.DataFrame:
-    """Measure expected mAP (%) of the float cosine on features as they are, centred and whitened."""
-    mean = features.train.mean(axis=0)
-    matrix = (
-        whitening(torch.from_numpy(features.train), make_hasher("matching", 64).get_params()["shrinkage"])
-        .numpy()
-        .T
-    )
-    query, database = features.query - mean, features.database - mean
-    ranked_as = {
-        "as they are": (features.query, features.database),
-        "centred": (query, database),
-        "whitened": (query @ matrix, database @ matrix),
-    }
-    maps = {
-        name: evaluate_features(*both, features.relevant, features.top_k, denominator=features.denominator)[
-            0
-        ]["map_expected"]
-        for name, both in ranked_as.items()
-    }
-    return 100 * pd.DataFrame({"expected mAP@R (%)": maps}).rename_axis("features")
 
 
 @STYLE

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import pandas as pd
 
 from study.stats import format_summary, interval_text, summarise
-from study.tables import set_name, settings_text
+from study.tables import set_name
 
-__all__ = ["cost", "differences", "labels", "origin", "other_sets", "settings"]
+__all__ = ["cost", "differences", "labels", "other_sets"]
 
 
 def labels(results: pd.DataFrame) -> pd.Series:
@@ -42,18 +40,3 @@ def cost(codes: pd.DataFrame) -> pd.DataFrame:
     groups = groups.sort_values("fit").rename_axis("method")
     shown = groups.assign(fit=groups["fit"].map("{:.1f}".format))
     return shown.rename(columns={"fit": "fit (seconds)", "memory": "memory (MB)"})
-
-
-def settings(codes: pd.DataFrame) -> pd.DataFrame:
-    """Spell the settings of each configuration out."""
-    pd.set_option("display.max_colwidth", None)
-    found = codes.drop_duplicates("config").set_index("config")["parameters"].rename_axis("method")
-    return found.map(json.loads).map(settings_text).sort_index().to_frame("settings")
-
-
-def origin(results: pd.DataFrame) -> pd.DataFrame:
-    """Count runs by commit and by the processor that made them."""
-    machines = results["machine"].map(json.loads)
-    processor = machines.map(lambda machine: f"{machine['processor']}, {machine['cores']} cores")
-    groups = results.assign(processor=processor).groupby(["commit", "processor"], dropna=False)
-    return groups.size().rename("runs").reset_index().set_index("commit")

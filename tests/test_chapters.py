@@ -12,12 +12,14 @@ from statsmodels.stats.multitest import multipletests
 from sdclib.data.variants import leave_out_training, longtail_sizes
 from sdclib.losses.calibration import Beta, Binomial, Empirical
 from sdclib.methods.presets import PRESETS
+from sdclib.search.compare import COSTS
 from study.chapters import instance_table
 from study.chapters.contributions import (
     STEPS,
     contributions,
     with_targets,
 )
+from study.chapters.equal_bytes import decide_over_sets, decision_table
 from study.chapters.feature_bias import bias_table, by_verdict, collapse_table, gain_table
 from study.chapters.imbalance import (
     add_ratios,
@@ -47,6 +49,7 @@ from study.chapters.targets import (
     target_properties,
     with_paper,
 )
+from study.chapters.teacher_objectives import name_objectives, plot_teacher
 from study.chapters.training_effects import base, effects
 from study.chapters.verdicts import Claim, claim_table, judge
 from study.provenance import PROJECT_ROOT
@@ -494,3 +497,68 @@ def test_the_verdict_is_that_of_the_intervals(lows, side, expected, counts):
         Claim("x", rows[:0], side)
     with pytest.raises(ValueError, match="side: expected one of"):
         Claim("x", rows, "left")
+
+
+# Equal bytes, and the teacher
+
+
+def stored(data, seed, method, value, error=0.01, query="float"):
+    row = {"data": data, "seed": seed, "method": method, "n_bits": 64, "n_bytes": 8, "query": query}
+    return row | {
+        "goal": "classes",
+        "k": 100 if data == "a" else 1000,
+        "depth": 0,
+        "value": value,
+        "error": error,
+    }
+
+
+def test_the_best_over_sets_has_the_highest_mean_of_those_that_all_have():
+    rows = [stored(data, seed, "pq", 0.5 + 0.2 * (data == "a")) for data in "ab" for seed in (0, 1)]
+    rows += [stored(data, seed, "itq", 0.3 + 0.5 * (data == "a")) for data in "ab" for seed in (0, 1)]
+    rows += [stored("a", seed, "opq", 0.99) for seed in (0, 1)]
+    costs = pd.DataFrame({"method": ["pq", "pq"], "n_bytes": 8, "fit_seconds": [1.0, 3.0], "encode_us": 5.0})
+    costs = costs.reindex(columns=["method", "n_bytes", *COSTS[3:]])
+    (best,) = decide_over_sets(pd.DataFrame(rows), costs, k=10, depth=100).to_dict("records")
+    assert (best["method"], best["value"], best["level"]) == ("pq", pytest.approx(0.6), "")
+    assert best["error"] == pytest.approx(0.01 / np.sqrt(2))
+    shown = decision_table(pd.DataFrame([best])).reset_index()
+    assert shown.loc[0, ["goal", "take", "%", "fit (s)"]].tolist() == [
+        "same class",
+        "PQ, float query",
+        "60.0 ± 1.4",
+        2.0,
+    ]
+
+
+def test_objectives_have_names_and_a_teacher_or_none():
+    settings = [
+        {"method": "itq"},
+        {"method": "neighbour-itq", "n_steps": 4, "n_neighbors": 10},
+        {"method": "neighbour-sdc", "n_steps": 0, "n_neighbors": 10},
+        {
+            "method": "neighbour-sdc",
+            "n_steps": 4,
+            "n_neighbors": 10,
+            "target": "linear",
+            "n_hidden_layers": 0,
+        },
+        {"method": "neighbour-sdc", "n_steps": 4, "n_neighbors": 10, "match_by": "rank"},
+        {"method": "bihalf", "n_neighbors": 10},
+        {"method": "bihalf"},
+    ]
+    columns = ["method", "n_steps", "n_neighbors", "target", "match_by", "n_hidden_layers"]
+    named = name_objectives(pd.DataFrame(settings, columns=columns))
+    assert named["objective"].tolist() == [
+        "ITQ",
+        "ITQ",
+        "SDC",
+        "Linear map, linear head",
+        "Order alone",
+        "BiHalf",
+        "BiHalf",
+    ]
+    assert named["teacher"].tolist() == [False, True, False, True, True, True, False]
+    means = named.assign(data="a", n_bits=8, map_expected=np.linspace(0.2, 0.8, 7))
+    (axes,) = plot_teacher(means).axes
+    assert [len(line.get_xdata()) for line in axes.lines] == [5, 5]

@@ -523,11 +523,11 @@ def test_the_best_over_sets_has_the_highest_mean_of_those_that_all_have():
     assert (best["method"], best["value"], best["level"]) == ("pq", pytest.approx(0.6), "")
     assert best["error"] == pytest.approx(0.01 / np.sqrt(2))
     shown = decision_table(pd.DataFrame([best])).reset_index()
-    assert shown.loc[0, ["goal", "take", "%", "fit (s)"]].tolist() == [
+    assert shown.loc[0, ["goal", "take", "%", "fit, encode a million"]].tolist() == [
         "same class",
         "PQ, float query",
         "60.0 ± 1.4",
-        2.0,
+        "2 s, 5 s",
     ]
 
 

@@ -71,8 +71,10 @@ def decision_table(decided: pd.DataFrame) -> pd.DataFrame:
                 for v, e in zip(decided["value"], decided["error"], strict=True)
             ],
             "as good": decided["level"],
-            "fit (s)": decided["fit_seconds"].round(1),
-            "encode a million (s)": decided["encode_us"].round(1),
+            "fit, encode a million": [
+                f"{fit:.0f} s, {encode:.0f} s"
+                for fit, encode in zip(decided["fit_seconds"], decided["encode_us"], strict=True)
+            ],
         }
     )
     return rows.set_index(["goal", "bytes"])

@@ -12,7 +12,6 @@ from study.stats import compared, difference_table
 
 __all__ = [
     "choice_table",
-    "contrast_table",
     "described",
     "mirror_rows",
 ]
@@ -29,11 +28,6 @@ def described(properties: pd.DataFrame, summary: pd.DataFrame, n_bits: int) -> p
     shown = shown.assign(mAP=summary["map_expected"].round(1)).sort_values("mAP", ascending=False)
     names = {"std": "standard deviation", "share_above": "share above 0", "mAP": "expected mAP@R (%)"}
     return shown.rename(index=lambda target: target_label(target, n_bits), columns=names)
-
-
-def contrast_table(shapes: pd.DataFrame) -> pd.DataFrame:
-    """Lay out `study.chapters.targets.shape_contrasts`."""
-    return difference_table(shapes, "contrast")
 
 
 def mirror_rows(results: pd.DataFrame, pairs: list[tuple[str, str]]) -> pd.DataFrame:

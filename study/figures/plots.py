@@ -224,7 +224,7 @@ def plot_contrasts(contrasts: pd.DataFrame, xlabel: str) -> Figure:
             label, height = row["label"], labels.index(row["label"])
             axes.plot((row["low"], row["high"]), (height, height), color=styles[label]["color"], linewidth=2)
             axes.plot(row["mean"], height, **styles[label])
-        axes.set(title=group)
+        axes.set_title(group, fontsize="medium")
     grid.flat[0].set_yticks(range(len(labels)), list(map(str, labels)))
     grid.flat[0].set_ylim(len(labels) - 0.4, -0.6)
     figure.supxlabel(xlabel, fontsize="medium")

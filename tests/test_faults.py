@@ -1,6 +1,6 @@
 """No room, read-only folder, two writers, kill -9: nothing is lost, nothing is silently wrong, errors say what to do.
 
-`benchmarks.check_faults` kills whole commands, many times; that it finds faults is tested here too.
+`benchmarks.check_faults` kills whole commands, many times.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import functools
 import os
 import random
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -23,7 +22,6 @@ import pytest
 
 import scripts.sweep
 import sdclib.methods.base
-from benchmarks import check_faults
 from sdclib.extract import feature_cache
 from sdclib.extract.feature_cache import extract_features
 from sdclib.files import read_json, write_json
@@ -266,7 +264,7 @@ def test_a_model_replaces_its_own_weights_alone(tmp_path: Path) -> None:
         assert content(tmp_path).keys() >= {*others, own}
 
 
-# Sweeps, and the long check
+# Sweeps
 
 
 def test_the_sweep_whose_command_was_killed_alone_keeps_others_out(
@@ -301,42 +299,6 @@ def test_the_sweep_whose_command_was_killed_alone_keeps_others_out(
         os.kill(int(started.read_text()), signal.SIGKILL)
     assert entered.wait(10)
     other.join()
-
-
-class Halves(check_faults.Work):
-    """Writes a file in two parts, or at once."""
-
-    share, moments = 1.0, (0.3, 0.7)
-
-    def __init__(self, script: str):
-        self.script = script
-
-    def start(self, place: Path) -> subprocess.Popen:
-        return subprocess.Popen(["sh", "-c", self.script], cwd=place, start_new_session=True)
-
-    def pieces(self, place: Path) -> dict[str, Any]:
-        return {path.name: path.read_text() for path in place.glob("file")}
-
-    def kept(self, place: Path) -> dict[str, int]:
-        return {path.name: path.stat().st_mtime_ns for path in place.glob("file")}
-
-
-@pytest.mark.parametrize(
-    ("script", "problem"),
-    [
-        ("test -f file || { sleep 0.5; printf whole > .file.tmp; mv .file.tmp file; }", ""),
-        ("printf ha > file; sleep 0.5; printf lf >> file", "file is ha, not as undisturbed"),
-        ("printf a > file; sleep 0.5; printf a > file", "file was whole and is made again"),
-        ("printf a > .$$.tmp; sleep 0.5; printf a > file", ".tmp is left"),
-        ("test -f begun && exit 3; touch begun; sleep 0.5; touch file", "exit code 3 without a kill"),
-    ],
-)
-def test_the_long_check_finds_faults(script: str, problem: str, tmp_path: Path) -> None:
-    trial = check_faults.Trial(Halves(script), tmp_path, random.Random(0))
-    trial.run(2)
-    assert trial.kills == 2
-    assert problem in " ".join(trial.problems)
-    assert problem or not trial.problems
 
 
 def test_a_run_that_was_killed_alone_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

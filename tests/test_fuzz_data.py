@@ -26,8 +26,8 @@ from sdclib.data.embeddings import load_embeddings
 from sdclib.data.features import FeatureSet
 from sdclib.data.image_sets.corel5k import read_labels
 from sdclib.data.image_sets.fashion_mnist import read_idx
-from sdclib.data.image_sets.lists import ListedSet, read_list
-from sdclib.data.images import ImageSet, open_rgb
+from sdclib.data.image_sets.lists import read_list
+from sdclib.data.images import open_rgb
 from sdclib.data.instances import LISTS, read_gnd, read_solution
 from sdclib.data.plain_pickle import read_plain_pickle
 from sdclib.data.vectors import SUFFIXES, encode_labels, read_vectors
@@ -121,7 +121,6 @@ FIELDS = st.sampled_from(
 
 
 def parquet_of(columns: dict[str, list[Any]]) -> bytes:
-    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     file = io.BytesIO()
     parquet.write_table(pa.table({name: pa.array(column) for name, column in columns.items()}), file)
     return file.getvalue()
@@ -236,7 +235,6 @@ def test_attacks_are_refused(tmp_path: Path, suffix: str) -> None:
 
 def test_an_attack_in_the_schema_of_a_parquet(tmp_path: Path) -> None:
     """Old pyarrow read a pickle of the type of a column."""
-    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     marker, rows = tmp_path / "owned", pa.array(VECTORS.tolist(), pa.list_(pa.float32()))
     for attack in attacks(marker):
         for name in ("arrow.py_extension_type", "pandas.sparse"):
@@ -247,67 +245,25 @@ def test_an_attack_in_the_schema_of_a_parquet(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
-# Image sets
+# Other readers
 
-N_LABELS = 4
 LIST = b"a/1.png 0\na/2.png 3\nb/3.png 1\n\nb/4.png 2\n"
 ONE_HOT = b"a/1.png 0 1 1 0\na/2.png 0 0 0 0\nb/3.png 1 0 0 0\n"
-LABELS = st.sampled_from(["0", "3", "4", "-1", "00", "1.0", "\u00b2", "\u0661", "9" * 5000, "\0", "\ufeff"])
-IMAGES = st.sampled_from(["n" * 5000, "../1.png", "/", "a\0b"])
-
-
-@fuzzed
-@given(
-    st.binary(max_size=80)
-    | damaged(st.sampled_from([LIST, ONE_HOT]))
-    | st.builds(lambda image, label: LIST + f"{image} {label}\n".encode(), IMAGES, LABELS | st.just("1")),
-    st.sampled_from(["train", "test", "database"]),
-    st.booleans(),
-)
-def test_split_lists(tmp_path: Path, content: bytes, name: str, multi_label: bool) -> None:
-    listed = ListedSet("some", N_LABELS, multi_label, 1, "none", "none")
-    (tmp_path / "a").mkdir(exist_ok=True)
-    for i, role in enumerate(("test", "database", "train")):
-        write(tmp_path / f"{role}.txt", f"a/{min(i, 1)}.png {'1 0 1 0' if multi_label else 1}\n".encode())
-        write(tmp_path / "a" / f"{i}.png", b"not looked at")
-    path = write(tmp_path / f"{name}.txt", content)
-    read = outcome(lambda: read_list(path, N_LABELS, multi_label=multi_label), path)
-    if read is not None:
-        images, labels = read
-        assert len(set(images)) == len(images) == len(labels) > 0
-        assert labels.shape[1:] == ((N_LABELS,) if multi_label else ())
-        assert 0 <= labels.min() <= labels.max() < (2 if multi_label else N_LABELS)
-    made = outcome(lambda: listed.load(root=tmp_path), "")
-    assert made is None or isinstance(made, ImageSet)
-
-
+ODD = ("0", "4", "-1", "00", "1.0", "\u00b2", "\u0661", "9" * 5000, "\0", "\ufeff", "n" * 5000, "/", "a\0b")
 SOLUTION = b"id,images,Usage\nq1,a b c,Public\nq2,None,Ignored\nq3,d,Private\n"
 WORDS = b"path,split,labels\nimages/1.jpg,train,sky sea\nimages/2.jpg,test,sky\n"
-FIELD = st.sampled_from(["q4", "NA", "a a", "Public", "train", '"', ",", "\n", "\0", '"' + "x" * 200_000])
+FIELDS_OF_TABLES = ("q4,NA", "q4,a a,Public", "x,train,", '"', ",,", "\n", "\0", '"' + "x" * 200_000)
+IDX = b"\0\0\x08\x01" + bytes([0, 0, 0, 12, *range(12)])
+COUNTS = {
+    "all": np.array([[2, 1], [1, 2]]),
+    "relevant": np.array([[1, 0], [0, 2]]),
+    "n_database": np.array([3, 4]),
+}
+NOTE = {b"sdclib": json.dumps({"n_bits": 12}).encode()}
 
 
-def table_of(whole: bytes) -> st.SearchStrategy[bytes]:
-    lines = st.lists(FIELD).map(lambda fields: whole + ",".join(fields).encode())
-    return st.binary(max_size=60) | damaged(whole) | lines | st.just(b"\xff" + whole)
-
-
-@fuzzed
-@given(table_of(SOLUTION), table_of(WORDS))
-def test_tables_of_sets(tmp_path: Path, solutions: bytes, words: bytes) -> None:
-    path = write(tmp_path / "solution.csv", solutions)
-    solution = outcome(lambda: read_solution(path), path)
-    assert solution is None or all(ids and len(set(ids)) == len(ids) for ids in solution.values())
-    other = write(tmp_path / "labels.csv", words)
-    table = outcome(lambda: read_labels(other), other)
-    assert table is None or (table["labels"].str.strip() != "").all()
-
-
-@fuzzed
-@given(st.binary(max_size=30), st.sampled_from(["", ".gz"]), st.booleans())
-def test_idx_files(tmp_path: Path, content: bytes, suffix: str, packed: bool) -> None:
-    path = write(tmp_path / f"labels{suffix}", gzip.compress(content, mtime=0) if packed else content)
-    array = outcome(lambda: read_idx(path, 8, 2, 3), path)
-    assert array is None or array.shape[1:] == (2, 3)
+def tables(whole: bytes) -> list[bytes]:
+    return [whole, b"\xff" + whole, *(whole + end.encode() for end in FIELDS_OF_TABLES)]
 
 
 def image_bytes(kind: str) -> bytes:
@@ -316,12 +272,52 @@ def image_bytes(kind: str) -> bytes:
     return file.getvalue()
 
 
+def codes_of_a_shard(note: dict[bytes, bytes] = NOTE, **columns: Any) -> bytes:
+    whole = {"code": pa.array([b"a\x0f"] * 9, pa.binary(2)), "label": pa.array([1, 2, 3] * 3)}
+    file = io.BytesIO()
+    parquet.write_table(pa.table(whole | columns).replace_schema_metadata(note), file)
+    return file.getvalue()
+
+
+CODES = [
+    *map(codes_of_a_shard, (NOTE, {b"sdclib": b"[]"}, {b"sdclib": b'{"n_bits": true}'}, {})),
+    *(
+        codes_of_a_shard(code=pa.array([code] * 9, kind))
+        for code, kind in ((b"\xff\xff", pa.binary(2)), (None, pa.binary(2)), (1, None))
+    ),
+    *(
+        codes_of_a_shard(label=pa.array([label] * 9, kind))
+        for label, kind in ((None, pa.string()), (0.5, None), ([1], None))
+    ),
+]
+READERS: dict[str, tuple[Any, list[bytes]]] = {
+    "ids.txt": (
+        lambda path: read_list(path, 4, multi_label=False),
+        [LIST, *(LIST + f"{text} {text}\n".encode() for text in ODD)],
+    ),
+    "vectors.txt": (lambda path: read_list(path, 4, multi_label=True), [ONE_HOT, LIST]),
+    "solution.csv": (read_solution, tables(SOLUTION)),
+    "labels.csv": (read_labels, tables(WORDS)),
+    "labels-idx1": (lambda path: read_idx(path, 8), [IDX]),
+    "images-idx3.gz": (lambda path: read_idx(path, 8, 2, 3), [gzip.compress(IDX, mtime=0), IDX]),
+    "image.png": (open_rgb, [image_bytes(kind) for kind in ("png", "jpeg", "bmp", "gif", "tiff")]),
+    "counts.npz": (
+        PairCounter.load,
+        [npz(COUNTS), npz(COUNTS, compressed=True), npz(COUNTS | {"all": np.zeros((2, 2))}), npz({})],
+    ),
+    "codes.parquet": (lambda path: count_shards(np.eye(12), np.arange(12), [path]), CODES),
+}
+"""Of each file what reads it, and contents to damage or to read as they are."""
+
+
+@pytest.mark.parametrize("name", READERS)
 @fuzzed
-@given(damaged(st.sampled_from([image_bytes(kind) for kind in ("png", "jpeg", "bmp", "gif", "tiff")])))
-def test_images(tmp_path: Path, content: bytes) -> None:
-    path = write(tmp_path / "image.png", content)
-    image = outcome(lambda: open_rgb(path), path)
-    assert image is None or image.mode == "RGB"
+@given(data=st.data())
+def test_readers(tmp_path: Path, name: str, data: st.DataObject) -> None:
+    read, contents = READERS[name]
+    some = st.sampled_from(contents)
+    path = write(tmp_path / name, data.draw(some | damaged(some) | st.binary(max_size=80)))
+    outcome(lambda: read(path), path)
 
 
 # The feature cache
@@ -342,10 +338,8 @@ def manifests(draw: st.DrawFn) -> bytes:
 
 
 @fuzzed
-@given(manifests(), damaged(SHARD) | st.just(SHARD), st.booleans())
-def test_feature_caches(tmp_path: Path, manifest: bytes, shard: bytes, signed: bool) -> None:
-    if signed:
-        manifest = manifest.replace(MADE[0]["sha256"].encode(), hashlib.sha256(shard).hexdigest().encode())
+@given(manifests(), damaged(SHARD) | st.just(SHARD))
+def test_feature_caches(tmp_path: Path, manifest: bytes, shard: bytes) -> None:
     folder = lay_out(tmp_path / "cache", {"manifest.json": manifest, "shard-00000.npy": shard})
 
     def read() -> Any:
@@ -356,61 +350,3 @@ def test_feature_caches(tmp_path: Path, manifest: bytes, shard: bytes, signed: b
 
     rows = outcome(read, folder)
     assert rows is None or (rows.ndim == 2 and rows.dtype == np.float32)
-
-
-# Counts of pairs
-
-COUNTS = {
-    "all": np.array([[2, 1], [1, 2]]),
-    "relevant": np.array([[1, 0], [0, 2]]),
-    "n_database": np.array([3, 4]),
-}
-OTHER_COUNTS = st.dictionaries(st.sampled_from(list(COUNTS)), ANY_ARRAY).map(lambda some: npz(COUNTS | some))
-
-
-@fuzzed
-@given(damaged(npz(COUNTS, compressed=True)) | OTHER_COUNTS | st.just(npz(COUNTS)))
-def test_counts(tmp_path: Path, content: bytes) -> None:
-    path = write(tmp_path / "counts.npz", content)
-    counter: Any = outcome(lambda: PairCounter.load(path), path)
-    if counter is not None:
-        every, relevant, met = counter._arrays.values()
-        assert (relevant <= every).all()
-        assert (every.sum(axis=1) <= met).all()
-
-
-# Codes of shards
-
-NOTE = {b"sdclib": json.dumps({"n_bits": 12}).encode()}
-
-
-def codes_of_a_shard(note: dict[bytes, bytes] = NOTE, **columns: Any) -> bytes:
-    whole = {"code": pa.array([b"a\x0f"] * 9, pa.binary(2)), "label": pa.array([1, 2, 3] * 3)}
-    file = io.BytesIO()
-    parquet.write_table(pa.table(whole | columns).replace_schema_metadata(note), file)
-    return file.getvalue()
-
-
-OTHER_CODES = st.sampled_from(
-    [
-        codes_of_a_shard(),
-        codes_of_a_shard({b"sdclib": b"[]"}),
-        codes_of_a_shard({b"sdclib": b'{"n_bits": true}'}),
-        codes_of_a_shard({}),
-        codes_of_a_shard(code=pa.array([b"\xff\xff"] * 9, pa.binary(2))),
-        codes_of_a_shard(code=pa.array([None] * 9, pa.binary(2))),
-        codes_of_a_shard(code=pa.array([1] * 9)),
-        codes_of_a_shard(label=pa.array([None] * 9, pa.string())),
-        codes_of_a_shard(label=pa.array([0.5] * 9)),
-        codes_of_a_shard(label=pa.array([[1]] * 9)),
-    ]
-)
-
-
-@fuzzed
-@given(damaged(codes_of_a_shard()) | OTHER_CODES)
-def test_codes_of_shards(tmp_path: Path, content: bytes) -> None:
-    path = write(tmp_path / "codes.parquet", content)
-    counts: Any = outcome(lambda: count_shards(np.eye(12), np.arange(12), [path]), path)
-    if counts is not None:
-        assert (counts.all.sum(axis=1) == counts.n_database).all()

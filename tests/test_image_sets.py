@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import os
+import shutil
 import struct
 from pathlib import Path
 from types import SimpleNamespace
@@ -342,17 +343,6 @@ def test_what_torchvision_cannot_read_or_download_is_said(
 
 
 @of("cifar10")
-def test_cifar10_names_a_broken_image(small: committed.CommittedSet, root: Path) -> None:
-    file = root / "train" / "cat" / "3.png"
-    file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(ValueError, match=r"cat/3\.png: missing or broken image"):
-        small.load()
-    write(file, picture(3, (31, 32)))
-    with pytest.raises(ValueError, match=r"cat/3\.png: expected 32 x 32 pixels, got 31 x 32"):
-        small.load()
-
-
-@of("cifar10")
 def test_cifar10_names_what_is_not_of_the_split(small: committed.CommittedSet, root: Path) -> None:
     keys = {role: {f"{key:016x}" for key in ids} for role, ids in committed_ids("cifar10").items()}
     files = {
@@ -406,51 +396,6 @@ def test_caltech101_in_all_layouts(small: committed.CommittedSet, root: Path, tm
         assert small.load(root=other).sha256 == expected.sha256
 
 
-@of("caltech101")
-def test_caltech101_names_what_differs(small: committed.CommittedSet, root: Path, tmp_path: Path) -> None:
-    first, other = root / "ant" / "image_0001.png", root / "ant" / "image_9999.png"
-    first.rename(other)
-    message = (
-        r"24 images of the committed split of caltech101, but 1 missing \(ant/image_0001\) and "
-        r"1 not in the split \(ant/image_9999\)"
-    )
-    with pytest.raises(ValueError, match=message):
-        small.load()
-    write(first, picture(1))
-    other.rename(first.with_suffix(".bmp"))
-    with pytest.raises(ValueError, match=r"1 there twice \(ant/image_0001\)"):
-        small.load()
-    with pytest.raises(ValueError, match=r"nothing: expected a folder with one folder of images a class"):
-        small.load(root=tmp_path / "nothing")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"empty: expected one folder of images a class, found no folder"):
-        small.load(root=tmp_path / "empty")
-
-
-@of("corel5k")
-def test_corel5k_names_what_is_wrong(small: committed.CommittedSet, root: Path) -> None:
-    write_corel5k(root, [*COREL_LINES[:-2], "images/101.jpg,test,bear snow", COREL_LINES[-1]])
-    with pytest.raises(ValueError, match="have other labels"):
-        small.load()
-    (root / "images" / "7.jpg").unlink()
-    with pytest.raises(ValueError, match=r"1 are missing, first images/7\.jpg"):
-        small.load()
-    header = "path,split,labels\n"
-    for text, message in (
-        (f"{header}images/1.jpg,validation,sun\n", r"labels\.csv, line 2: expected path,split,labels"),
-        (f"{header}images/1.jpg,train,sun\nimages/2.jpg,test, \n", r"labels\.csv, line 3: expected"),
-        (f"{header}images/1.jpg\n", r"labels\.csv, line 2: expected"),
-        (header, "expected at least one image"),
-        ("path,words\nimages/1.jpg,sun\n", "expected the columns path,split,labels, got path,words"),
-    ):
-        (root / "labels.csv").write_text(text)
-        with pytest.raises(ValueError, match=message):
-            small.load()
-    (root / "labels.csv").unlink()
-    with pytest.raises(ValueError, match=r"labels\.csv: expected a file"):
-        small.load()
-
-
 @of("fashion_mnist")
 def test_fashion_mnist_from_all_folders(
     small: committed.CommittedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -458,23 +403,72 @@ def test_fashion_mnist_from_all_folders(
     expected = small.load()
     write_fashion_mnist(tmp_path / "other" / "FashionMNIST" / "raw", suffix="")
     assert small.load(root=tmp_path / "other").sha256 == expected.sha256
-    debian, nothing = tmp_path / "debian", tmp_path / "nothing"
-    monkeypatch.setattr(fashion_mnist, "DEBIAN", debian)
-    write_fashion_mnist(debian)
-    assert small.load(root=nothing).sha256 == expected.sha256
-    labels, images = debian / "t10k-labels-idx1-ubyte.gz", debian / "t10k-images-idx3-ubyte.gz"
-    for path, content, message in (
-        (labels, gzip.compress(bytes(8 + 19)), "expected as many labels as images, got 59 of 60 images"),
-        (images, images.read_bytes()[:-1], "ubyte.gz: damaged file"),
-        (images, gzip.compress(bytes(15)), "ubyte.gz: damaged file"),
-        (images, gzip.compress(bytes(16 + 28 * 28 - 1)), "ubyte.gz: damaged file"),
-    ):
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match=message):
-            small.load(root=nothing)
-    labels.unlink()
-    with pytest.raises(ValueError, match=r"nothing: expected .*t10k-labels-idx1-ubyte .*found none"):
-        small.load(root=nothing)
+    monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "debian")
+    write_fashion_mnist(tmp_path / "debian")
+    assert small.load(root=tmp_path / "nothing").sha256 == expected.sha256
+
+
+def put(name: str, content: bytes | str | None) -> Any:
+    """What writes a file, or takes it away."""
+
+    def change(root: Path) -> None:
+        (root / name).unlink(missing_ok=True)
+        if content is not None:
+            (root / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    return change
+
+
+HEADER = "path,split,labels\n"
+OTHER_LABELS = [*COREL_LINES[:-2], "images/101.jpg,test,bear snow", COREL_LINES[-1]]
+IMAGES, LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
+
+
+@pytest.mark.parametrize(
+    ("small", "change", "message"),
+    [
+        ("cifar10", put("train/cat/3.png", b"\x89PNG"), r"cat/3\.png: missing or broken image"),
+        (
+            "cifar10",
+            lambda root: write(root / "train" / "cat" / "3.png", picture(3, (31, 32))),
+            r"cat/3\.png: expected 32 x 32 pixels, got 31 x 32",
+        ),
+        (
+            "caltech101",
+            lambda root: (root / "ant" / "image_0001.png").rename(root / "ant" / "image_9999.png"),
+            r"24 images of the committed split of caltech101, but 1 missing \(ant/image_0001\) and "
+            r"1 not in the split \(ant/image_9999\)",
+        ),
+        ("caltech101", put("ant/image_0001.bmp", b"a copy"), r"but 1 there twice \(ant/image_0001\)"),
+        ("caltech101", shutil.rmtree, r"caltech101: expected a folder with one folder of images a class"),
+        (
+            "coil20",
+            lambda root: [shutil.rmtree(path) for path in root.iterdir()],
+            "found no folder with images",
+        ),
+        ("corel5k", lambda root: write_corel5k(root, OTHER_LABELS), "have other labels"),
+        ("corel5k", put("images/7.jpg", None), r"1 are missing, first images/7\.jpg"),
+        ("corel5k", put("labels.csv", None), r"labels\.csv: expected a file"),
+        ("corel5k", put("labels.csv", HEADER), "expected at least one image"),
+        ("corel5k", put("labels.csv", "path,words\na.jpg,sun\n"), "expected the columns .*, got path,words"),
+        ("corel5k", put("labels.csv", f"{HEADER}a.jpg\n"), r"labels\.csv, line 2: expected"),
+        ("corel5k", put("labels.csv", f"{HEADER}a.jpg,other,sun\n"), r"labels\.csv, line 2: expected"),
+        ("corel5k", put("labels.csv", f"{HEADER}a.jpg,test,sun\nb.jpg,test, \n"), "line 3: expected"),
+        ("fashion_mnist", put(LABELS, gzip.compress(bytes(27))), "as many labels as images, got 59 of 60"),
+        ("fashion_mnist", put(IMAGES, gzip.compress(bytes(800))[:-1]), "ubyte.gz: damaged file"),
+        ("fashion_mnist", put(IMAGES, gzip.compress(bytes(15))), "ubyte.gz: damaged file"),
+        ("fashion_mnist", put(IMAGES, gzip.compress(bytes(799))), "ubyte.gz: damaged file"),
+        ("fashion_mnist", put(LABELS, None), rf"fashion_mnist: expected .*{LABELS[:-3]} .*found none"),
+    ],
+    indirect=["small"],
+)
+def test_what_is_wrong_with_a_set_is_said(
+    small: committed.CommittedSet, change: Any, message: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fashion_mnist, "DEBIAN", root / "none")
+    change(root)
+    with pytest.raises(ValueError, match=message):
+        small.load()
 
 
 # Split lists in the authors' format

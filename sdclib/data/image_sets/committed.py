@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -20,7 +17,7 @@ from sdclib.data.splits import Split
 from sdclib.data.tables import listed, read_csv
 from sdclib.files import file_sha256, read_json
 
-__all__ = ["COMMITTED_SETS", "MANIFEST", "SPLITS", "CommittedSet", "register", "split_bytes"]
+__all__ = ["COMMITTED_SETS", "MANIFEST", "SPLITS", "CommittedSet", "register"]
 
 SPLITS = Path(__file__).resolve().parent.parent / "splits"
 MANIFEST = SPLITS / "splits.json"
@@ -123,20 +120,3 @@ def register(committed: CommittedSet) -> CommittedSet:
     COMMITTED_SETS[committed.name] = committed
     LOADERS[committed.name] = committed.load
     return committed
-
-
-def split_bytes(committed: CommittedSet, found: Found, split: Split) -> bytes:
-    """Content of the committed file of a split; the same split gives the same bytes."""
-    if committed.by_pixels:
-        keys = np.array([int(image[:16], 16) for image in found.ids], dtype=np.uint64)
-        file = io.BytesIO()
-        arrays = {"query": keys[split.query], "train": keys[split.database[split.train_index]]}
-        np.savez_compressed(file, allow_pickle=False, **arrays)
-        return file.getvalue()
-    roles = np.full(len(split.database), "database")
-    roles[split.train_index] = "train"
-    rows = [(found.ids[i], "query") for i in split.query]
-    rows += [(found.ids[i], role) for i, role in zip(split.database, roles, strict=True)]
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("id", "role"), *rows])
-    return gzip.compress(text.getvalue().encode(), mtime=0)

@@ -96,17 +96,9 @@ def load_features(name: str = "cifar10-embedded") -> FeatureSet:
 def load_extracted(name: str) -> FeatureSet:
     """Load the features of an image set by a backbone; extract and cache what is not there yet.
 
-    Parameters
-    ----------
-    name : str
-        ``"IMAGE_SET/BACKBONE"``, such as ``"caltech101/efficientnet-lite0"``: see `sdclib.data.image_sets.IMAGE_SETS`
-        and `sdclib.extract.backbones.BACKBONES`. With ``-disjoint`` after the image set the training images are not
-        in the database.
-
-    Raises
-    ------
-    ValueError
-        If a name is unknown, images are not those of the committed split, or a cached file is damaged.
+    The name is ``"IMAGE_SET/BACKBONE"``, see `sdclib.data.image_sets.IMAGE_SETS` and
+    `sdclib.extract.backbones.BACKBONES`. With ``-disjoint`` after the image set the training images are not in the
+    database. ValueError if images are not those of the committed split, or a cached file is damaged.
     """
     images, backbone = named_images(name)
     cached = extract_features(images, load_backbone(backbone))

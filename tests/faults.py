@@ -14,6 +14,15 @@ from typing import Any
 import pytest
 
 
+def content(folder: Path) -> dict[str, bytes]:
+    """All files of a folder but locks."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
 def forked(work: Callable[[], Any]) -> int:
     """Do some work in a child process; return its number. It ends with 0, or with 1 on an error."""
     child = os.fork()

@@ -137,16 +137,13 @@ def test_long_tail_of_the_embedded_data(ratio: int) -> None:
         assert len({tail.sha256, control.sha256, whole.sha256}) == 3
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((50, 5, float("nan")), "ratio: expected a finite number >= 1, got nan"),
-        ((50, 5, 51), r"ratio: expected at most 50, .* every class keeps a row, got 51"),
-    ],
-)
-def test_sizes_that_cannot_be(arguments: tuple[int, int, float], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        longtail_sizes(*arguments)
+def test_sizes_that_cannot_be() -> None:
+    for ratio, message in (
+        (float("nan"), "finite number >= 1, got nan"),
+        (51, "at most 50, .* keeps a row, got 51"),
+    ):
+        with pytest.raises(ValueError, match=f"ratio: expected (a )?{message}"):
+            longtail_sizes(50, 5, ratio)
 
 
 def test_long_tails_are_the_same_everywhere_and_nested(tiny: FeatureSet) -> None:

@@ -29,7 +29,7 @@ from sdclib.methods import ITQHasher
 from sdclib.search.encoding import load_hasher
 from study.runs import RunSpec, read_codes, read_record, run_experiment, write_record
 from tests.conftest import make_features
-from tests.faults import FAULTS, ended, forked, wait_for
+from tests.faults import FAULTS, content, ended, forked, wait_for
 from tests.toy_backbone import Idle, Network, image_set
 
 VERSIONS = (0, 1)
@@ -143,15 +143,6 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "folder").mkdir()
     return tmp_path / "folder"
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    """All files of a folder but locks."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != ".lock"
-    }
 
 
 @pytest.mark.parametrize(("write", "read"), KINDS.values(), ids=KINDS)

@@ -19,27 +19,16 @@ import pytest
 from sdclib.data.images import ImageSet
 from sdclib.extract import feature_cache
 from sdclib.extract.feature_cache import CachedFeatures, cache_key, extract_features
-from tests.faults import ended, forked, wait_for
+from tests.faults import content, ended, forked, wait_for
 from tests.toy_backbone import Idle, Network, image_set
 
 Extract = Callable[..., CachedFeatures]
 
 
 def direct(images: ImageSet, network: Network) -> np.ndarray:
-    """Features without threads or files, by the same batches of 4 in shards of 16."""
-    n = len(images.ids)
-    starts = [
-        (i, min(i + 4, shard + 16, n))
-        for shard in range(0, n, 16)
-        for i in range(shard, min(shard + 16, n), 4)
-    ]
-    batches = [np.stack([network.preprocess(images.read(i)) for i in range(*bounds)]) for bounds in starts]
-    return np.concatenate([network.extract(batch) for batch in batches])
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    """All files but the lock."""
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != ".lock"}
+    """Features without threads or files, by the same batches of 4."""
+    prepared = np.stack([network.preprocess(images.read(i)) for i in range(len(images.ids))])
+    return np.concatenate([network.extract(prepared[i : i + 4]) for i in range(0, len(prepared), 4)])
 
 
 @pytest.fixture(autouse=True)

@@ -72,11 +72,16 @@ def test_missing_files_are_those_of_the_layout(tmp_path: Path, monkeypatch: pyte
     ("text", "message"),
     [
         ("id,images\nq0,i1\n", "expected the columns id,images,Usage, got id,images"),
-        (SOLUTION + "q1,i1,Public\n", "line 6: expected every query once, got q1,"),
-        (SOLUTION + "q9,i1 i2 i1,Public\n", "line 6: expected every index id once"),
-        (SOLUTION + "q9,None,Public\n", "line 6: expected index ids of the Public query, got q9,None,Public"),
-        (SOLUTION + "q9,,Private\n", "line 6: expected index ids of the Private query, got q9,,Private"),
-        (SOLUTION + "q9,i1,public\n", "line 6: expected Usage to be one of Public, Private, Ignored"),
+        *(
+            (f"{SOLUTION}{line}\n", f"line 6: expected every query once, .* got {line}")
+            for line in (
+                "q1,i1,Public",
+                "q9,i1 i2 i1,Public",
+                "q9,None,Public",
+                "q9,,Private",
+                "q9,i1,public",
+            )
+        ),
         ("id,images,Usage\nq1,None,Ignored\n", "expected at least one Public or Private query"),
         ("", "expected a CSV file"),
         (None, "expected GLDv2's retrieval solution, found none"),
@@ -148,25 +153,30 @@ def test_revisited_with_training_features_and_ids(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ([1], "expected a dict with imlist, qimlist and gnd, got list"),
-        ({"imlist": []}, "expected a dict with imlist, qimlist and gnd, got imlist"),
-        (gnd(imlist=[1, 2]), "expected imlist to be a list of names"),
-        (gnd(qimlist=["q", "q", "r"]), "expected every name of qimlist once"),
-        (gnd(gnd=[QUERY]), "expected gnd to be a list with one entry for each of 3 queries"),
-        (
-            gnd(gnd=[QUERY, QUERY, {"ok": [], "junk": []}]),
-            "expected lists easy, hard and junk of query 2 .*older 'ok'",
-        ),
+        ([1], "TypeError"),
+        ({"imlist": []}, "KeyError.*qimlist"),
+        (gnd(imlist=3), "TypeError"),
+        (gnd(gnd=[QUERY]), "3 queries, 1 of them with lists"),
+        (gnd(gnd=[QUERY, QUERY, {"ok": [], "junk": []}]), "older 'ok' lists.*KeyError.*easy"),
         (gnd(gnd=[QUERY, QUERY | {"easy": [30]}, QUERY]), "query 1, easy: expected numbers from 0 to 29"),
-        (gnd(gnd=[QUERY, QUERY | {"hard": [-1]}, QUERY]), "query 1, hard: expected (whole )?numbers"),
-        (gnd(gnd=[QUERY, QUERY | {"hard": [1.5]}, QUERY]), "query 1, hard: expected (whole )?numbers"),
-        (
-            gnd(gnd=[QUERY, QUERY | {"junk": [0]}, QUERY]),
-            "query 1, all lists: expected every number once",
-        ),
+        (gnd(gnd=[QUERY, QUERY | {"hard": [-1]}, QUERY]), "query 1, hard: expected numbers"),
+        (gnd(gnd=[QUERY, QUERY | {"hard": [1.5]}, QUERY]), "query 1, hard: expected whole numbers"),
+        (gnd(gnd=[QUERY, QUERY | {"hard": [[1], [2, 3]]}, QUERY]), "inhomogeneous"),
     ],
 )
 def test_ground_truth_that_is_not_as_described(value: Any, message: str, tmp_path: Path) -> None:
     (tmp_path / "gnd.pkl").write_bytes(pickle.dumps(value))
-    with pytest.raises(ValueError, match=rf"gnd\.pkl: {message}"):
+    with pytest.raises(
+        ValueError, match=rf"gnd\.pkl: expected a dict with imlist, qimlist and gnd.*{message}"
+    ):
         read_gnd(tmp_path / "gnd.pkl")
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [("hard", "expected every index at most once"), ("junk", "no item that is also relevant")],
+)
+def test_images_in_two_lists_of_a_query(other: str, message: str, tmp_path: Path) -> None:
+    write_revisited(tmp_path, gnd=[QUERY, QUERY | {other: [0]}, QUERY])
+    with pytest.raises(ValueError, match=message):
+        load_instance_set("roxford-medium", root=tmp_path, top_k=20)

@@ -60,11 +60,6 @@ def load_embeddings(
     n_neighbors : int
     name : str, optional
         By default that of the file, or "table".
-
-    Raises
-    ------
-    ValueError
-        If the file, its split or an option is not as described.
     """
     where = str(path) if isinstance(path, str | Path) else "table"
     file = read_vectors(path, key=key, columns=columns)

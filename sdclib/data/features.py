@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from sdclib.metrics.relevance import check_relevance
 __all__ = ["DATA", "FeatureSet", "read_packed", "read_packed_views", "unpack_features"]
 
 DATA = Path(__file__).resolve().parent
+
+Arrays: TypeAlias = Mapping[str, NDArray[Any]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,21 +145,27 @@ def read_packed(path: Path) -> FeatureSet:
     FileNotFoundError
         If either file is missing.
     ValueError
-        If the SHA-256 is not the manifest's, or that lacks an entry.
+        If the SHA-256 is not the manifest's, or the content is not as described.
     """
     fields = ("name", "licence", "citation", "top_k")
-    arrays, manifest = _read_checked(path, *fields)
-    described = {field: manifest[field] for field in fields}
-    return FeatureSet(**unpack_features(arrays), **described, sha256=manifest["npz_sha256"])
+
+    def make(arrays: Arrays, manifest: dict[str, Any]) -> FeatureSet:
+        described = {field: manifest[field] for field in fields}
+        return FeatureSet(**unpack_features(arrays), **described, sha256=manifest["npz_sha256"])
+
+    return _read_checked(path, fields, make)
 
 
 def read_packed_views(path: Path) -> tuple[NDArray[np.float32], str]:
     """Read a packed file of augmented views, shape (n_views, n, d), float32, and its hash; errors as `read_packed`."""
-    arrays, manifest = _read_checked(path)
-    return _dequantised(arrays["views"], arrays["scale"]), manifest["npz_sha256"]
+
+    def make(arrays: Arrays, manifest: dict[str, Any]) -> tuple[NDArray[np.float32], str]:
+        return _dequantised(arrays["views"], arrays["scale"]), manifest["npz_sha256"]
+
+    return _read_checked(path, (), make)
 
 
-def unpack_features(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+def unpack_features(arrays: Arrays) -> dict[str, Any]:
     """Array fields of a `FeatureSet` from the arrays of a packed file."""
     unpacked = {key: _dequantised(arrays[key], arrays["scale"]) for key in ("query", "database")}
     return unpacked | {key: arrays[key] for key in ("query_labels", "database_labels", "train_index")}
@@ -167,8 +176,8 @@ def _dequantised(codes: NDArray[np.int8], scale: NDArray[np.float32]) -> NDArray
     return np.asarray(codes * scale, dtype=np.float32)
 
 
-def _read_checked(path: Path, *fields: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Read the arrays of a packed file and its manifest, whose fields and hash are checked."""
+def _read_checked(path: Path, fields: Sequence[str], make: Callable[[Arrays, dict[str, Any]], T]) -> T:
+    """Make something of the arrays of a packed file and its manifest, whose fields and hash are checked."""
     manifest_path = path.with_suffix(".json")
     for file in (manifest_path, path):
         if not file.is_file():
@@ -183,5 +192,8 @@ def _read_checked(path: Path, *fields: str) -> tuple[dict[str, NDArray[Any]], di
         raise ValueError(
             f"{path}: damaged data file, expected SHA-256 {manifest['npz_sha256']}, got {digest}"
         )
-    with np.load(path, allow_pickle=False) as archive:
-        return dict(archive), manifest
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return make(dict(archive), manifest)
+    except Exception as error:  # zipfile and NumPy fail in many ways
+        raise ValueError(f"{path}: unexpected content ({error})") from error

@@ -26,8 +26,6 @@ PROTOCOLS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 """Lists of the revisited sets that are relevant, and those that are junk, by protocol."""
 
-LISTS = ("easy", "hard", "junk")
-USAGE = ("Public", "Private", "Ignored")
 SOLUTION = "retrieval_solution_v2.1.csv"
 FOLDERS = {"gldv2": "gldv2", "roxford": "roxford5k", "rparis": "rparis6k"}
 
@@ -128,29 +126,22 @@ def read_solution(path: Path) -> dict[str, list[str]]:
     """
     if not path.is_file():
         raise ValueError(f"{path}: expected GLDv2's retrieval solution, found none")
-    table = read_csv(path, dtype=str, keep_default_na=False)
+    table = read_csv(path, dtype=str, keep_default_na=False).fillna("")
     names = ",".join(map(str, table.columns))
     if names != "id,images,Usage":
         raise ValueError(f"{path}: expected the columns id,images,Usage, got {names}")
-    solution: dict[str, list[str]] = {}
-    seen: set[str] = set()
-    for number, (query, images, use) in enumerate(table.itertuples(index=False, name=None), start=2):
-        ids = [] if use == "Ignored" else str(images).split()
-        wrong = (
-            (f"Usage to be one of {', '.join(USAGE)}", use not in USAGE),
-            ("every query once", query in seen),
-            (f"index ids of the {use} query", use != "Ignored" and ids in ([], ["None"])),
-            ("every index id once", len(set(ids)) != len(ids)),
+    ids, counts = table["images"].str.split(), table["Usage"].isin(["Public", "Private"])
+    has_ids = ids.map(lambda images: images not in ([], ["None"]) and len(set(images)) == len(images))
+    good = ~table["id"].duplicated() & (counts & has_ids | (table["Usage"] == "Ignored"))
+    if not good.all():
+        number = int(np.argmin(good))
+        raise ValueError(
+            f"{path}, line {number + 2}: expected every query once, with Usage Public or Private and index ids, each "
+            f"once, or with Usage Ignored, got {','.join(table.iloc[number])}"
         )
-        for expected, is_wrong in wrong:
-            if is_wrong:
-                raise ValueError(f"{path}, line {number}: expected {expected}, got {query},{images},{use}")
-        seen.add(query)
-        if ids:
-            solution[query] = ids
-    if not solution:
+    if not counts.any():
         raise ValueError(f"{path}: expected at least one Public or Private query, found none")
-    return solution
+    return dict(zip(table["id"][counts], ids[counts], strict=True))
 
 
 def read_gnd(path: Path) -> dict[str, Any]:
@@ -160,41 +151,23 @@ def read_gnd(path: Path) -> dict[str, Any]:
     with the lists ``easy``, ``hard``, ``junk``: int64 indices into `imlist`. ValueError if the file has another form.
     """
     raw = read_plain_pickle(path)
-    if not isinstance(raw, dict) or not {"imlist", "qimlist", "gnd"} <= set(raw):
-        got = ", ".join(map(str, raw)) if isinstance(raw, dict) else type(raw).__name__
-        raise ValueError(f"{path}: expected a dict with imlist, qimlist and gnd, got {got}")
-    for key in ("imlist", "qimlist"):
-        names = raw[key]
-        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-            raise ValueError(f"{path}: expected {key} to be a list of names")
-        if len(set(names)) != len(names):
-            raise ValueError(f"{path}: expected every name of {key} once, got some twice")
-    if not isinstance(raw["gnd"], list) or len(raw["gnd"]) != len(raw["qimlist"]):
-        raise ValueError(
-            f"{path}: expected gnd to be a list with one entry for each of {len(raw['qimlist'])} queries"
-        )
-    truth = []
-    for number, entry in enumerate(raw["gnd"]):
-        if not isinstance(entry, dict) or not set(LISTS) <= set(entry):
-            raise ValueError(
-                f"{path}: expected lists easy, hard and junk of query {number} (the sets revisited in 2018; the "
-                "older 'ok' lists are another ground truth)"
-            )
-        try:
-            lists = {
-                key: check_rows(entry[key], f"query {number}, {key}", len(raw["imlist"]), may_be_empty=True)
-                for key in LISTS
+    try:
+        names, queries = ([str(name) for name in raw[key]] for key in ("imlist", "qimlist"))
+        truth = [
+            {
+                key: check_rows(entry[key], f"query {number}, {key}", len(names), may_be_empty=True)
+                for key in ("easy", "hard", "junk")
             }
-            check_rows(
-                np.concatenate(list(lists.values())),
-                f"query {number}, all lists",
-                len(raw["imlist"]),
-                may_be_empty=True,
-            )
-        except (TypeError, ValueError) as error:  # lists in lists, of several lengths
-            raise ValueError(f"{path}: {error}") from error
-        truth.append(lists)
-    return {"imlist": raw["imlist"], "qimlist": raw["qimlist"], "gnd": truth}
+            for number, entry in enumerate(raw["gnd"])
+        ]
+        if not len(truth) == len(queries) > 0:
+            raise ValueError(f"{len(queries)} queries, {len(truth)} of them with lists")
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: expected a dict with imlist, qimlist and gnd, which has lists easy, hard and junk of each query "
+            f"(the sets revisited in 2018, whose ground truth is another than the older 'ok' lists): {error!r}"
+        ) from error
+    return {"imlist": names, "qimlist": queries, "gnd": truth}
 
 
 def _gldv2(folder: Path) -> tuple[NDArray[Any], NDArray[Any], list[NDArray[np.int64]]]:

@@ -47,13 +47,7 @@ def read_csv(path: Path, **options: Any) -> pd.DataFrame:
     """Read a table by `pandas.read_csv`, but not one whose lines are longer than its first.
 
     pandas would take what comes first in them for names of the rows, and so every column for another.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is no such table; the message names it.
+    FileNotFoundError, or ValueError that names the file if it is no such table.
     """
     import pandas as pd
 

@@ -127,20 +127,11 @@ def long_tail(features: FeatureSet, ratio: float, *, control: bool = False) -> F
     features : FeatureSet
         With one label an image, and training rows of every class in the database.
     ratio : float
-        Rows of the largest class over rows of the smallest, at least 1; 1 keeps the classes equal.
+        Rows of the largest class over rows of the smallest, at least 1; 1 keeps the classes equal. ValueError if a
+        class would have no row.
     control : bool
         As many rows in all, but spread evenly over the classes (the first ones have one more where this does not come
-        out even): what a long tail does beyond having fewer rows is the difference from this.
-
-    Returns
-    -------
-    FeatureSet
-        Named NAME+longtail-RATIO, or NAME+longtail-RATIO-control.
-
-    Raises
-    ------
-    ValueError
-        If `features` are not as described, or the ratio is below 1 or so large that a class would have no row.
+        out even), and -control in the name: what a long tail does beyond having fewer rows is the difference from this.
     """
     of_class = class_sizes(features)
     lost = [label for label, size in of_class.items() if not size]
@@ -187,12 +178,8 @@ def leave_out_training(features: FeatureSet) -> FeatureSet:
     """Take the training rows out of every query's ranking, as junk: NAME+unseen; training and R stay as they are.
 
     A method that has seen the labels of training rows ranks them better than it would rank new images. What is left
-    of the database are rows of which it has seen neither features nor labels.
-
-    Raises
-    ------
-    ValueError
-        If relevance is not by labels, no training row lies in the database, or fewer than R other rows do.
+    of the database are rows of which it has seen neither features nor labels. ValueError if relevance is not by labels,
+    no training row lies in the database, or fewer than R other rows do.
     """
     if features.ground_truth is not None:
         raise ValueError(f"features: expected relevance by labels, but {features.name} has none")
@@ -215,17 +202,9 @@ def leave_out_training(features: FeatureSet) -> FeatureSet:
 def drawn_rows(features: FeatureSet, draw: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw queries anew among the rows that are not for training, of each class as many as there are.
 
-    Rows count the set's queries first, then its database, and are taken in the order of `seeded_order`.
-
-    Returns
-    -------
-    query, database : ndarray, int64
-        Ascending; together all rows, training rows among the latter.
-
-    Raises
-    ------
-    ValueError
-        If items have not one label each, or relevance is not by labels.
+    Rows count the set's queries first, then its database, and are taken in the order of `seeded_order`. Gives the rows
+    of queries and database, ascending, training rows among the latter. ValueError if items have not one label each, or
+    relevance is not by labels.
     """
     if features.ground_truth is not None or features.junk is not None or features.query_labels.ndim != 1:
         raise ValueError(

@@ -86,8 +86,6 @@ def read_vectors(
     ------
     ValueError
         If the file is missing, damaged, of another kind, or rows, labels and ids differ in number.
-    ImportError
-        If a .parquet cannot be read as pyarrow is not installed.
     """
     where = str(path) if isinstance(path, str | Path) else "table"
     columns = [columns] if isinstance(columns, str) else columns

@@ -238,9 +238,8 @@ class _Spec:
     image_size: int
     prepare: Callable[[Image.Image], Any]
     preprocessing: str
-    build: (
-        Callable[[StateDict | None], torch.nn.Module] | None
-    )  # of None: random weights; None: the file is ONNX
+    # With None it has random weights; a network without it is an ONNX file.
+    build: Callable[[StateDict | None], torch.nn.Module] | None
     file: str  # of the weights, in a package or in the cache
     source: str
     licence: str
@@ -502,6 +501,8 @@ def read_state_dict(path: Path) -> StateDict:
         content = torch.load(path, map_location="cpu", weights_only=True)
         for key in ("state_dict", "model"):
             content = content.get(key, content)
+        if not all(isinstance(value, torch.Tensor) for value in content.values()):
+            raise TypeError("not all values are tensors")
         return dict(content)
     except Exception as error:  # both readers raise many kinds
         raise ValueError(f"{path}: expected tensors by name, as .safetensors or .pth ({error})") from error

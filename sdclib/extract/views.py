@@ -40,11 +40,7 @@ PACKAGED = {"cifar10-embedded": "cifar10_embedded"}
 class Views:
     """Features of augmented views of the training images of a feature set.
 
-    Attributes
-    ----------
-    features : ndarray, shape (n_views, n_train, d), or (n_views, n_train, n_tokens, token_size) for tokens, float32
-    sha256 : str
-        Hash of the data, 64 hexadecimal digits.
+    float32 of shape (n_views, n_train, d), or (n_views, n_train, n_tokens, token_size) for tokens; a hash of the data.
     """
 
     features: NDArray[np.float32]
@@ -125,17 +121,9 @@ class AugmentedImages:
 def load_views(name: str) -> Views:
     """Load the features of four augmented views of each training image; extract and cache what is not there yet.
 
-    Parameters
-    ----------
-    name : str
-        Of a feature set made from images: "IMAGE_SET/BACKBONE" or "cifar10-embedded" (which comes with two views),
-        see `sdclib.catalogue.load_features`; with "+holdout", the views of the rows that then are for training.
-        With "+bias(NUMBER)", views are moved like the features. "+unseen" changes nothing.
-
-    Raises
-    ------
-    ValueError
-        If the set is not one of images, or as `sdclib.catalogue.load_extracted` says.
+    The name is that of a feature set made from images: "IMAGE_SET/BACKBONE" or "cifar10-embedded" (which comes with two
+    views), see `sdclib.catalogue.load_features`; with "+holdout", the views of the rows that then are for training.
+    With "+bias(NUMBER)", views are moved like the features. "+unseen" changes nothing. ValueError for other sets.
     """
     return _load(name, tokens=False)
 

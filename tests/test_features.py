@@ -253,20 +253,6 @@ def test_feature_set_with_lists_refuses(changes: dict[str, Any], message: str) -
 script = pytest.importorskip("scripts.make_embedded_features", reason="the tests run outside the repository")
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.integers(1, 8), st.floats(-6, 6))
-@settings(deadline=None, max_examples=50)
-def test_quantisation_is_within_half_a_step(seed: int, n: int, d: int, magnitude: float) -> None:
-    values = np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32) * np.float32(10**magnitude)
-    scale = script.quantisation_scale(values)
-    codes = script.quantise(values, scale)
-    assert codes.dtype == np.int8
-    assert (np.abs(codes).max(axis=0) == 127).all()
-    assert (np.abs(codes * scale - values) <= scale * 0.5001).all()
-    np.testing.assert_array_equal(
-        script.quantise(np.zeros((2, 2)), script.quantisation_scale(np.zeros((2, 2)))), 0
-    )
-
-
 def skewed(n: int, d: int, seed: int = 0) -> NDArray[np.float64]:
     """Non-negative rows with a large mean and a falling spectrum."""
     rng = np.random.default_rng(seed)

@@ -146,6 +146,7 @@ def test_only_images_have_views(name: str) -> None:
         load_views(name)
 
 
+@pytest.mark.filterwarnings("ignore:wch. the codes of the training rows collapse")  # in one epoch, of noise
 def test_tokens_of_a_network_that_has_them(toy: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = load_tokens("coil20/toy")
     assert tokens.features.shape == (2, 24, 4, 3)

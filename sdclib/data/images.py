@@ -124,10 +124,8 @@ class ImageSet:
         roles = ["query"] * len(self.query) + in_database.tolist() + ["train"] * len(separate)
         images = np.concatenate([self.query, self.database, separate])
         labels = self.labels[images]
-        if labels.ndim == 1:
-            texts = map(str, labels)
-        else:
-            texts = (",".join(map(str, np.flatnonzero(label))) for label in labels)
+        ids = labels.ndim == 1
+        texts = [str(x) if ids else ",".join(map(str, np.flatnonzero(x))) for x in labels]
         lines = (
             f"{role} {self.ids[image]} {text}\n"
             for role, image, text in zip(roles, images, texts, strict=True)

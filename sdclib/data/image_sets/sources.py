@@ -100,7 +100,7 @@ def list_images(folder: Path) -> list[Path]:
 
 def array_ids(images: NDArray[np.uint8]) -> list[str]:
     """SHA-256 of each image's pixels, hexadecimal; images of shape (n, height, width[, 3])."""
-    return [hashlib.sha256(np.ascontiguousarray(image)).hexdigest() for image in images]
+    return [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
 
 
 def array_reader(images: NDArray[np.uint8]) -> Callable[[int], Image.Image]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.preprocessing import normalize
 
 from sdclib.data.features import DATA, unpack_features
 from sdclib.data.image_sets import named_images
@@ -34,6 +35,7 @@ N_BINS = 200
 N_VIEWS = 2
 N_COMPONENTS = 256
 SOURCE = "cifar10/efficientnet-lite0"
+DESCRIBED = ("name", "source", "licence", "weights_sha256", "image_size", "preprocessing", "n_features")
 LICENCE = (
     "CIFAR-10 names no licence; its authors ask users to cite the technical report. This file holds features, "
     "no images. EfficientNet-Lite0: network package Apache-2.0, weights package without a statement (converted from "
@@ -97,10 +99,7 @@ def statistics(
 ) -> dict[str, Any]:
     """Measure what the manifest compares: mAP, mean cosine, cosine histograms of positive and negative pairs."""
     histograms = cosine_pair_histograms(query, database, relevant, n_bins=N_BINS)
-    means = [
-        (x / np.linalg.norm(x, axis=1, keepdims=True)).mean(axis=0)
-        for x in map(np.float64, (query, database))
-    ]
+    means = [normalize(x.astype(np.float64)).mean(axis=0) for x in (query, database)]
     mean_average_precision = cosine_mean_average_precision(
         query, database, relevant, top_k=TOP_K, denominator="retrieved", empty="zero"
     )
@@ -119,16 +118,11 @@ def total_variation(first: list[int], second: list[int]) -> float:
     return float(np.abs(p - q).sum() / 2)
 
 
-def npz_bytes(arrays: dict[str, NDArray[Any]]) -> bytes:
-    """Compressed .npz; the same arrays give the same bytes (NumPy stamps all entries 1980-01-01)."""
+def write_packed(path: Path, arrays: dict[str, NDArray[Any]], manifest: dict[str, Any]) -> None:
+    """Write arrays (the same give the same bytes), and beside them a manifest with their source and hash."""
     file = io.BytesIO()
     np.savez_compressed(file, allow_pickle=False, **arrays)
-    return file.getvalue()
-
-
-def write_packed(path: Path, arrays: dict[str, NDArray[Any]], manifest: dict[str, Any]) -> None:
-    """Write arrays, and beside them a manifest with where they come from and their hash."""
-    data = npz_bytes(arrays)
+    data = file.getvalue()
     write_bytes(path, data)
     manifest |= {
         "licence": LICENCE,
@@ -172,23 +166,13 @@ def main(argv: list[str] | None = None) -> None:
         "scale": scale,
     }
     small = unpack_features(arrays)
-    full, packed = (
-        statistics(query, database, relevant),
-        statistics(small["query"], small["database"], relevant),
-    )
+    full = statistics(query, database, relevant)
+    packed = statistics(small["query"], small["database"], relevant)
     manifest = {
         "name": "cifar10-embedded",
         "source": "CIFAR-10, train and test pooled; every image as published (32 x 32 RGB)",
         "classes": CLASSES,
-        "backbone": {
-            "name": backbone.name,
-            "source": backbone.source,
-            "licence": backbone.licence,
-            "weights_sha256": backbone.weights_sha256,
-            "image_size": backbone.image_size,
-            "preprocessing": backbone.preprocessing,
-            "n_features": backbone.n_features,
-        },
+        "backbone": {name: getattr(backbone, name) for name in DESCRIBED},
         "reduction": {
             "method": "right singular vectors of the database, uncentred, weighted to keep the mean squared norm "
             "(energy_preserving_map); int8 a component, step = largest database value / 127",

@@ -9,17 +9,36 @@ it fails where a file would differ.
 from __future__ import annotations
 
 import argparse
+import gzip
 import hashlib
+import io
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from sdclib.checks import check_name
 from sdclib.data.image_sets import COMMITTED_SETS
-from sdclib.data.image_sets.committed import MANIFEST, CommittedSet, split_bytes
+from sdclib.data.image_sets.committed import MANIFEST, CommittedSet
+from sdclib.data.image_sets.sources import Found
 from sdclib.data.images import data_root
-from sdclib.data.splits import split_sha256
+from sdclib.data.splits import Split, split_sha256
 from sdclib.files import read_json, write_bytes, write_json
+
+
+def split_bytes(committed: CommittedSet, found: Found, split: Split) -> bytes:
+    """Content of the committed file of a split; the same split gives the same bytes."""
+    if committed.by_pixels:
+        keys = np.array([int(image[:16], 16) for image in found.ids], dtype=np.uint64)
+        file = io.BytesIO()
+        arrays = {"query": keys[split.query], "train": keys[split.database[split.train_index]]}
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+        return file.getvalue()
+    roles = np.full(len(found.ids), "database")
+    roles[split.query] = "query"
+    roles[split.database[split.train_index]] = "train"
+    rows = pd.DataFrame({"id": found.ids, "role": roles}).iloc[[*split.query, *split.database]]
+    return gzip.compress(rows.to_csv(index=False, lineterminator="\n").encode(), mtime=0)
 
 
 def make_split(committed: CommittedSet) -> tuple[bytes, dict[str, Any]]:

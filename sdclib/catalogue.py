@@ -57,27 +57,19 @@ def load_features(name: str = "cifar10-embedded") -> FeatureSet:
         - "embeddings/FILE": any vectors; FILE is an absolute path or one in `sdclib.data.images.data_root`, see
           `sdclib.data.embeddings.load_embeddings`.
 
-        With ``+holdout`` after any of them: a part of its training rows as queries and the rest as database and for
-        training, so that settings can be tuned without a look at queries, see `sdclib.data.variants.hold_out`.
+        Behind any of them a variant may stand, or several, see `sdclib.data.variants`:
 
-        With ``+longtail-RATIO`` after a set with one label an image, such as "cifar10-embedded+longtail-50": fewer
-        training rows, the largest class with RATIO times those of the smallest; with ``+longtail-RATIO-control`` as
-        many rows in classes of equal size; queries and database stay, see `sdclib.data.variants.long_tail`.
-
-        With ``+unseen``: the training rows are left out of every query's ranking, see
-        `sdclib.data.variants.leave_out_training`.
-
-        With ``+bias(NUMBER)``: that many times the mean of the training rows is added to all features, so that -1 takes
-        their bias away, see `sdclib.data.variants.move_mean`.
-
-    Returns
-    -------
-    FeatureSet
+        - ``+holdout``: a part of its training rows as queries and the rest as database and for training, so that
+          settings can be tuned without a look at queries (`hold_out`)
+        - ``+longtail-RATIO``, ``+longtail-RATIO-control``: fewer training rows, the largest class with RATIO times
+          those of the smallest, or as many rows in classes of equal size (`long_tail`)
+        - ``+unseen``: the training rows are left out of every query's ranking (`leave_out_training`)
+        - ``+bias(NUMBER)``: that many times the mean of the training rows is added to all features (`move_mean`)
 
     Raises
     ------
     ValueError
-        If `name` is unknown, its suffix does not fit the set, or a data file is damaged; the message names the file.
+        If `name` is unknown, a variant does not fit the set, or a data file is damaged; the message names the file.
     FileNotFoundError
         If a data file is missing.
     """
@@ -92,9 +84,9 @@ def load_features(name: str = "cifar10-embedded") -> FeatureSet:
         return long_tail(load_features(base), ratio, control=control)
     if has_images(name):
         return load_extracted(name)
-    kind, _, rest = name.partition("/")
-    if rest and kind == EMBEDDINGS:
-        return load_embeddings(data_root() / rest, name=name)
+    kind, _, file = name.partition("/")
+    if file and kind == EMBEDDINGS:
+        return load_embeddings(data_root() / file, name=name)
     if name in INSTANCE_SETS:
         return load_instance_set(name)
     return _PACKAGED[check_name(name, "name", {*_PACKAGED, *FEATURE_SETS})]()
@@ -104,21 +96,9 @@ def load_features(name: str = "cifar10-embedded") -> FeatureSet:
 def load_extracted(name: str) -> FeatureSet:
     """Load the features of an image set by a backbone; extract and cache what is not there yet.
 
-    Parameters
-    ----------
-    name : str
-        ``"IMAGE_SET/BACKBONE"``, such as ``"caltech101/efficientnet-lite0"``: see `sdclib.data.image_sets.IMAGE_SETS`
-        and `sdclib.extract.backbones.BACKBONES`. With ``-disjoint`` after the image set the training images are not
-        in the database.
-
-    Returns
-    -------
-    FeatureSet
-
-    Raises
-    ------
-    ValueError
-        If a name is unknown, images are not those of the committed split, or a cached file is damaged.
+    The name is ``"IMAGE_SET/BACKBONE"``, see `sdclib.data.image_sets.IMAGE_SETS` and
+    `sdclib.extract.backbones.BACKBONES`. With ``-disjoint`` after the image set the training images are not in the
+    database. ValueError if images are not those of the committed split, or a cached file is damaged.
     """
     images, backbone = named_images(name)
     cached = extract_features(images, load_backbone(backbone))

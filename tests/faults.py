@@ -14,6 +14,15 @@ from typing import Any
 import pytest
 
 
+def content(folder: Path) -> dict[str, bytes]:
+    """All files of a folder but locks."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
 def forked(work: Callable[[], Any]) -> int:
     """Do some work in a child process; return its number. It ends with 0, or with 1 on an error."""
     child = os.fork()
@@ -49,17 +58,6 @@ def mount(*arguments: object) -> None:
 
 
 @contextlib.contextmanager
-def full_disk(folder: Path) -> Iterator[None]:
-    """Leave no room on the disk of a folder, which is one of its own, see `small_disk`."""
-    filler = folder.parent / "filler"
-    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(4096))
-    yield
-    filler.unlink()
-
-
-@contextlib.contextmanager
 def no_growth(folder: Path) -> Iterator[None]:
     """As a quota or a full disk without root: a write ends after some bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -91,19 +89,7 @@ def read_only(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", folder], check=True)
 
 
-@contextlib.contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    """A disk of 2 MiB."""
-    folder.mkdir()
-    mount("-t", "tmpfs", "-o", "size=2m", "tmpfs", folder)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", folder], check=True)
-
-
 FAULTS = {
-    full_disk: "No space left on device",
     no_growth: "File too large",
     read_only: "Read-only file system|Permission denied",
 }

@@ -179,10 +179,7 @@ def attacks(marker: Path) -> list[Any]:
     return [
         Runs(os.system, f"touch '{marker}'"),
         Runs(exec, python),
-        Runs(eval, python),
-        Runs(os.mkdir, str(marker)),
         {"imlist": [Runs(exec, python)], "qimlist": ["q"], "gnd": [{"easy": [0], "hard": [], "junk": []}]},
-        [[({"deep": (Runs(exec, python),)},)]],
         {Runs(exec, python): 1},
         Runs(pickle.loads, pickle.dumps(Runs(exec, python))),
     ]

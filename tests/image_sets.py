@@ -1,4 +1,4 @@
-"""Small image sets of random pixels, how they get a committed split, and the way to a metric."""
+"""Small image sets of random pixels, and how they get a committed split."""
 
 from __future__ import annotations
 
@@ -9,15 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
-from sdclib.data.features import FeatureSet
 from sdclib.data.image_sets import COMMITTED_SETS, committed
-from sdclib.data.images import ImageSet
 from sdclib.data.splits import class_split
-from sdclib.evaluation import evaluate_codes, evaluate_features
-from sdclib.methods import make_hasher
 
 
 def picture(seed: int, size: tuple[int, int] = (8, 8), mode: str = "RGB") -> Image.Image:
@@ -29,41 +24,6 @@ def picture(seed: int, size: tuple[int, int] = (8, 8), mode: str = "RGB") -> Ima
 def write(path: Path, image: Image.Image) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path)
-
-
-def pixel_features(images: ImageSet) -> FeatureSet:
-    """Pixels as features, so that a set can be taken to a metric without a backbone."""
-
-    def rows(numbers: NDArray[np.int64]) -> NDArray[np.float32]:
-        read = (np.asarray(images.read(int(i)).resize((4, 4))) for i in numbers)
-        return np.stack([image.reshape(-1) for image in read]).astype(np.float32) + 1
-
-    return FeatureSet(
-        name=images.name,
-        query=rows(images.query),
-        database=rows(images.database),
-        query_labels=images.labels[images.query],
-        database_labels=images.labels[images.database],
-        train_index=images.train_index,
-        top_k=images.top_k,
-        licence=images.licence,
-        citation=images.citation,
-        sha256=images.sha256,
-        train_features=None if images.separate_train is None else rows(images.separate_train),
-        denominator=images.denominator,
-        empty=images.empty,
-    )
-
-
-def to_metric(features: FeatureSet) -> float:
-    """mAP of 8-bit ITQ codes; the float features must give one as well."""
-    protocol: Any = {"junk": features.junk, "denominator": features.denominator, "empty": features.empty}
-    evaluate_features(features.query, features.database, features.relevant, features.top_k, **protocol)
-    hasher = make_hasher("itq", 8).fit(features.train)
-    codes = hasher.transform(features.query), hasher.transform(features.database)
-    metrics, _ = evaluate_codes(*codes, features.relevant, features.top_k, **protocol)
-    assert 0 < metrics["map_pessimistic"] <= metrics["map_expected"] <= metrics["map_optimistic"] <= 1
-    return metrics["map_expected"]
 
 
 def splits_script() -> ModuleType:

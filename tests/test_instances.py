@@ -1,4 +1,4 @@
-"""Landmark sets: solution files, ground truth, junk, and metrics by hand."""
+"""Landmark sets: solution files, ground truth, features and their ids."""
 
 from __future__ import annotations
 
@@ -8,111 +8,52 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from sdclib.data.features import FeatureSet
-from sdclib.data.instances import (
-    INSTANCE_SETS,
-    load_gldv2,
-    load_instance_set,
-    load_revisited,
-    missing_files,
-    read_gnd,
-    read_solution,
-)
-from sdclib.evaluation import evaluate_codes, evaluate_features
-from sdclib.methods import make_hasher
-from study.runs import RunSpec, run_experiment
+from sdclib.data.instances import INSTANCE_SETS, load_instance_set, missing_files, read_gnd, read_solution
 from tests.landmarks import N_DATABASE, QUERY, SOLUTION, gnd, vectors, write_gldv2, write_revisited
 
 
-def average_precision(query: NDArray[Any], features: FeatureSet, number: int) -> float:
-    """AP over the first R, divided by all relevant items, of the cosine ranking without junk: a plain loop."""
-    assert features.ground_truth is not None
-    relevant = set(features.ground_truth[number].tolist())
-    junk = set() if features.junk is None else set(features.junk[number].tolist())
-    units = features.database / np.linalg.norm(features.database, axis=1, keepdims=True)
-    ranking = [i for i in np.argsort(-(units @ query)) if i not in junk][: features.top_k]
-    hits = total = 0.0
-    for rank, item in enumerate(ranking, start=1):
-        if item in relevant:
-            hits += 1
-            total += hits / rank
-    return total / len(relevant)
-
-
-def protocol(features: FeatureSet) -> dict[str, Any]:
-    return {"junk": features.junk, "denominator": features.denominator, "empty": features.empty}
-
-
-def check_to_metrics(features: FeatureSet) -> None:
-    """Float and binary codes to mAP, the float one compared with the plain loop."""
-    assert features.ground_truth is not None
-    counted = [i for i, items in enumerate(features.ground_truth) if len(items)]
-    expected = np.mean([average_precision(features.query[i], features, i) for i in counted])
-    metrics, _ = evaluate_features(
-        features.query, features.database, features.relevant, features.top_k, **protocol(features)
-    )
-    assert metrics["map_authors"] == pytest.approx(expected)
-    hasher = make_hasher("itq", 8).fit(features.database)
-    codes = hasher.transform(features.query), hasher.transform(features.database)
-    metrics, histogram = evaluate_codes(*codes, features.relevant, features.top_k, **protocol(features))
-    assert 0 <= metrics["map_pessimistic"] <= metrics["map_expected"] <= metrics["map_optimistic"] <= 1
-    assert metrics["map_expected"] > 0
-    junk = 0 if features.junk is None else sum(map(len, features.junk))
-    n_pairs = len(features.query) * len(features.database) - junk
-    assert histogram["positive"].sum() + histogram["negative"].sum() == n_pairs
-    assert histogram["positive"].sum() == sum(map(len, features.ground_truth))
+def lists(items: Any) -> list[list[int]]:
+    return [rows.tolist() for rows in items]
 
 
 # GLDv2
 
 
-def test_gldv2_to_a_metric(tmp_path: Path) -> None:
+def test_gldv2(tmp_path: Path) -> None:
     write_gldv2(tmp_path)
-    features = load_gldv2(root=tmp_path, top_k=20)
+    features = load_instance_set("gldv2", root=tmp_path, top_k=20)
     assert (features.database.shape, features.train.shape) == ((30, 12), (40, 12))
     np.testing.assert_array_equal(features.query, vectors(5, 0)[[3, 1, 0]])  # q0, q2, q3
-    assert [items.tolist() for items in features.relevant] == [[3, 4, 5], [0], [7, 29]]
+    assert lists(features.relevant) == [[3, 4, 5], [0], [7, 29]]
     assert (features.denominator, features.empty, features.junk) == ("relevant", "zero", None)
-    check_to_metrics(features)
-    assert len(load_gldv2(root=tmp_path, top_k=20, usage=("Private",)).query) == 2
     with pytest.raises(ValueError, match="top_k: expected at most the 30 items of the database, got 100"):
         load_instance_set("gldv2", root=tmp_path)
-    with pytest.raises(ValueError, match="usage: expected one of Private, Public, got 'Ignored'"):
-        load_gldv2(root=tmp_path, usage=("Ignored",))
     (tmp_path / "train.safetensors").unlink()
     with pytest.raises(ValueError, match="train_features: expected features to train on, but gldv2 has none"):
-        _ = load_gldv2(root=tmp_path, top_k=20).train
-    with pytest.raises(ValueError, match=r"expected a file of features learn .*, found none"):
-        load_gldv2(root=tmp_path, top_k=20, train="learn")
+        _ = load_instance_set("gldv2", root=tmp_path, top_k=20).train
 
 
 def test_gldv2_features_that_are_missing(tmp_path: Path) -> None:
     write_gldv2(tmp_path)
-    solution = tmp_path / "retrieval_solution_v2.1.csv"
-    solution.write_text(SOLUTION.replace("i29 i7", "i29 i99").replace("i0", "i88"))
-    with pytest.raises(ValueError, match=r"all relevant images of .*\.csv, but 2 have none, first i88"):
-        load_gldv2(root=tmp_path, top_k=20)
-    features = load_gldv2(root=tmp_path, top_k=20, missing="skip")
-    assert [items.tolist() for items in features.relevant] == [[3, 4, 5], [29]]
-    check_to_metrics(features)
-    solution.write_text(SOLUTION + "q9,i1,Public\n")
-    with pytest.raises(ValueError, match=r"all queries of .*, but 1 have none, first q9"):
-        load_gldv2(root=tmp_path, top_k=20)
-    assert len(load_gldv2(root=tmp_path, top_k=20, missing="skip").query) == 3
-    solution.write_text("id,images,Usage\nq9,i1,Public\n")
-    with pytest.raises(ValueError, match="found none"):
-        load_gldv2(root=tmp_path, top_k=20, missing="skip")
-    (tmp_path / "index_ids.txt").write_text("i0\n" * 30)
-    with pytest.raises(ValueError, match=r"index\.npy: expected every id once"):
-        load_gldv2(root=tmp_path)
-    (tmp_path / "index_ids.txt").unlink()
-    with pytest.raises(ValueError, match=r"index\.npy: expected ids of the images, .* in index_ids\.txt"):
-        load_gldv2(root=tmp_path)
-    (tmp_path / "index.npy").unlink()
-    with pytest.raises(ValueError, match=r"expected a file of features index \(\.npy, .*found none"):
-        load_gldv2(root=tmp_path)
+    solution, ids = tmp_path / "retrieval_solution_v2.1.csv", tmp_path / "index_ids.txt"
+    for path, text, message in (
+        (
+            solution,
+            SOLUTION.replace("i29", "i99").replace("i0", "i88"),
+            "in index, but 2 have none, first i88",
+        ),
+        (solution, SOLUTION + "q9,i1,Public\n", "in query, but 1 have none, first q9"),
+        (ids, "i0\n" * 30, "expected every id of index once"),
+        (ids, None, r"expected ids of the images in index, .* in index_ids\.txt"),
+        (tmp_path / "index.npy", None, r"expected a file of features index \(\.npy, .*found none"),
+    ):
+        whole = path.read_bytes()
+        path.unlink() if text is None else path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            load_instance_set("gldv2", root=tmp_path)
+        path.write_bytes(whole)
 
 
 def test_missing_files_are_those_of_the_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,11 +72,16 @@ def test_missing_files_are_those_of_the_layout(tmp_path: Path, monkeypatch: pyte
     ("text", "message"),
     [
         ("id,images\nq0,i1\n", "expected the columns id,images,Usage, got id,images"),
-        (SOLUTION + "q1,i1,Public\n", "line 6: expected every query once, got q1,"),
-        (SOLUTION + "q9,i1 i2 i1,Public\n", "line 6: expected every index id once"),
-        (SOLUTION + "q9,None,Public\n", "line 6: expected index ids of the Public query, got q9,None,Public"),
-        (SOLUTION + "q9,,Private\n", "line 6: expected index ids of the Private query, got q9,,Private"),
-        (SOLUTION + "q9,i1,public\n", "line 6: expected Usage to be one of Public, Private, Ignored"),
+        *(
+            (f"{SOLUTION}{line}\n", f"line 6: expected every query once, .* got {line}")
+            for line in (
+                "q1,i1,Public",
+                "q9,i1 i2 i1,Public",
+                "q9,None,Public",
+                "q9,,Private",
+                "q9,i1,public",
+            )
+        ),
         ("id,images,Usage\nq1,None,Ignored\n", "expected at least one Public or Private query"),
         ("", "expected a CSV file"),
         (None, "expected GLDv2's retrieval solution, found none"),
@@ -159,7 +105,7 @@ def test_solutions_that_are_not_as_described(text: str | None, message: str, tmp
         ("hard", [[2, 3, 4], [7], []], [[0, 1, 5], [], [9, 10, 11, 12]]),
     ],
 )
-def test_revisited_to_a_metric(
+def test_revisited(
     name: str,
     relevant: Any,
     junk: Any,
@@ -171,60 +117,35 @@ def test_revisited_to_a_metric(
     assert f"rparis-{name}" in INSTANCE_SETS
     features = load_instance_set(f"rparis-{name}", top_k=20)
     assert features.name == f"rparis-{name}"
-    assert [items.tolist() for items in features.relevant] == relevant
+    assert lists(features.relevant) == relevant
     assert features.junk is not None
-    assert [items.tolist() for items in features.junk] == junk
+    assert lists(features.junk) == junk
     assert (features.denominator, features.empty) == ("relevant", "skip")
-    check_to_metrics(features)
     with pytest.raises(ValueError, match="expected features to train on"):
         _ = features.train
 
 
-def test_junk_changes_the_ranking(tmp_path: Path) -> None:
-    """The query itself is junk: in the ranking it would be first."""
-    write_revisited(tmp_path, gnd=[{"easy": [1], "hard": [], "junk": [0]}] * 3)
-    database = vectors(N_DATABASE, 4)
-    database[1] = database[0] + 0.01
-    np.save(tmp_path / "database.npy", database)
-    np.save(tmp_path / "query.npy", database[[0, 0, 0]])
-    features = load_revisited("roxford", "easy", root=tmp_path, top_k=20)
-    with_junk = evaluate_features(
-        features.query, features.database, features.relevant, 20, **protocol(features)
-    )[0]
-    without = evaluate_features(
-        features.query, features.database, features.relevant, 20, denominator="relevant"
-    )[0]
-    assert (with_junk["map_authors"], without["map_authors"]) == (1, 0.5)
-
-
 def test_revisited_with_training_features_and_ids(tmp_path: Path) -> None:
+    def load() -> FeatureSet:
+        return load_instance_set("roxford-medium", root=tmp_path, top_k=20)
+
     write_revisited(tmp_path)
     np.save(tmp_path / "train.npy", vectors(50, 5))
-    plain = load_revisited("roxford", "medium", root=tmp_path, top_k=20)
+    plain = load()
     assert plain.train.shape == (50, 12)
-    assert (
-        run_experiment(RunSpec("cifar10-embedded", "itq", 8), plain, progress=False).metrics["map_expected"]
-        > 0
-    )
-    assert load_revisited("roxford", root=tmp_path, train=None, top_k=20).train_features is None
     order = np.random.default_rng(0).permutation(N_DATABASE)
     names = np.array(gnd()["imlist"])
-    np.savez(tmp_path / "shuffled.npz", features=vectors(N_DATABASE, 4)[order], ids=names[order])
-    shuffled = load_revisited("roxford", root=tmp_path, database="shuffled.npz", top_k=20)
+    (tmp_path / "database.npy").unlink()
+    np.savez(tmp_path / "database.npz", features=vectors(N_DATABASE, 4)[order], ids=names[order])
+    shuffled = load()
     assert shuffled.sha256 == plain.sha256
     np.testing.assert_array_equal(shuffled.database, plain.database)
-    np.savez(tmp_path / "part.npz", features=vectors(4, 4), ids=names[:4])
-    with pytest.raises(ValueError, match="all 30 images of imlist, but 26 have none, first all_souls_000004"):
-        load_revisited("roxford", root=tmp_path, database="part", top_k=20)
+    np.savez(tmp_path / "database.npz", features=vectors(4, 4), ids=names[:4])
+    with pytest.raises(ValueError, match="in database, but 26 have none, first all_souls_000004"):
+        load()
     np.save(tmp_path / "query.npy", vectors(4, 3))
-    with pytest.raises(
-        ValueError, match="expected 3 features in query, one for each image of qimlist, got 4"
-    ):
-        load_revisited("roxford", root=tmp_path, top_k=20)
-    with pytest.raises(ValueError, match="protocol: expected one of easy, hard, medium, got 'E'"):
-        load_revisited("roxford", "E", root=tmp_path)
-    with pytest.raises(ValueError, match="name: expected one of roxford, rparis, got 'oxford'"):
-        load_revisited("oxford")
+    with pytest.raises(ValueError, match=r"expected 3 features in query, one for each image of .*, got 4"):
+        load()
     with pytest.raises(ValueError, match=r"name: expected one of gldv2, .*got 'roxford'"):
         load_instance_set("roxford")
 
@@ -232,25 +153,30 @@ def test_revisited_with_training_features_and_ids(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ([1], "expected a dict with imlist, qimlist and gnd, got list"),
-        ({"imlist": []}, "expected a dict with imlist, qimlist and gnd, got .'imlist'"),
-        (gnd(imlist=[1, 2]), "expected imlist to be a list of names"),
-        (gnd(qimlist=["q", "q", "r"]), "expected every name of qimlist once"),
-        (gnd(gnd=[QUERY]), "expected gnd to be a list with one entry for each of 3 queries"),
-        (
-            gnd(gnd=[QUERY, QUERY, {"ok": [], "junk": []}]),
-            "expected lists easy, hard and junk of query 2 .*older 'ok'",
-        ),
+        ([1], "TypeError"),
+        ({"imlist": []}, "KeyError.*qimlist"),
+        (gnd(imlist=3), "TypeError"),
+        (gnd(gnd=[QUERY]), "3 queries, 1 of them with lists"),
+        (gnd(gnd=[QUERY, QUERY, {"ok": [], "junk": []}]), "older 'ok' lists.*KeyError.*easy"),
         (gnd(gnd=[QUERY, QUERY | {"easy": [30]}, QUERY]), "query 1, easy: expected numbers from 0 to 29"),
-        (gnd(gnd=[QUERY, QUERY | {"hard": [-1]}, QUERY]), "query 1, hard: expected (whole )?numbers"),
-        (gnd(gnd=[QUERY, QUERY | {"hard": [1.5]}, QUERY]), "query 1, hard: expected (whole )?numbers"),
-        (
-            gnd(gnd=[QUERY, QUERY | {"junk": [0]}, QUERY]),
-            "expected every image in at most one list of query 1",
-        ),
+        (gnd(gnd=[QUERY, QUERY | {"hard": [-1]}, QUERY]), "query 1, hard: expected numbers"),
+        (gnd(gnd=[QUERY, QUERY | {"hard": [1.5]}, QUERY]), "query 1, hard: expected whole numbers"),
+        (gnd(gnd=[QUERY, QUERY | {"hard": [[1], [2, 3]]}, QUERY]), "inhomogeneous"),
     ],
 )
 def test_ground_truth_that_is_not_as_described(value: Any, message: str, tmp_path: Path) -> None:
     (tmp_path / "gnd.pkl").write_bytes(pickle.dumps(value))
-    with pytest.raises(ValueError, match=rf"gnd\.pkl: {message}"):
+    with pytest.raises(
+        ValueError, match=rf"gnd\.pkl: expected a dict with imlist, qimlist and gnd.*{message}"
+    ):
         read_gnd(tmp_path / "gnd.pkl")
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [("hard", "expected every index at most once"), ("junk", "no item that is also relevant")],
+)
+def test_images_in_two_lists_of_a_query(other: str, message: str, tmp_path: Path) -> None:
+    write_revisited(tmp_path, gnd=[QUERY, QUERY | {other: [0]}, QUERY])
+    with pytest.raises(ValueError, match=message):
+        load_instance_set("roxford-medium", root=tmp_path, top_k=20)

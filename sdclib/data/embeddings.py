@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sdclib.checks import check_features, check_int, check_real
 from sdclib.data.features import FeatureSet
 from sdclib.data.splits import check_rows, seeded_order
-from sdclib.data.vectors import VectorFile, arrays_sha256, encode_labels, load_npy, read_vectors
+from sdclib.data.vectors import VectorFile, arrays_sha256, encode_labels, read_vectors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,11 +29,8 @@ def load_embeddings(
     *,
     key: str | None = None,
     columns: Sequence[str] | None = None,
-    labels: ArrayLike | Path | None = None,
-    use_labels: bool = True,
     query_share: float | None = None,
     n_train: int | None = None,
-    train_in_database: bool = True,
     seed: int = 0,
     top_k: int | None = None,
     n_neighbors: int = 100,
@@ -42,72 +39,60 @@ def load_embeddings(
     """Make a feature set of any vectors: a share of them as queries, the rest as database and for training.
 
     Rows are put in the order of SHA-256 of "SEED:ROW": first come the queries, then the training rows, then the
-    rest of the database. A file may bring a split of its own instead, which holds unless `query_share`, `n_train` or
-    `train_in_database` ask for another: row numbers under "query_rows" and "train_rows" in an .npz or .safetensors.
-    The rows that are no queries are then the database, in the file's order.
+    rest of the database. A file may bring a split of its own instead, which holds unless `query_share` or `n_train` ask
+    for another: row numbers under "query_rows" and "train_rows" in an .npz or .safetensors. The rows that are no
+    queries are then the database, in the file's order.
 
     Without labels, relevant is what float features find: the `n_neighbors` rows of the database with the highest
     cosine similarity; mAP then says how well codes keep the float ranking.
 
     Parameters
     ----------
-    path : path-like or DataFrame
-    key : str, optional
-    columns : sequence of str, optional
-        Which array or columns are the vectors, see `sdclib.data.vectors.read_vectors`.
-    labels : array-like or path-like, optional
-        Labels of the rows, or an .npy of them, in place of those in the file: whole numbers or names of shape (n,),
-        or 0/1 vectors of shape (n, n_labels).
-    use_labels : bool
-        False ignores the file's labels.
+    path, key, columns
+        Vectors, and labels if there are any, see `sdclib.data.vectors.read_vectors`.
     query_share : float, optional
         Above 0, below 1; at least one row becomes a query. By default 0.1, or the file's own split.
     n_train : int, optional
         Training rows, by default the whole database, or those of the file's own split.
-    train_in_database : bool
-        False takes the training rows out of the database; `n_train` must then be given.
     seed : int
     top_k : int, optional
         R, by default 1000 or the size of the database.
     n_neighbors : int
     name : str, optional
         By default that of the file, or "table".
-
-    Returns
-    -------
-    FeatureSet
-
-    Raises
-    ------
-    ValueError
-        If the file, its split or an option is not as described.
     """
     where = str(path) if isinstance(path, str | Path) else "table"
     file = read_vectors(path, key=key, columns=columns)
     values = check_features(file.vectors, where)
+    n = len(values)
     check_int(seed, "seed", minimum=0)
-    if query_share is None and n_train is None and train_in_database and file.query_rows is not None:
+    if query_share is None and n_train is None and file.query_rows is not None:
         query_rows, database_rows, train = _own_split(file, where)
     else:
-        order = seeded_order(len(values), seed)
-        n_query = _query_count(len(values), 0.1 if query_share is None else query_share)
-        n_train = _train_count(len(values) - n_query, n_train, train_in_database)
-        query_rows, train, rest = np.split(order, [n_query, n_query + n_train])
-        database_rows = order[n_query:] if train_in_database else rest
+        share = check_real(0.1 if query_share is None else query_share, "query_share", minimum=0)
+        n_query = max(1, round(share * n))
+        if share == 0 or n_query >= n:
+            raise ValueError(
+                f"query_share: expected a number above 0 that leaves one of {n} rows, got {share}"
+            )
+        query_rows, database_rows = np.split(seeded_order(range(n), seed), [n_query])
+        if n_train is not None and check_int(n_train, "n_train", minimum=1) > len(database_rows):
+            raise ValueError(
+                f"n_train: expected at most the {len(database_rows)} rows of the database, got {n_train}"
+            )
+        train = database_rows[:n_train]
     query, database = values[query_rows], values[database_rows]
-    given = file.labels if labels is None and use_labels else labels
     neighbours = None
-    if given is None:
+    if file.labels is None:
         k = check_int(n_neighbors, "n_neighbors", minimum=1)
         if k >= len(database):
             raise ValueError(
                 f"n_neighbors: expected fewer than the {len(database)} rows of the database, got {k}"
             )
         neighbours = tuple(nearest_neighbours(query, database, k))
-        codes: NDArray[np.integer] = np.zeros((len(values), 0), dtype=np.uint8)
+        codes: NDArray[np.integer] = np.zeros((n, 0), dtype=np.uint8)
     else:
-        given = load_npy(Path(given)) if isinstance(given, str | Path) else given
-        codes = encode_labels(given, f"{where}: labels" if labels is None else "labels", n=len(values))
+        codes = encode_labels(file.labels, f"{where}: labels", n=n)
     parts = (query, database, values[train], codes[query_rows], codes[database_rows])
     return FeatureSet(
         name=Path(where).stem if name is None else name,
@@ -121,7 +106,6 @@ def load_embeddings(
         citation="",
         sha256=arrays_sha256(*parts, [0 if neighbours is None else n_neighbors]),
         ground_truth=neighbours,
-        train_features=None if train_in_database else values[train],
     )
 
 
@@ -132,17 +116,12 @@ def nearest_neighbours(query: ArrayLike, database: ArrayLike, k: int) -> NDArray
     ----------
     query, database : array-like, shapes (n_query, d), (n_database, d)
     k : int
-        From 1 to n_database.
+        From 1 to n_database, else ValueError.
 
     Returns
     -------
     ndarray, shape (n_query, k), int64
         Rows in ascending order, not ranked.
-
-    Raises
-    ------
-    ValueError
-        If features or `k` are not as described.
     """
     rows = check_features(query, "query")
     items = check_features(database, "database", n_features=rows.shape[1])
@@ -193,24 +172,3 @@ def _own_split(file: VectorFile, name: str) -> tuple[NDArray[np.int64], NDArray[
     if (both := np.isin(train, query).sum()) > 0:
         raise ValueError(f"{name}: train_rows: expected no row of query_rows, got {both}")
     return query, database, train
-
-
-def _query_count(n: int, share: float) -> int:
-    """Count the queries among n rows, at least one, with at least one row left."""
-    if not 0 < check_real(share, "query_share", minimum=0) < 1:
-        raise ValueError(f"query_share: expected a number above 0 and below 1, got {share!r}")
-    count = max(1, round(share * n))
-    if count >= n:
-        raise ValueError(f"query_share: expected at least one of {n} vectors to be no query, got {share!r}")
-    return count
-
-
-def _train_count(n: int, n_train: int | None, in_database: bool) -> int:
-    """Count the training rows among the n that are no queries."""
-    most = n if in_database else n - 1
-    if n_train is None and not in_database:
-        raise ValueError("n_train: expected a number with train_in_database=False, got None")
-    count = n if n_train is None else check_int(n_train, "n_train", minimum=1)
-    if count > most:
-        raise ValueError(f"n_train: expected at most {most} beside queries and database, got {count}")
-    return count

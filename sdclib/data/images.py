@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sdclib.checks import check_int, check_labels, check_name
+from sdclib.checks import check_int, check_labels
 from sdclib.data.splits import check_rows
 from sdclib.files import cache_dir
-from sdclib.metrics.ranking import DENOMINATORS, EMPTY
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,7 +30,8 @@ class ImageSet:
 
     Attributes
     ----------
-    name : str
+    name, top_k, licence, citation, denominator, empty
+        As in `sdclib.data.features.FeatureSet`.
     ids : tuple of str
         One an image, each once: what identifies it on every machine, such as the SHA-256 of its pixels.
     read : callable
@@ -43,18 +43,10 @@ class ImageSet:
         Image numbers, each once.
     train_index : ndarray, shape (n_train,), int64
         Positions in `database` of the training images, each once; empty if there is a `separate_train`.
-    top_k : int
-        The R of mAP@R, at most n_database.
-    licence, citation : str
     class_names : tuple of str
         Names of the ids 0, 1, ... or of the label columns.
     separate_train : ndarray, shape (n_train,), int64, optional
         Numbers of the training images where they are not in the database.
-    denominator, empty : str
-        How average precision is divided and what a query without a hit counts, see
-        `sdclib.metrics.mean_average_precision`.
-    skipped : tuple of str
-        Images of the set that were missing and left out.
 
     Raises
     ------
@@ -76,7 +68,6 @@ class ImageSet:
     separate_train: NDArray[np.int64] | None = None
     denominator: str = "retrieved"
     empty: str = "zero"
-    skipped: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.ids)
@@ -86,42 +77,34 @@ class ImageSet:
             )
         labels = check_labels(self.labels, "labels", n=n)
         n_classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
-        if labels.ndim == 1 and labels.min() < 0:
-            raise ValueError(f"labels: expected ids of at least 0, got {labels.min()}")
-        wrong = len(self.class_names) != n_classes if labels.ndim == 2 else len(self.class_names) < n_classes
-        if wrong:
+        if len(self.class_names) < n_classes:
             raise ValueError(f"class_names: expected {n_classes} names, got {len(self.class_names)}")
         query, database = (check_rows(getattr(self, key), key, n) for key in ("query", "database"))
-        train_index = check_rows(self.train_index, "train_index", len(database), may_be_empty=True)
         separate = self.separate_train
         if separate is not None:
             separate = check_rows(separate, "separate_train", n)
+        train_index = check_rows(self.train_index, "train_index", len(database), may_be_empty=True)
         if (separate is None) == (len(train_index) == 0):
             raise ValueError(
                 "train_index, separate_train: expected training images in exactly one of them, got "
                 f"{len(train_index)} and {'none' if separate is None else len(separate)}"
             )
         for key, other in (("database", database), ("separate_train", separate)):
-            if other is not None and np.isin(query, other).any():
-                image = self.ids[query[np.isin(query, other)][0]]
-                raise ValueError(f"query, {key}: expected no image in both, got {image!r} in both")
+            if other is not None and len(both := np.intersect1d(query, other)):
+                raise ValueError(
+                    f"query, {key}: expected no image in both, got {self.ids[both[0]]!r} in both"
+                )
         if check_int(self.top_k, "top_k", minimum=1) > len(database):
             raise ValueError(
                 f"top_k: expected at most the {len(database)} images of the database, got {self.top_k}"
             )
-        check_name(self.denominator, "denominator", DENOMINATORS)
-        check_name(self.empty, "empty", EMPTY)
-        for field, value in {
-            "ids": tuple(self.ids),
-            "labels": labels,
-            "query": query,
-            "database": database,
-            "train_index": train_index,
-            "separate_train": separate,
-            "class_names": tuple(self.class_names),
-            "skipped": tuple(self.skipped),
-        }.items():
-            object.__setattr__(self, field, value)
+        vars(self).update(
+            labels=labels,
+            query=query,
+            database=database,
+            train_index=train_index,
+            separate_train=separate,
+        )
 
     @property
     def train(self) -> NDArray[np.int64]:
@@ -135,26 +118,22 @@ class ImageSet:
         SHA-256 of the lines "ROLE ID LABELS" of queries, database and separate training images in their order,
         with ROLE "query", "train" (training images), or "database", and the numbers of labels joined by commas.
         """
-        train = set(self.train_index.tolist())
-        roles = ["query"] * len(self.query)
-        roles += ["train" if i in train else "database" for i in range(len(self.database))]
-        images = [*self.query.tolist(), *self.database.tolist()]
-        if self.separate_train is not None:
-            roles += ["train"] * len(self.separate_train)
-            images += self.separate_train.tolist()
+        separate = np.zeros(0, dtype=np.int64) if self.separate_train is None else self.separate_train
+        in_database = np.full(len(self.database), "database")
+        in_database[self.train_index] = "train"
+        roles = ["query"] * len(self.query) + in_database.tolist() + ["train"] * len(separate)
+        images = np.concatenate([self.query, self.database, separate])
+        labels = self.labels[images]
+        ids = labels.ndim == 1
+        texts = [str(x) if ids else ",".join(map(str, np.flatnonzero(x))) for x in labels]
         lines = (
-            f"{role} {self.ids[image]} {self._label_text(image)}\n"
-            for role, image in zip(roles, images, strict=True)
+            f"{role} {self.ids[image]} {text}\n"
+            for role, image, text in zip(roles, images, texts, strict=True)
         )
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def disjoint(self) -> ImageSet:
-        """Make the variant whose training images are not in the database.
-
-        Returns
-        -------
-        ImageSet
-            Named NAME-disjoint; the set itself if its training images are not in the database already.
+        """Make the variant NAME-disjoint, whose training images are not in the database; the set itself if none is.
 
         Raises
         ------
@@ -177,10 +156,6 @@ class ImageSet:
             separate_train=self.train,
         )
 
-    def _label_text(self, image: int) -> str:
-        label = self.labels[image]
-        return str(label) if label.ndim == 0 else ",".join(map(str, np.flatnonzero(label)))
-
 
 def data_root() -> Path:
     """Folder of the image sets: ``$SDC_DATA`` if set, else ``images`` in the cache folder. It may not exist."""
@@ -188,13 +163,7 @@ def data_root() -> Path:
 
 
 def open_rgb(path: str | os.PathLike[str]) -> Image.Image:
-    """Read an image file as RGB.
-
-    Raises
-    ------
-    ValueError
-        If it is missing, broken or no image; the message names it.
-    """
+    """Read an image file as RGB; ValueError that names it if it is missing, broken or no image."""
     from PIL import Image
 
     try:
@@ -206,16 +175,6 @@ def open_rgb(path: str | os.PathLike[str]) -> Image.Image:
         raise ValueError(f"{os.fspath(path)}: missing or broken image ({error})") from error
 
 
-@dataclass(frozen=True)
-class _FileReader:
-    """Reads image number i from the i-th of `paths`; can be sent to another process."""
-
-    paths: tuple[Path, ...]
-
-    def __call__(self, image: int) -> Image.Image:
-        return open_rgb(self.paths[image])
-
-
 def file_reader(paths: Sequence[Path]) -> Callable[[int], Image.Image]:
     """Make the `read` of an `ImageSet` whose image number i is the file ``paths[i]``."""
-    return _FileReader(tuple(paths))
+    return lambda image: open_rgb(paths[image])

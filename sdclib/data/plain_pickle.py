@@ -18,17 +18,11 @@ def read_plain_pickle(path: Path | str) -> Any:
     """Read a pickle of containers, texts, numbers and NumPy arrays of numbers, such as those of public data sets.
 
     A pickle calls what it names. Here only the names by which NumPy's arrays are pickled can be called, by stand-ins.
-
-    Raises
-    ------
-    ValueError
-        If the file is missing, damaged or holds anything else; the message names it.
+    ValueError that names the file if it is missing, damaged or holds anything else.
     """
     try:
         data = Path(path).read_bytes()
-        for operation, argument, _ in pickletools.genops(
-            data
-        ):  # lengths within the file are checked by the way
+        for operation, argument, _ in pickletools.genops(data):  # which checks lengths within the file
             if operation.name in ("PUT", "LONG_BINPUT") and (argument or 0) > len(data):
                 raise ValueError(f"it would number a thing {argument}, for which memory is taken")
         return _Unpickler(io.BytesIO(data), encoding="latin1").load()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,10 +31,10 @@ class Split:
     train_index: NDArray[np.int64]
 
 
-def seeded_order(n: int, seed: int) -> NDArray[np.int64]:
-    """Numbers 0 to n - 1 in the order of SHA-256 of "SEED:NUMBER", the same with every version of NumPy."""
-    keys = [hashlib.sha256(f"{seed}:{number}".encode()).digest() for number in range(n)]
-    return np.array(sorted(range(n), key=keys.__getitem__), dtype=np.int64)
+def seeded_order(names: Iterable[int | str], seed: int) -> NDArray[np.int64]:
+    """Positions of names in the order of SHA-256 of "SEED:NAME", the same with every version of NumPy."""
+    keys = [hashlib.sha256(f"{seed}:{name}".encode()).digest() for name in names]
+    return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
 
 
 def class_split(
@@ -55,23 +55,12 @@ def class_split(
     Parameters
     ----------
     pixel_sha256 : sequence of str
-        One an image, 64 hexadecimal digits: what identifies it whatever file it comes from.
+        One an image: what identifies it whatever file it comes from.
     labels : array-like, shape (n_images,), whole numbers
     seed : int
         At least 0.
-    n_query, n_train : int
-        Images a class, at least 1.
-    n_database : int, optional
-        Images a class, at least `n_train`; all that are left by default.
-
-    Returns
-    -------
-    Split
-
-    Raises
-    ------
-    ValueError
-        If an argument is not as described, or a class has too few images.
+    n_query, n_train, n_database : int
+        Images a class; by default the database is all that are left. ValueError if a class has too few.
     """
     ids = check_labels(labels, "labels", n=len(pixel_sha256))
     if ids.ndim != 1 or len(ids) == 0:
@@ -79,21 +68,19 @@ def class_split(
     check_int(seed, "seed", minimum=0)
     check_int(n_query, "n_query", minimum=1)
     check_int(n_train, "n_train", minimum=1)
+    needed = n_query + n_train
+    last = len(ids)
     if n_database is not None:
-        check_int(n_database, "n_database", minimum=n_train)
-    keys = [hashlib.sha256(f"{seed}:{pixels}".encode()).hexdigest() for pixels in pixel_sha256]
-    order = np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
-    rank = np.empty(len(ids), dtype=np.int64)  # of an image, in sorted order, within its class
+        needed = last = n_query + check_int(n_database, "n_database", minimum=n_train)
+    order = seeded_order(pixel_sha256, seed)
+    rank = np.empty(len(ids), dtype=np.int64)  # of an image, in this order, within its class
     for label in np.unique(ids):
-        members = order[ids[order] == label]
-        needed = n_query + (n_train if n_database is None else n_database)
+        members = np.flatnonzero(ids[order] == label)
         if len(members) < needed:
             raise ValueError(
                 f"labels: expected at least {needed} images a class, got {len(members)} of {label}"
             )
         rank[members] = np.arange(len(members))
-    rank = rank[order]
-    last = len(ids) if n_database is None else n_query + n_database
     in_database = (rank >= n_query) & (rank < last)
     return Split(
         query=order[rank < n_query],
@@ -103,37 +90,18 @@ def class_split(
 
 
 def split_sha256(split: Split, pixel_sha256: Sequence[str]) -> str:
-    """Hash of a split: SHA-256 of its lines "ROLE PIXELS", queries, then database, in order.
-
-    Parameters
-    ----------
-    split : Split
-    pixel_sha256 : sequence of str
-        As for `class_split`.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits; ROLE is "query", "train" (also in the database) or "database".
-    """
-    train = set(split.train_index.tolist())
+    """SHA-256 of the lines "ROLE PIXELS" of queries, then database, in order; ROLE is query, train or database."""
+    roles = np.full(len(split.database), "database")
+    roles[split.train_index] = "train"
     lines = [f"query {pixel_sha256[i]}\n" for i in split.query]
-    for position, image in enumerate(split.database):
-        lines.append(f"{'train' if position in train else 'database'} {pixel_sha256[image]}\n")
+    lines += [f"{role} {pixel_sha256[i]}\n" for role, i in zip(roles, split.database, strict=True)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def check_rows(rows: ArrayLike | None, name: str, n: int, *, may_be_empty: bool = False) -> NDArray[np.int64]:
-    """Check numbers of `n` rows: whole, from 0 to n - 1, each at most once; at least one unless it may be empty.
+    """Check numbers of `n` rows and return them as int64; ValueError that names them.
 
-    Returns
-    -------
-    ndarray, shape (n_rows,), int64
-
-    Raises
-    ------
-    ValueError
-        Otherwise.
+    They are whole, from 0 to n - 1, each at most once, and at least one unless there may be none.
     """
     array = np.asarray(rows)
     if may_be_empty and array.shape == (0,):

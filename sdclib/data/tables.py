@@ -24,6 +24,7 @@ __all__ = [
     "NO_FEATURE",
     "TABLES",
     "VECTOR_KEYS",
+    "listed",
     "read_csv",
     "read_table",
     "take_apart",
@@ -46,13 +47,7 @@ def read_csv(path: Path, **options: Any) -> pd.DataFrame:
     """Read a table by `pandas.read_csv`, but not one whose lines are longer than its first.
 
     pandas would take what comes first in them for names of the rows, and so every column for another.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is no such table; the message names it.
+    FileNotFoundError, or ValueError that names the file if it is no such table.
     """
     import pandas as pd
 
@@ -134,7 +129,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
             f"{path}: expected a line of names such as a,b,c, for the first may be names or numbers: {line!r}"
         )
     if numbers and not indexed:
-        logger.warning("%s: took the first line, %s, for the names of the columns", path, _listed(names))
+        logger.warning("%s: took the first line, %s, for the names of the columns", path, listed(names))
     for name in table.columns.intersection(list(LABEL_KEYS)):
         table[name] = _label_values(table[name])
     return table.set_axis(names, axis=1)
@@ -188,12 +183,13 @@ def take_apart(
         logger.warning(
             "%s: took %s %s for features, left %s; columns (--columns) chooses",
             *(where, f"the {len(names)} columns" if len(names) > 1 else "the column"),
-            *(_listed(names), _listed(left)),
+            *(listed(names), listed(left)),
         )
     return arrays
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Name some things for a message, of many the first and the last."""
     names = [name or "''" for name in names]
     return ", ".join(names if len(names) < 7 else [*names[:3], "...", *names[-2:]])
 
@@ -207,7 +203,7 @@ def _chosen(
         exact = [i for i, (name, _) in enumerate(named) if name == pattern]
         found = exact or [i for i, (name, _) in enumerate(named) if fnmatch.fnmatchcase(name, pattern)]
         if not found:
-            known = _listed([name for name, _ in named])
+            known = listed([name for name, _ in named])
             raise ValueError(f"columns: expected some of {known} in {where}, got {pattern!r}")
         chosen |= dict.fromkeys(found)
     return [named[i] for i in chosen]
@@ -222,7 +218,7 @@ def _features(named: list[tuple[str, pd.Series]], where: str) -> list[tuple[str,
     vectors = [pair for k in VECTOR_KEYS for pair in vectors if pair[0] == k][:1] or vectors
     if len(vectors) > 1:
         raise ValueError(
-            f"{where}: expected one column of vectors, got {_listed([n for n, _ in vectors])}; say which by key"
+            f"{where}: expected one column of vectors, got {listed([n for n, _ in vectors])}; say which by key"
         )
     if vectors:
         return vectors
@@ -238,7 +234,7 @@ def _features(named: list[tuple[str, pd.Series]], where: str) -> list[tuple[str,
             )
     if not chosen:
         raise ValueError(
-            f"{where}: expected columns of numbers, or a column of vectors, got {_listed([n for n, _ in named])}"
+            f"{where}: expected columns of numbers, or a column of vectors, got {listed([n for n, _ in named])}"
         )
     return chosen
 

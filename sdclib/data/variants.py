@@ -30,7 +30,6 @@ __all__ = [
     "parse_bias",
     "parse_longtail",
     "positive_share",
-    "same_class_share",
 ]
 
 HOLDOUT = "+holdout"
@@ -40,41 +39,27 @@ CONTROL = "-control"
 UNSEEN = "+unseen"
 
 
-def holdout_rows(n: int, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def holdout_rows(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Choose which of `n` training rows become queries (a tenth, at least one), and which stay for training.
 
-    Rows are ordered by `sdclib.data.splits.seeded_order`, the same on every machine.
-
-    Returns
-    -------
-    query, train : ndarray, int64
-        Ascending; together 0 to n - 1.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two rows.
+    Both ascending, by `sdclib.data.splits.seeded_order`; ValueError for fewer than two rows.
     """
     if n < 2:
         raise ValueError(f"n: expected at least 2 training rows to hold one out, got {n}")
-    order, n_query = seeded_order(n, seed), max(1, round(SHARE * n))
-    return np.sort(order[:n_query]), np.sort(order[n_query:])
+    query, train = np.split(seeded_order(range(n), seed=0), [max(1, round(SHARE * n))])
+    return np.sort(query), np.sort(train)
 
 
-def hold_out(features: FeatureSet, seed: int = 0) -> FeatureSet:
+def hold_out(features: FeatureSet) -> FeatureSet:
     """Make a feature set of the training rows alone, NAME+holdout: a tenth are queries, the rest database and training.
 
     R becomes the same share of the smaller database. No query and no other database row of the set is in it, so
-    whatever is chosen on it has seen neither.
-
-    Raises
-    ------
-    ValueError
-        If the training rows have no labels, as where they are not in the database.
+    whatever is chosen on it has seen neither. ValueError if the training rows have no labels, as where they are not in
+    the database.
     """
-    labels = _train_labels(features, one_an_image=False)
+    labels = _train_labels(features)
     rows = features.train
-    query, train = holdout_rows(len(rows), seed)
+    query, train = holdout_rows(len(rows))
     return dataclasses.replace(
         features,
         name=f"{features.name}{HOLDOUT}",
@@ -84,25 +69,16 @@ def hold_out(features: FeatureSet, seed: int = 0) -> FeatureSet:
         database_labels=labels[train],
         train_index=np.arange(len(train)),
         top_k=max(1, round(features.top_k * len(train) / len(features.database))),
-        sha256=hashlib.sha256(f"{features.sha256} holdout {SHARE} {seed}".encode()).hexdigest(),
+        sha256=_sha256(f"{features.sha256} holdout {SHARE} 0"),
         ground_truth=None,
         junk=None,
     )
 
 
 def parse_longtail(name: str) -> tuple[str, float, bool] | None:
-    """Take ``"NAME+longtail-RATIO"`` or ``"NAME+longtail-RATIO-control"`` apart.
+    """Take ``"NAME+longtail-RATIO[-control]"`` apart: name, ratio, whether it is the control.
 
-    Returns
-    -------
-    tuple of str, float, bool, or None
-        Name of the set whose training rows are to become fewer; ratio, at least 1; whether it is the control. None if
-        the name does not end so.
-
-    Raises
-    ------
-    ValueError
-        If what follows ``+longtail-`` is no such ratio.
+    None for other names; ValueError if what follows ``+longtail-`` is no ratio of at least 1.
     """
     base, found, suffix = name.rpartition(LONG_TAIL)
     if not found:
@@ -120,12 +96,7 @@ def longtail_sizes(n_max: int, n_classes: int, ratio: float) -> list[int]:
     r"""Sizes of the classes of a long-tailed set, largest first.
 
     Class :math:`i = 0, \dots, C - 1` keeps :math:`\lfloor n_{max} \, ratio^{-i / (C - 1)} \rfloor` rows, so the first
-    class has `ratio` (at least 1) times the rows of the last.
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of range, or a class would have no row.
+    class has `ratio` (at least 1) times the rows of the last. ValueError if a class would have no row.
 
     References
     ----------
@@ -144,11 +115,11 @@ def longtail_sizes(n_max: int, n_classes: int, ratio: float) -> list[int]:
     return sizes
 
 
-def long_tail(features: FeatureSet, ratio: float, *, control: bool = False, seed: int = 0) -> FeatureSet:
+def long_tail(features: FeatureSet, ratio: float, *, control: bool = False) -> FeatureSet:
     """Make the training rows of a feature set long-tailed; queries and database stay as they are.
 
     Classes are in the order of their ids, the first is the largest, with as many rows as the smallest class of
-    `features` has; see `longtail_sizes`. Within a class, rows are taken in the order of SHA-256 of "SEED:ROW", with
+    `features` has; see `longtail_sizes`. Within a class, rows are taken in the order of SHA-256 of "0:ROW", with
     ROW a row of the database: the same on every machine, and those of a larger ratio are among those of a smaller.
 
     Parameters
@@ -156,62 +127,49 @@ def long_tail(features: FeatureSet, ratio: float, *, control: bool = False, seed
     features : FeatureSet
         With one label an image, and training rows of every class in the database.
     ratio : float
-        Rows of the largest class over rows of the smallest, at least 1; 1 keeps the classes equal.
+        Rows of the largest class over rows of the smallest, at least 1; 1 keeps the classes equal. ValueError if a
+        class would have no row.
     control : bool
         As many rows in all, but spread evenly over the classes (the first ones have one more where this does not come
-        out even): what a long tail does beyond having fewer rows is the difference from this.
-    seed : int
-
-    Returns
-    -------
-    FeatureSet
-        Named NAME+longtail-RATIO, or NAME+longtail-RATIO-control.
-
-    Raises
-    ------
-    ValueError
-        If `features` are not as described, or the ratio is below 1 or so large that a class would have no row.
+        out even), and -control in the name: what a long tail does beyond having fewer rows is the difference from this.
     """
-    labels = _train_labels(features)
-    classes = np.unique(features.database_labels)
-    per_class = [np.flatnonzero(labels == label) for label in classes]
-    lost = [int(label) for label, rows in zip(classes, per_class, strict=True) if not len(rows)]
+    of_class = class_sizes(features)
+    lost = [label for label, size in of_class.items() if not size]
     if lost:
         raise ValueError(
-            f"features: expected training rows of each of the {len(classes)} classes in the database of "
+            f"features: expected training rows of each of the {len(of_class)} classes in the database of "
             f"{features.name}, but {len(lost)} have none, first class {lost[0]}"
         )
-    sizes = longtail_sizes(min(map(len, per_class)), len(classes), ratio)
+    sizes = longtail_sizes(min(of_class.values()), len(of_class), ratio)
     if control:
-        each, more = divmod(sum(sizes), len(classes))
-        sizes = [each + (i < more) for i in range(len(classes))]
-    keys = [hashlib.sha256(f"{seed}:{row}".encode()).digest() for row in features.train_index]
-    kept = np.zeros(len(labels), dtype=np.bool_)
-    for rows, size in zip(per_class, sizes, strict=True):
-        kept[sorted(rows, key=keys.__getitem__)[:size]] = True
-    train_index = features.train_index[kept]
-    chosen = f"{features.sha256} train {','.join(map(str, train_index))}"
+        each, more = divmod(sum(sizes), len(sizes))
+        sizes = [each + (i < more) for i in range(len(sizes))]
+    order = features.train_index[seeded_order(features.train_index, seed=0)]
+    labels = features.database_labels[order]
+    chosen = [order[labels == label][:size] for label, size in zip(of_class, sizes, strict=True)]
+    train_index = features.train_index[np.isin(features.train_index, np.concatenate(chosen))]
     return dataclasses.replace(
         features,
         name=f"{features.name}{LONG_TAIL}{ratio:g}{CONTROL if control else ''}",
         train_index=train_index,
-        sha256=hashlib.sha256(chosen.encode()).hexdigest(),
+        sha256=_sha256(f"{features.sha256} train {','.join(map(str, train_index))}"),
     )
 
 
 def class_sizes(features: FeatureSet) -> dict[int, int]:
     """Count the training rows of each class of the database; ValueError for none, or other than one label an image."""
+    if features.database_labels.ndim != 1:
+        kind = "several labels" if features.database_labels.shape[1] else "no labels"
+        raise ValueError(
+            f"features: expected one label an image, as classes are counted, but {features.name} has {kind}"
+        )
     labels = _train_labels(features)
     return {int(label): int((labels == label).sum()) for label in np.unique(features.database_labels)}
 
 
 def positive_share(features: FeatureSet) -> float:
     """Share of pairs of two training rows that are of one class; NaN for a single row, errors as `class_sizes`."""
-    return same_class_share(np.array(list(class_sizes(features).values())))
-
-
-def same_class_share(sizes: NDArray[np.integer]) -> float:
-    """Share of pairs of two rows that are of one class, by the rows of each class; NaN for a single row."""
+    sizes = np.array(list(class_sizes(features).values()))
     pairs = sizes.sum() * (sizes.sum() - 1)
     return float((sizes * (sizes - 1)).sum() / pairs) if pairs else float("nan")
 
@@ -220,53 +178,40 @@ def leave_out_training(features: FeatureSet) -> FeatureSet:
     """Take the training rows out of every query's ranking, as junk: NAME+unseen; training and R stay as they are.
 
     A method that has seen the labels of training rows ranks them better than it would rank new images. What is left
-    of the database are rows of which it has seen neither features nor labels.
-
-    Raises
-    ------
-    ValueError
-        If relevance is not by labels, no training row lies in the database, or fewer than R other rows do.
+    of the database are rows of which it has seen neither features nor labels. ValueError if relevance is not by labels,
+    no training row lies in the database, or fewer than R other rows do.
     """
     if features.ground_truth is not None:
         raise ValueError(f"features: expected relevance by labels, but {features.name} has none")
-    _train_labels(features, one_an_image=False)
+    _train_labels(features)
     left = len(features.database) - len(features.train_index)
     if left < features.top_k:
         raise ValueError(
             f"features: expected at least R = {features.top_k} database rows that are not for training in "
             f"{features.name}, found {left}"
         )
-    trained = np.sort(features.train_index)
-    before = features.junk or (trained[:0],) * len(features.query)
+    before = features.junk or ((),) * len(features.query)
     return dataclasses.replace(
         features,
         name=f"{features.name}{UNSEEN}",
-        junk=tuple(np.union1d(trained, junk) if len(junk) else trained for junk in before),
-        sha256=hashlib.sha256(f"{features.sha256}{UNSEEN}".encode()).hexdigest(),
+        junk=tuple(np.union1d(features.train_index, junk).astype(np.int64) for junk in before),
+        sha256=_sha256(f"{features.sha256}{UNSEEN}"),
     )
 
 
 def drawn_rows(features: FeatureSet, draw: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw queries anew among the rows that are not for training, of each class as many as there are.
 
-    Rows count the set's queries first, then its database, and are taken in the order of `seeded_order`.
-
-    Returns
-    -------
-    query, database : ndarray, int64
-        Ascending; together all rows, training rows among the latter.
-
-    Raises
-    ------
-    ValueError
-        If items have not one label each, or relevance is not by labels.
+    Rows count the set's queries first, then its database, and are taken in the order of `seeded_order`. Gives the rows
+    of queries and database, ascending, training rows among the latter. ValueError if items have not one label each, or
+    relevance is not by labels.
     """
     if features.ground_truth is not None or features.junk is not None or features.query_labels.ndim != 1:
         raise ValueError(
             f"features: expected one label an item to draw queries by class, but {features.name} has others"
         )
     labels = np.concatenate([features.query_labels, features.database_labels])
-    order = seeded_order(len(labels), draw)
+    order = seeded_order(range(len(labels)), draw)
     order = order[~np.isin(order, len(features.query) + features.train_index)]
     classes, sizes = np.unique(features.query_labels, return_counts=True)
     chosen = [order[labels[order] == label][:n] for label, n in zip(classes, sizes, strict=True)]
@@ -297,20 +242,17 @@ def move_mean(features: FeatureSet, amount: float) -> FeatureSet:
         query=moved(features.query, train, amount),
         database=moved(features.database, train, amount),
         train_features=None if features.train_features is None else moved(train, train, amount),
-        sha256=hashlib.sha256(f"{features.sha256}+bias({amount!r})".encode()).hexdigest(),
+        sha256=_sha256(f"{features.sha256}+bias({amount!r})"),
     )
 
 
-def _train_labels(features: FeatureSet, *, one_an_image: bool = True) -> NDArray[np.integer]:
-    """Labels of the training rows, of shape (n_train,) if there is to be one an image."""
-    if one_an_image and features.database_labels.ndim != 1:
-        kind = "several labels" if features.database_labels.shape[1] else "no labels"
-        raise ValueError(
-            f"features: expected one label an image, as classes are to have different sizes, but {features.name} "
-            f"has {kind}"
-        )
+def _train_labels(features: FeatureSet) -> NDArray[np.integer]:
     if not len(features.train_index) or features.database_labels.shape[1:] == (0,):
         raise ValueError(
             f"features: expected labelled training rows in the database of {features.name}, found none"
         )
     return features.database_labels[features.train_index]
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

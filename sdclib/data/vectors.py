@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sdclib.checks import check_labels
 from sdclib.data.tables import ID_KEYS, LABEL_KEYS, TABLES, VECTOR_KEYS, read_csv, read_table, take_apart
 
 if TYPE_CHECKING:
@@ -38,11 +39,10 @@ class VectorFile:
     vectors : ndarray, shape (n, d)
         A memory map where the file is an .npy.
     labels : ndarray, shape (n,) or (n, n_labels), or None
-        As in the file.
     ids : tuple of str, or None
         Names of the rows, empty where one has none.
-    query_rows, train_rows : ndarray, shapes (n_query,), (n_train,), or None
-        The file's own split, as in the file: rows that are queries, and rows for training. Of .npz and .safetensors.
+    query_rows, train_rows : ndarray or None
+        The split of an .npz or .safetensors: numbers of the rows that are queries, and of those for training.
     """
 
     vectors: NDArray[Any]
@@ -82,16 +82,10 @@ def read_vectors(
         column of vectors, else all columns of numbers but those whose name says otherwise (such as
         "target" or "item_id"); the log says which columns are left.
 
-    Returns
-    -------
-    VectorFile
-
     Raises
     ------
     ValueError
         If the file is missing, damaged, of another kind, or rows, labels and ids differ in number.
-    ImportError
-        If a .parquet cannot be read as pyarrow is not installed.
     """
     where = str(path) if isinstance(path, str | Path) else "table"
     columns = [columns] if isinstance(columns, str) else columns
@@ -128,24 +122,10 @@ def read_vectors(
 
 
 def encode_labels(labels: ArrayLike, name: str, *, n: int) -> NDArray[np.integer]:
-    """Bring labels to ids or 0/1 vectors: names become the numbers of their sorted list.
+    """Bring `n` labels to ids, shape (n,), int64, or 0/1 vectors, shape (n, n_labels), uint8.
 
-    Parameters
-    ----------
-    labels : array-like, shape (n,) or (n, n_labels)
-        Whole numbers, names, or 0/1 vectors.
-    name : str
-        How error messages name the argument.
-    n : int
-
-    Returns
-    -------
-    ndarray, shape (n,), int64, or (n, n_labels), uint8
-
-    Raises
-    ------
-    ValueError
-        If labels are of another kind, missing (None or NaN), or not `n`.
+    Names become the numbers of their sorted list. ValueError, which calls the labels `name`, if they are neither whole
+    numbers nor names nor 0/1 vectors, are missing (None or NaN), or not `n`.
     """
     try:
         array = np.asarray(labels)
@@ -153,17 +133,13 @@ def encode_labels(labels: ArrayLike, name: str, *, n: int) -> NDArray[np.integer
             array = np.array([np.asarray(row) for row in array])
     except ValueError as error:  # lists of several lengths
         raise ValueError(f"{name}: expected shape ({n},) or ({n}, n_labels) ({error})") from error
-    if array.ndim not in (1, 2) or len(array) != n:
-        raise ValueError(f"{name}: expected shape ({n},) or ({n}, n_labels), got {array.shape}")
-    if array.ndim == 2:
-        if array.dtype.kind not in "biuf" or not np.isin(array, (0, 1)).all():
-            raise ValueError(f"{name}: expected 0/1 vectors, got other values")
-        return array.astype(np.uint8)
-    if array.dtype.kind in "iub":
-        return array.astype(np.int64)
-    if array.dtype.kind == "U" or all(isinstance(value, str) for value in array.tolist()):
-        return np.unique(array.astype(str), return_inverse=True)[1].astype(np.int64)
-    raise ValueError(f"{name}: expected whole numbers or names, none missing, got {array.dtype}")
+    if array.ndim == 1 and all(isinstance(value, str) for value in array.tolist()):
+        array = np.unique(array.astype(str), return_inverse=True)[1]
+    if array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{name}: expected whole numbers, names or 0/1 vectors, none missing, got {array.dtype}"
+        )
+    return check_labels(array, name, n=n)
 
 
 def arrays_sha256(*arrays: ArrayLike) -> str:
@@ -197,9 +173,7 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 members = {name: archive[name] for name in archive.files}
-        except (
-            Exception
-        ) as error:  # zipfile and NumPy raise many kinds: BadZipFile, zlib.error, MemoryError, ...
+        except Exception as error:  # zipfile and NumPy raise many kinds
             raise ValueError(f"{path}: damaged .npz, or with pickles ({error})") from error
         return {name: member for name, member in members.items() if isinstance(member, np.ndarray)}
     import torch

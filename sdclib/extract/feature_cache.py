@@ -15,7 +15,7 @@ import json
 import re
 import sys
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import ArrayLike, NDArray
 
-from sdclib.checks import check_int, check_name
+from sdclib.checks import check_int
 from sdclib.data.vectors import load_npy
 from sdclib.files import cache_dir, file_sha256, read_json, write_bytes, write_json
 from sdclib.progress import tqdm
@@ -35,10 +35,7 @@ if TYPE_CHECKING:
     from sdclib.extract.backbones import Backbone
     from sdclib.extract.views import AugmentedImages
 
-__all__ = ["BROKEN", "SHARD_SIZE", "CachedFeatures", "cache_key", "check_shard", "extract_features"]
-
-BROKEN = ("error", "skip")
-"""What to do with a broken image: stop and name it, or leave it out and list it in the manifest."""
+__all__ = ["SHARD_SIZE", "CachedFeatures", "cache_key", "check_shard", "extract_features"]
 
 SHARD_SIZE = 1024
 """Images a shard; the last one may have fewer."""
@@ -61,9 +58,7 @@ class CachedFeatures:
     folder : pathlib.Path
         Where shards and manifest lie.
     manifest : dict
-        Content of ``manifest.json``: ``key``, ``set``, ``n_images``, ``n_features``, ``dtype``, ``shard_size``,
-        ``batch_size``, ``backbone`` (name, weights' hash, preprocessing, image size, runtime) and ``shards``, each
-        with ``file``, ``sha256`` and ``skipped`` (``image``, ``id`` and ``error`` of each broken image).
+        Content of ``manifest.json``.
     """
 
     folder: Path
@@ -72,18 +67,8 @@ class CachedFeatures:
 
     @property
     def n_images(self) -> int:
-        """Images of the set, broken ones included."""
+        """Images of the set."""
         return int(self.manifest["n_images"])
-
-    @property
-    def n_features(self) -> int:
-        """Values a feature has."""
-        return int(self.manifest["n_features"])
-
-    @property
-    def skipped(self) -> dict[int, str]:
-        """Broken images that have no features: image number to what was wrong."""
-        return {s["image"]: s["error"] for shard in self.manifest["shards"] for s in shard["skipped"]}
 
     @property
     def sha256(self) -> str:
@@ -92,24 +77,9 @@ class CachedFeatures:
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def rows(self, indices: ArrayLike) -> NDArray[np.float32]:
-        """Read the features of some images.
+        """Read the features of images by their numbers, in any order: shape (n, n_features), float32.
 
-        A shard's SHA-256 is checked when it is first used.
-
-        Parameters
-        ----------
-        indices : array-like, shape (n,), int
-            Image numbers, in any order, also several times.
-
-        Returns
-        -------
-        ndarray, shape (n, n_features), float32
-
-        Raises
-        ------
-        ValueError
-            If `indices` are not image numbers, an image was skipped as broken, or a shard is missing or damaged;
-            the message names the image or file.
+        A shard's SHA-256 is checked when it is first used; ValueError if one is missing or damaged.
         """
         numbers = np.asarray(indices)
         whole = numbers.ndim == 1 and (numbers.size == 0 or numbers.dtype.kind in "iu")
@@ -118,32 +88,16 @@ class CachedFeatures:
                 f"indices: expected image numbers from 0 to {self.n_images - 1}, got {numbers.dtype} of shape "
                 f"{numbers.shape}, {numbers.min()} to {numbers.max()}"
             )
-        skipped = self.skipped
-        missing = sorted(set(numbers.tolist()) & set(skipped))
-        if missing:
-            raise ValueError(
-                f"indices: expected images with features, got {len(missing)} that were skipped as broken, first is "
-                f"image {missing[0]} ({skipped[missing[0]]})"
-            )
         size = self.manifest["shard_size"]
-        features = np.empty((len(numbers), self.n_features), dtype=np.float32)
+        features = np.empty((len(numbers), self.manifest["n_features"]), dtype=np.float32)
         for shard in np.unique(numbers // size).tolist():
             here = numbers // size == shard
             features[here] = self._shard(shard)[numbers[here] - shard * size]
         return features
 
     def _shard(self, shard: int) -> NDArray[np.float32]:
-        """Shard number `shard`, memory-mapped, checked the first time."""
         if shard not in self._shards:
-            path = check_shard(self.folder, self.manifest["shards"][shard])
-            array = load_npy(path)
-            n_rows = min(self.manifest["shard_size"], self.n_images - shard * self.manifest["shard_size"])
-            if array.shape != (n_rows, self.n_features) or array.dtype != np.float32:
-                raise ValueError(
-                    f"{path}: expected float32 of shape ({n_rows}, {self.n_features}), got {array.dtype} of shape "
-                    f"{array.shape}"
-                )
-            self._shards[shard] = array
+            self._shards[shard] = load_npy(check_shard(self.folder, self.manifest["shards"][shard]))
         return self._shards[shard]
 
 
@@ -153,7 +107,6 @@ def extract_features(
     *,
     cache: Path | None = None,
     batch_size: int = 32,
-    broken: str = "error",
     progress: bool = True,
 ) -> CachedFeatures:
     """Extract the features of all images of a set, or of those that are not in the cache yet.
@@ -168,29 +121,21 @@ def extract_features(
         The folder that holds the folders of features, ``cache_dir() / "features"`` by default. The features go into
         its folder ``SET-BACKBONE-KEY`` with the first 16 digits of `cache_key`.
     batch_size : int
-        Images a batch. An extraction that was begun is gone on with at the batch size it was begun with, so that
-        the features do not depend on where it was cut.
-    broken : {"error", "skip"}
-        A broken image stops the extraction (complete shards are kept), or is left out and listed in the manifest.
-        With "error", shards from which images were left out earlier are made again.
+        An extraction that was begun is gone on with at the batch size it was begun with, so that the features do not
+        depend on where it was cut.
     progress : bool
         Whether to show a bar with images/s and time left.
-
-    Returns
-    -------
-    CachedFeatures
 
     Raises
     ------
     ValueError
-        If an option is not as described, an image is broken, or a shard in the cache is damaged; the message names
-        image or file.
+        If an option is not as described, an image is broken (complete shards are kept), or a shard in the cache is
+        damaged; the message names image or file.
     OSError
         If the cache cannot be written, say because the disk is full; nothing is left half-written, and the next call
         goes on from the shards that are complete.
     """
-    check_name(broken, "broken", BROKEN)
-    manifest: dict[str, Any] = {
+    new: dict[str, Any] = {
         "version": VERSION,
         "key": cache_key(images, backbone),
         "set": images.name,
@@ -202,36 +147,26 @@ def extract_features(
         "batch_size": check_int(batch_size, "batch_size", minimum=1),
         "shards": [None] * -(-len(images.ids) // SHARD_SIZE),
     }
-    folder = _folder(manifest, cache)
-    manifest = _read_manifest(folder, manifest)
-    if not _to_do(folder, manifest, broken):
+    folder = _folder(new, cache)
+    manifest = _read_manifest(folder, new)
+    if not _to_do(folder, manifest):
         return CachedFeatures(folder, manifest)
-    with _locked(folder, tell=progress):
-        manifest = _read_manifest(folder, manifest)
-        to_do = _to_do(folder, manifest, broken)
+    with _locked(folder):
+        manifest = _read_manifest(folder, new)
+        to_do = _to_do(folder, manifest)
         for shard, entry in enumerate(manifest["shards"]):
             if shard not in to_do:
                 check_shard(folder, entry)
-        _extract_shards(images, backbone, folder, manifest, to_do, broken=broken, progress=progress)
+        _extract_shards(images, backbone, folder, manifest, to_do, progress=progress)
     return CachedFeatures(folder, manifest)
 
 
 def cache_key(images: Images, backbone: Backbone) -> str:
-    """Identify features by what they are made of.
+    """Identify features by what they are made of: SHA-256, 64 hexadecimal digits.
 
-    Parameters
-    ----------
-    images : ImageSet
-        Counted are its ids in their order and the pixels of 16 evenly spaced images, which tells apart other
-        images under the same ids; neither its name nor its split, which change no feature.
-    backbone : Backbone
-        Counted are name, hash of the weights, image size, preprocessing and runtime (whose features differ by
-        rounding).
-
-    Returns
-    -------
-    str
-        SHA-256, 64 hexadecimal digits.
+    Of the images, their ids in their order and the pixels of 16 evenly spaced ones count, which tells apart other
+    images under the same ids; neither name nor split, which change no feature. Of the backbone, name, hash of the
+    weights, image size, preprocessing and runtime (whose features differ by rounding).
     """
     n = len(images.ids)
     probes = np.unique(np.linspace(0, n - 1, min(n, N_PROBES)).round().astype(np.int64)).tolist()
@@ -272,38 +207,30 @@ def _folder(manifest: dict[str, Any], cache: Path | None) -> Path:
 
 
 def _read_manifest(folder: Path, new: dict[str, Any]) -> dict[str, Any]:
-    """Read the manifest and check that it is one of these features; without a file it is the new one."""
+    """Give the manifest of these features with the shards and the batch size of the file, where there is one."""
     path = folder / "manifest.json"
     if not path.is_file():
-        return new
-    manifest = read_json(path)
-    fixed = ("version", "key", "n_images", "n_features", "shard_size")
+        return new | {"shards": new["shards"].copy()}
+    found = read_json(path)
     try:
-        good = (
-            all(type(manifest[name]) is type(new[name]) and manifest[name] == new[name] for name in fixed)
-            and type(manifest["batch_size"]) is int
-            and manifest["batch_size"] > 0
-            and len(manifest["shards"]) == len(new["shards"])
-            and all(entry is None or _is_shard(entry, i) for i, entry in enumerate(manifest["shards"]))
+        same = all(
+            found[name] == new[name] for name in ("version", "key", "n_images", "n_features", "shard_size")
         )
-    except (KeyError, TypeError):
-        good = False
-    if not good:
+        batch_size = check_int(found["batch_size"], "batch_size", minimum=1)
+        shards = [  # of earlier layouts, those that lack images are made again
+            {"file": _shard_file(i), "sha256": entry["sha256"]}
+            if entry is not None and not entry.get("skipped")
+            else None
+            for i, entry in enumerate(found["shards"])
+        ]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        same = False
+    if not same or len(shards) != len(new["shards"]):
         raise ValueError(
             f"{path}: damaged manifest, expected layout {VERSION} of key {new['key']}, {len(new['shards'])} shards; "
             "delete the folder to extract the features again"
         )
-    return dict(manifest)
-
-
-def _is_shard(entry: Any, shard: int) -> bool:
-    """Whether the manifest's entry of a shard is as described in `CachedFeatures`."""
-    return (
-        entry["file"] == _shard_file(shard)
-        and isinstance(entry["sha256"], str)
-        and isinstance(entry["skipped"], list)
-        and all(type(image["image"]) is int and isinstance(image["error"], str) for image in entry["skipped"])
-    )
+    return new | {"batch_size": batch_size, "shards": shards}
 
 
 def _shard_file(shard: int) -> str:
@@ -324,13 +251,10 @@ def check_shard(folder: Path, entry: dict[str, Any]) -> Path:
     return path
 
 
-def _to_do(folder: Path, manifest: dict[str, Any], broken: str) -> list[int]:
-    """Numbers of the shards to make: what is missing, and with "error" what lacks images."""
-    return [
-        shard
-        for shard, entry in enumerate(manifest["shards"])
-        if entry is None or not (folder / entry["file"]).is_file() or (broken == "error" and entry["skipped"])
-    ]
+def _to_do(folder: Path, manifest: dict[str, Any]) -> list[int]:
+    """Numbers of the shards that are missing."""
+    entries = enumerate(manifest["shards"])
+    return [shard for shard, entry in entries if entry is None or not (folder / entry["file"]).is_file()]
 
 
 # Extraction
@@ -341,15 +265,13 @@ def _extract_shards(
     backbone: Backbone,
     folder: Path,
     manifest: dict[str, Any],
-    to_do: Sequence[int],
+    to_do: list[int],
     *,
-    broken: str,
     progress: bool,
 ) -> None:
     """Make the shards `to_do`, and write the manifest after each."""
     size, step, n = manifest["shard_size"], manifest["batch_size"], manifest["n_images"]
     ranges = [range(shard * size, min((shard + 1) * size, n)) for shard in to_do]
-    blank = np.zeros((3, backbone.image_size, backbone.image_size), dtype=np.float32)  # for a broken image
     batches = (numbers[i : i + step] for numbers in ranges for i in range(0, len(numbers), step))
     with (
         tqdm(
@@ -363,47 +285,37 @@ def _extract_shards(
     ):
         for shard, numbers in zip(to_do, ranges, strict=True):
             features = np.empty((len(numbers), manifest["n_features"]), dtype=np.float32)
-            skipped: list[dict[str, Any]] = []
             for start in range(0, len(numbers), step):
-                results = next(prepared)
-                wrong = {start + i: error for i, error in enumerate(results) if isinstance(error, str)}
-                for row, error in wrong.items():
-                    i = numbers[row]
-                    if broken == "error":
-                        raise ValueError(
-                            f"images: image {i} of {images.name} ({images.ids[i]}) is broken: {error}; pass "
-                            "broken='skip' to leave broken images out"
-                        )
-                    skipped.append({"image": i, "id": images.ids[i], "error": error})
-                batch = np.stack([blank if isinstance(result, str) else result for result in results])
+                batch = np.stack(next(prepared))
                 features[start : start + len(batch)] = backbone.extract(batch)
-                features[list(wrong)] = np.nan
                 bar.update(len(batch))
             file = io.BytesIO()
             np.save(file, features, allow_pickle=False)
             digest = hashlib.sha256(file.getvalue()).hexdigest()
-            manifest["shards"][shard] = {"file": _shard_file(shard), "sha256": digest, "skipped": skipped}
+            manifest["shards"][shard] = {"file": _shard_file(shard), "sha256": digest}
             write_bytes(folder / _shard_file(shard), file.getvalue())
             write_json(folder / "manifest.json", manifest)
 
 
 def _prepared(
     images: Images, backbone: Backbone, batches: Iterable[range]
-) -> Generator[list[NDArray[np.float32] | str], None, None]:
-    """Read and prepare batches ahead of their use, in threads, in order; of a broken image what is wrong.
+) -> Generator[list[NDArray[np.float32]], None, None]:
+    """Read and prepare batches ahead of their use, in threads, in order.
 
     Threads, not a DataLoader's processes: Pillow and NumPy let go of the lock, and nothing is copied or forked.
     """
 
-    def prepare(i: int) -> NDArray[np.float32] | str:
+    def prepare(i: int) -> NDArray[np.float32]:
         try:
             return backbone.preprocess(images.read(i))
         except ValueError as error:
-            return f"{error}"
+            raise ValueError(
+                f"images: image {i} of {images.name} ({images.ids[i]}) is broken: {error}"
+            ) from error
 
     pool = ThreadPoolExecutor(N_WORKERS)
     try:
-        waiting: deque[Iterator[NDArray[np.float32] | str]] = deque()
+        waiting: deque[Iterator[NDArray[np.float32]]] = deque()
         for numbers in batches:
             waiting.append(pool.map(prepare, numbers))
             if len(waiting) > PREFETCH:
@@ -414,15 +326,14 @@ def _prepared(
 
 
 @contextlib.contextmanager
-def _locked(folder: Path, *, tell: bool) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock; it ends with the process, however that ends."""
     lock = FileLock(folder / ".lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
-        if tell:
-            print(f"{folder}: another process extracts these features, waiting for it", file=sys.stderr)
+        print(f"{folder}: another process extracts these features, waiting for it", file=sys.stderr)
         lock.acquire()
     except OSError as error:
         reason = f"{error.strerror or error}; make room or choose another place for the feature cache"

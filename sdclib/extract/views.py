@@ -33,18 +33,14 @@ N_TOKEN_VIEWS = 2  # patch tokens of an image take about 200 times the room of i
 SEED = 0
 VIEWS_VERSION = 2  # raised by hand when views are made another way; runs that learn from them are then stale
 
-_PACKAGED = {"cifar10-embedded": DATA / "cifar10_embedded_views.npz"}
+PACKAGED = {"cifar10-embedded": "cifar10_embedded"}
 
 
 @dataclass(frozen=True, eq=False)
 class Views:
     """Features of augmented views of the training images of a feature set.
 
-    Attributes
-    ----------
-    features : ndarray, shape (n_views, n_train, d), or (n_views, n_train, n_tokens, token_size) for tokens, float32
-    sha256 : str
-        Hash of the data, 64 hexadecimal digits.
+    float32 of shape (n_views, n_train, d), or (n_views, n_train, n_tokens, token_size) for tokens; a hash of the data.
     """
 
     features: NDArray[np.float32]
@@ -59,19 +55,7 @@ def augment(image: Image.Image, size: int, seed: int) -> Image.Image:
     10 % of the circle, in a random order, with probability 0.7; grey with probability 0.2; always a Gaussian blur
     of 0.1 to 2 pixels with a kernel of 3 x 3 pixels.
 
-    Parameters
-    ----------
-    image : PIL.Image.Image
-        RGB.
-    size : int
-        Side of the result, in pixels.
-    seed : int
-        At least 0, below 2**64. Torch's generator is put back afterwards.
-
-    Returns
-    -------
-    PIL.Image.Image
-        RGB, size x size.
+    Image and result are RGB; the seed is at least 0, below 2**64. Torch's generator is put back afterwards.
 
     References
     ----------
@@ -109,18 +93,11 @@ class AugmentedImages:
 
     Number v * n_train + i is view v of training image i. What becomes of an image depends on its id, the view and
     `SEED` alone.
-
-    Attributes
-    ----------
-    images : ImageSet
-    n_views : int
-    size : int
-        Side of a view, in pixels: the backbone's, so that it is resized once.
     """
 
     images: ImageSet
     n_views: int
-    size: int
+    size: int  # of a side, in pixels: the backbone's, so that it is resized once
 
     @property
     def name(self) -> str:
@@ -144,22 +121,9 @@ class AugmentedImages:
 def load_views(name: str) -> Views:
     """Load the features of four augmented views of each training image; extract and cache what is not there yet.
 
-    Parameters
-    ----------
-    name : str
-        Of a feature set made from images: "IMAGE_SET/BACKBONE" or "cifar10-embedded" (which comes with two views),
-        see `sdclib.catalogue.load_features`; with "+holdout", the views of the rows that then are for training.
-        With "+bias(NUMBER)", views are moved like the features. "+unseen" changes nothing.
-
-    Returns
-    -------
-    Views
-        features of shape (n_views, n_train, d).
-
-    Raises
-    ------
-    ValueError
-        If the set is not one of images, or as `sdclib.catalogue.load_extracted` says.
+    The name is that of a feature set made from images: "IMAGE_SET/BACKBONE" or "cifar10-embedded" (which comes with two
+    views), see `sdclib.catalogue.load_features`; with "+holdout", the views of the rows that then are for training.
+    With "+bias(NUMBER)", views are moved like the features. "+unseen" changes nothing. ValueError for other sets.
     """
     return _load(name, tokens=False)
 
@@ -167,19 +131,9 @@ def load_views(name: str) -> Views:
 def load_tokens(name: str) -> Views:
     """Load the patch tokens of the first two augmented views of each training image, see `load_views`.
 
-    Raises
-    ------
-    ValueError
-        If the backbone has no patch tokens, or as in `load_views`.
+    ValueError also if the backbone has none.
     """
     return _load(name, tokens=True)
-
-
-def _training_features(name: str) -> NDArray[np.float32]:
-    if name in _PACKAGED:
-        return read_packed(DATA / f"{name.replace('-', '_')}.npz").train
-    images, backbone = named_images(name)
-    return extract_features(images, load_backbone(backbone)).rows(images.train)
 
 
 def _load(name: str, *, tokens: bool) -> Views:
@@ -194,20 +148,28 @@ def _load(name: str, *, tokens: bool) -> Views:
         views = _load(base, tokens=False)
         digest = hashlib.sha256(f"{views.sha256} bias {amount!r}".encode()).hexdigest()
         return Views(moved(views.features, _training_features(base), amount), digest)
-    if name in _PACKAGED and tokens:
-        raise ValueError(f"name: expected a set with patch tokens such as cifar10/deit-b16, got {name!r}")
-    if name in _PACKAGED:
-        return Views(*read_packed_views(_PACKAGED[name]))
+    if name in PACKAGED and not tokens:
+        return Views(*read_packed_views(DATA / f"{PACKAGED[name]}_views.npz"))
     if not has_images(name):
-        known = (*_PACKAGED, *(f"{image_set}/BACKBONE" for image_set in IMAGE_SETS))
-        check_name(name, "name (augmented views are made from images)", known)
+        known = (*(() if tokens else PACKAGED), *(f"{image_set}/BACKBONE" for image_set in IMAGE_SETS))
+        check_name(
+            name, f"name ({'patch tokens' if tokens else 'augmented views'} are made from images)", known
+        )
     images, backbone_name = named_images(name)
     backbone = load_backbone(backbone_name)
+    shape: tuple[int, ...] = (backbone.n_features,)
+    network, n_views, batch_size = backbone, N_VIEWS, 32
     if tokens:
+        shape = (backbone.n_tokens, backbone.token_size)
         network, n_views, batch_size = backbone.with_tokens_as_features(), N_TOKEN_VIEWS, 8
-        shape: tuple[int, ...] = (backbone.n_tokens, backbone.token_size)
-    else:
-        network, n_views, batch_size, shape = backbone, N_VIEWS, 32, (backbone.n_features,)
-    views_of = AugmentedImages(images, n_views, backbone.image_size)
-    cached = extract_features(views_of, network, batch_size=batch_size)
+    cached = extract_features(
+        AugmentedImages(images, n_views, backbone.image_size), network, batch_size=batch_size
+    )
     return Views(cached.rows(np.arange(cached.n_images)).reshape(n_views, -1, *shape), cached.sha256)
+
+
+def _training_features(name: str) -> NDArray[np.float32]:
+    if name in PACKAGED:
+        return read_packed(DATA / f"{PACKAGED[name]}.npz").train
+    images, backbone = named_images(name)
+    return extract_features(images, load_backbone(backbone)).rows(images.train)

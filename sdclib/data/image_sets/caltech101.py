@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sdclib.data.image_sets.committed import CommittedSet, register
-from sdclib.data.image_sets.sources import Found, find_classes, try_download
+from sdclib.data.image_sets.sources import Found, by_torchvision, find_classes
 from sdclib.data.splits import class_split
 
 __all__ = ["CALTECH101", "find"]
@@ -14,18 +14,14 @@ __all__ = ["CALTECH101", "find"]
 def find(root: Path, download: bool) -> Found:
     """Find ``CLASS/*`` in `root`, root/101_ObjectCategories or root/caltech101/101_ObjectCategories.
 
-    Ids are CLASS/STEM, so that copies in another file format are the same images.
-
-    Raises
-    ------
-    ValueError
-        If no class folders are there (and cannot be downloaded).
+    Ids are CLASS/STEM, so that copies in another file format are the same images. ValueError if there are no class
+    folders (and they cannot be downloaded).
     """
     folders = [root / "caltech101" / "101_ObjectCategories", root / "101_ObjectCategories"]
     if download and not any(folder.is_dir() for folder in (*folders, root / "accordion")):
         from torchvision.datasets import Caltech101  # type: ignore[import-untyped]
 
-        try_download(lambda: Caltech101(root, download=True), root, "Caltech-101's class folders")
+        by_torchvision(lambda: Caltech101(root, download=True), root, "Caltech-101's class folders")
     folder = next((folder for folder in folders if folder.is_dir()), root)
     return find_classes(folder, leave_out=("BACKGROUND_Google",), suffix=False)
 

@@ -11,9 +11,8 @@ __all__ = ["COIL20"]
 COIL20 = register(
     CommittedSet(
         name="coil20",
-        find=lambda root, download: find_classes(
-            root, suffix=False
-        ),  # root/obj1/obj1__0.*, ids are OBJECT/STEM
+        # root/obj1/obj1__0.*, ids are OBJECT/STEM
+        find=lambda root, download: find_classes(root, suffix=False),
         rule=lambda found: class_split(found.ids, found.labels, seed=42, n_query=10, n_train=62),
         rule_text="class_split by SHA-256 of 42:OBJECT/STEM; an object: 10 views queries, 62 database, all of it "
         "for training",

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -16,11 +13,11 @@ import numpy as np
 
 from sdclib.data.image_sets.sources import LOADERS, Found, split_images
 from sdclib.data.images import ImageSet, data_root
-from sdclib.data.splits import Split, split_sha256
-from sdclib.data.tables import read_csv
+from sdclib.data.splits import Split
+from sdclib.data.tables import listed, read_csv
 from sdclib.files import file_sha256, read_json
 
-__all__ = ["COMMITTED_SETS", "MANIFEST", "SPLITS", "CommittedSet", "register", "split_bytes"]
+__all__ = ["COMMITTED_SETS", "MANIFEST", "SPLITS", "CommittedSet", "register"]
 
 SPLITS = Path(__file__).resolve().parent.parent / "splits"
 MANIFEST = SPLITS / "splits.json"
@@ -32,17 +29,14 @@ class CommittedSet:
 
     Attributes
     ----------
-    name : str
     find : callable
         ``find(root, download)`` gives the `Found` images of the folder `root`.
-    rule : callable
-        ``rule(found)`` gives the `Split`.
-    rule_text : str
-        What the rule is, for the manifest.
+    rule, rule_text : callable, str
+        ``rule(found)`` gives the `Split`; the text says how, in the manifest.
     by_pixels : bool
         Ids are SHA-256 of pixels (the committed file is an .npz of the first 8 bytes of those of queries and training
         images) rather than names (a .csv.gz of all).
-    top_k, licence, citation, denominator, empty
+    name, top_k, licence, citation, denominator, empty
         As in `ImageSet`.
     """
 
@@ -65,40 +59,21 @@ class CommittedSet:
     def load(self, *, root: Path | str | None = None, download: bool | None = None) -> ImageSet:
         """Find the images, split them by the rule, and check that this is the committed split.
 
-        Parameters
-        ----------
-        root : path-like, optional
-            Folder of the set, ``data_root() / name`` by default.
-        download : bool, optional
-            Let torchvision download into `root` what is missing, where it can. By default only where neither
-            `root` nor SDC_DATA says where the images are.
-
-        Returns
-        -------
-        ImageSet
-
-        Raises
-        ------
-        ValueError
-            If images are missing, too many or other ones; the message names them.
+        `root` is the folder of the set, ``data_root() / name`` by default. With `download`, torchvision downloads into
+        it what is missing, where it can; by default only where neither `root` nor SDC_DATA says where the images are.
+        ValueError that names what differs if images are missing, too many or other ones.
         """
         if download is None:
             download = root is None and not os.environ.get("SDC_DATA")
         folder = data_root() / self.name if root is None else Path(root)
         found = self.find(folder, download)
-        entry = self._entry()
-        self._check_images(found, sum(entry["counts"][role] for role in ("query", "database")), folder)
-        split = self.rule(found)
-        images = self.image_set(found, split)
-        if split_sha256(split, found.ids) != entry["split_sha256"]:
-            raise ValueError(
-                f"{folder}: expected the images of the committed split of {self.name} (hash "
-                f"{entry['split_sha256']}), but some images of the database are others, or in other classes"
-            )
+        entry = read_json(MANIFEST)[self.name]
+        self._check_images(found, entry, folder)
+        images = self.image_set(found, self.rule(found))
         if images.sha256 != entry["data_sha256"]:
             raise ValueError(
                 f"{folder}: expected the images of the committed split of {self.name} with its labels (data hash "
-                f"{entry['data_sha256']}), got the same images with other labels ({images.sha256})"
+                f"{entry['data_sha256']}), but some images are others, or have other labels ({images.sha256})"
             )
         return images
 
@@ -107,34 +82,17 @@ class CommittedSet:
         names = ("name", "top_k", "licence", "citation", "denominator", "empty")
         return split_images(found, split, **{name: getattr(self, name) for name in names})
 
-    def _entry(self) -> dict[str, Any]:
-        """Manifest entry, the committed file checked against it."""
-        entry = read_json(MANIFEST).get(self.name)
-        if entry is None:
-            raise ValueError(f"{MANIFEST}: expected an entry {self.name!r}, found none")
-        if not self.file.is_file():
-            raise FileNotFoundError(f"{self.file}: data file is missing; install sdclib again")
-        digest = file_sha256(self.file)
-        if digest != entry["file_sha256"]:
-            raise ValueError(
-                f"{self.file}: damaged data file, expected SHA-256 {entry['file_sha256']}, got {digest}"
-            )
-        return dict(entry)
-
-    def _check_images(self, found: Found, n_images: int, folder: Path) -> None:
+    def _check_images(self, found: Found, entry: dict[str, Any], folder: Path) -> None:
         """Check that the ids are the committed ones, each once; else name what differs."""
+        n_images = entry["counts"]["query"] + entry["counts"]["database"]
         ids = [image[:16] for image in found.ids] if self.by_pixels else list(found.ids)
-        expected = set(self._committed_ids())
+        expected = set(self._committed_ids(entry["file_sha256"]))
         differences = {
             "missing": sorted(expected - set(ids)),
             "not in the split": [] if self.by_pixels else sorted(set(ids) - expected),
             "there twice": [image for image, count in Counter(ids).items() if count > 1],
         }
-        parts = [
-            f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-            for kind, names in differences.items()
-            if names
-        ]
+        parts = [f"{len(names)} {kind} ({listed(names)})" for kind, names in differences.items() if names]
         if not parts and len(ids) != n_images:
             parts = [f"there are {len(ids)}"]
         if parts:
@@ -144,15 +102,14 @@ class CommittedSet:
                 f"{' and '.join(parts)}"
             )
 
-    def _committed_ids(self) -> list[str]:
-        try:
-            if not self.by_pixels:
-                return [str(image) for image in read_csv(self.file, dtype=str, na_filter=False)["id"]]
-            with self.file.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                keys = np.concatenate([archive[role] for role in ("query", "train")])
-            return [f"{key:016x}" for key in keys.tolist()]
-        except Exception as error:  # zipfile, NumPy and pandas fail in many ways
-            raise ValueError(f"{self.file}: damaged data file ({error})") from error
+    def _committed_ids(self, sha256: str) -> list[str]:
+        if (digest := file_sha256(self.file)) != sha256:
+            raise ValueError(f"{self.file}: damaged data file, expected SHA-256 {sha256}, got {digest}")
+        if not self.by_pixels:
+            return read_csv(self.file, dtype=str, na_filter=False)["id"].tolist()
+        with np.load(self.file, allow_pickle=False) as archive:
+            keys = np.concatenate([archive[role] for role in ("query", "train")])
+        return [f"{key:016x}" for key in keys.tolist()]
 
 
 COMMITTED_SETS: dict[str, CommittedSet] = {}
@@ -163,20 +120,3 @@ def register(committed: CommittedSet) -> CommittedSet:
     COMMITTED_SETS[committed.name] = committed
     LOADERS[committed.name] = committed.load
     return committed
-
-
-def split_bytes(committed: CommittedSet, found: Found, split: Split) -> bytes:
-    """Content of the committed file of a split; the same split gives the same bytes."""
-    if committed.by_pixels:
-        keys = np.array([int(image[:16], 16) for image in found.ids], dtype=np.uint64)
-        file = io.BytesIO()
-        arrays = {"query": keys[split.query], "train": keys[split.database[split.train_index]]}
-        np.savez_compressed(file, allow_pickle=False, **arrays)
-        return file.getvalue()
-    roles = np.full(len(split.database), "database")
-    roles[split.train_index] = "train"
-    rows = [(found.ids[i], "query") for i in split.query]
-    rows += [(found.ids[i], role) for i, role in zip(split.database, roles, strict=True)]
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("id", "role"), *rows])
-    return gzip.compress(text.getvalue().encode(), mtime=0)

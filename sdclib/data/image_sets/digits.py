@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sdclib.data.image_sets.sources import LOADERS, ArrayReader, Found, array_ids, split_images
+from sdclib.data.image_sets.sources import LOADERS, Found, array_ids, array_reader, split_images
 from sdclib.data.images import ImageSet
 from sdclib.data.splits import class_split
 
@@ -16,10 +16,6 @@ def load_digits() -> ImageSet:
 
     The images have 8 x 8 pixels. They are split by `sdclib.data.splits.class_split`, seed 42, so the split is the same
     everywhere. The set shows how features are made and looked at; nobody should compare methods on it.
-
-    Returns
-    -------
-    ImageSet
     """
     from sklearn import datasets
 
@@ -27,7 +23,7 @@ def load_digits() -> ImageSet:
     pixels = np.round(digits.images * 255 / 16).astype(np.uint8)
     kept = np.sort(np.unique(array_ids(pixels), return_index=True)[1])  # no image twice
     pixels, labels = pixels[kept], digits.target[kept].astype(np.int64)
-    found = Found(array_ids(pixels), labels, tuple("0123456789"), ArrayReader(pixels))
+    found = Found(array_ids(pixels), labels, tuple("0123456789"), array_reader(pixels))
     split = class_split(found.ids, labels, seed=42, n_query=10, n_train=20, n_database=50)
     return split_images(
         found,

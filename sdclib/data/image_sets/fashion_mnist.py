@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import math
 import zlib
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from sdclib.data.image_sets.cifar10 import protocol
 from sdclib.data.image_sets.committed import CommittedSet, register
-from sdclib.data.image_sets.sources import ArrayReader, Found, array_ids, try_download
+from sdclib.data.image_sets.sources import Found, array_ids, array_reader, by_torchvision
 
 __all__ = ["CLASSES", "DEBIAN", "FASHION_MNIST", "find", "read_idx"]
 
@@ -21,79 +20,49 @@ CLASSES = (
     *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
 )
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # of Debian's package dataset-fashion-mnist
-PARTS = ("train", "t10k")
-SHAPES: dict[str, tuple[int, ...]] = {"images-idx3": (28, 28), "labels-idx1": ()}  # of an image, of a label
+IMAGES = ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte")
+LABELS = ("train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte")
 
 
-def read_idx(path: Path) -> NDArray[np.uint8]:
-    """Read an IDX file of bytes, gzipped if its name ends in ``.gz``.
+def read_idx(path: Path, start: int, *shape: int) -> NDArray[np.uint8]:
+    """Read items of a shape from an IDX file of bytes, gzipped or not, behind a header of `start` bytes.
 
-    Format: two zero bytes, 8 (the type: unsigned byte), the number of dimensions, each dimension as 4 bytes, highest
-    first, then the values (LeCun's MNIST page).
-
-    Raises
-    ------
-    ValueError
-        If it is damaged; the message names it.
+    ValueError that names the file if it is damaged. Format: LeCun's MNIST page.
     """
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
+        return np.frombuffer(data, np.uint8, offset=start).reshape(-1, *shape)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ValueError(f"{path}: damaged file ({error})") from error
-    if len(data) < 4 or data[:3] != b"\0\0\x08":
-        raise ValueError(f"{path}: expected an IDX file of bytes, got one that starts with {data[:4].hex()}")
-    start = 4 + 4 * data[3]
-    shape = tuple(int.from_bytes(data[i : i + 4]) for i in range(4, start, 4))
-    if len(data) - start != math.prod(shape):
-        raise ValueError(f"{path}: damaged file, expected {shape} bytes, got {len(data) - start}")
-    try:
-        return np.frombuffer(memoryview(data)[start:], dtype=np.uint8).reshape(shape)
-    except ValueError as error:  # more dimensions than NumPy has, or sizes beside a 0 that are too large
-        raise ValueError(f"{path}: damaged file, no array has the shape {shape} ({error})") from error
 
 
 def find(root: Path, download: bool) -> Found:
     """Find ``{train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]`` in `root`, root/FashionMNIST/raw, or Debian's folder.
 
-    Raises
-    ------
-    ValueError
-        If they are nowhere (and cannot be downloaded) or damaged.
+    ValueError if they are nowhere (and cannot be downloaded) or damaged.
     """
     folders = [root, root / "FashionMNIST" / "raw", DEBIAN]
-    folder = next((f for f in folders if _file(f, "train-images-idx3-ubyte")), None)
-    if folder is None:
-        if not download:
-            raise ValueError(
-                f"{root}: expected train-images-idx3-ubyte.gz and its three companions there, in FashionMNIST/raw or "
-                f"in {DEBIAN} (Debian's dataset-fashion-mnist), found none"
-            )
+    expected = f"{', '.join((*IMAGES, *LABELS))} (or .gz) in {', '.join(map(str, folders))}"
+    if download and not any(map(_files, folders)):
         from torchvision.datasets import FashionMNIST  # type: ignore[import-untyped]
 
-        folder = folders[1]
-        try_download(lambda: FashionMNIST(root, download=True), root, "train-images-idx3-ubyte.gz and others")
-    arrays: dict[str, list[NDArray[np.uint8]]] = {kind: [] for kind in SHAPES}
-    for kind, parts in arrays.items():
-        for part in PARTS:
-            path = _file(folder, f"{part}-{kind}-ubyte")
-            if path is None:
-                raise ValueError(f"{folder}: expected a file {part}-{kind}-ubyte.gz, found none")
-            array = read_idx(path)
-            if array.ndim == 0 or array.shape[1:] != SHAPES[kind]:
-                raise ValueError(
-                    f"{path}: expected images of 28 x 28 or labels of them, got shape {array.shape}"
-                )
-            parts.append(array)
-    images, labels = (np.concatenate(parts) for parts in arrays.values())
+        by_torchvision(lambda: FashionMNIST(root, download=True), root, expected)
+    files = next(filter(None, map(_files, folders)), None)
+    if files is None:
+        raise ValueError(f"{root}: expected {expected}, found none")
+    images = np.concatenate([read_idx(files[name], 16, 28, 28) for name in IMAGES])
+    labels = np.concatenate([read_idx(files[name], 8) for name in LABELS])
     if len(images) != len(labels):
         raise ValueError(
-            f"{folder}: expected images of 28 x 28 and as many labels, got {images.shape}, {labels.shape}"
+            f"{root}: expected as many labels as images, got {len(labels)} of {len(images)} images"
         )
-    return Found(array_ids(images), labels.astype(np.int64), CLASSES, ArrayReader(images))
+    return Found(array_ids(images), labels.astype(np.int64), CLASSES, array_reader(images))
 
 
-def _file(folder: Path, name: str) -> Path | None:
-    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+def _files(folder: Path) -> dict[str, Path]:
+    """Paths of the four files, gzipped or not; none if one is missing."""
+    paths = {path.name.removesuffix(".gz"): path for path in folder.glob("*-ubyte*")}
+    return paths if paths.keys() >= {*IMAGES, *LABELS} else {}
 
 
 FASHION_MNIST = register(

@@ -18,30 +18,18 @@ def load_folder(
     n_train: int = 20,
     top_k: int | None = None,
     seed: int = 42,
-    name: str | None = None,
 ) -> ImageSet:
     """Make an image set of a folder ``ROOT/CLASS/*``: images by CLASS/FILE, split by `sdclib.data.splits.class_split`.
 
     Parameters
     ----------
     root : path-like, optional
-        ``data_root() / "folder"`` by default.
+        ``data_root() / "folder"`` by default; the set is called like it.
     n_query, n_train : int
         Images a class; what is left beside the queries is the database, training images are part of it.
     top_k : int, optional
         R, by default 1000 or the size of the database.
     seed : int
-    name : str, optional
-        The folder's name by default.
-
-    Returns
-    -------
-    ImageSet
-
-    Raises
-    ------
-    ValueError
-        If there are no class folders, a class has too few images, or an option is not as described.
     """
     folder = data_root() / "folder" if root is None else Path(root)
     found = find_classes(folder)
@@ -49,7 +37,7 @@ def load_folder(
     return split_images(
         found,
         split,
-        name=folder.resolve().name if name is None else name,
+        name=folder.resolve().name,
         top_k=min(1000, len(split.database)) if top_k is None else top_k,
         licence="the images' own",
         citation="",

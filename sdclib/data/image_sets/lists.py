@@ -9,26 +9,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sdclib.checks import check_name
 from sdclib.data.image_sets.sources import LOADERS
 from sdclib.data.images import ImageSet, data_root, file_reader
+from sdclib.data.tables import listed
 
 __all__ = ["IMAGENET100", "LISTED_SETS", "MSCOCO", "NUSWIDE", "ListedSet", "read_list"]
-
-MISSING = ("error", "skip")
 
 
 def read_list(path: Path, n_labels: int, *, multi_label: bool) -> tuple[list[str], NDArray[np.integer]]:
     """Read a split list. Fields are separated by blanks, so paths hold none; empty lines do not count.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-    n_labels : int
-        Classes, or length of the vectors.
-    multi_label : bool
-        Every line holds a vector, which may have any number of ones. Otherwise a class id from 0, or a vector with
-        a single one, which is read as an id.
+    With `multi_label`, every line holds a vector of `n_labels` zeros and ones; otherwise a class id from 0, or a vector
+    with a single one, which is read as an id.
 
     Returns
     -------
@@ -40,8 +32,6 @@ def read_list(path: Path, n_labels: int, *, multi_label: bool) -> tuple[list[str
     ValueError
         If the file is missing or empty, a line is not as described or repeats an image; the message names the line.
     """
-    if not path.is_file():
-        raise ValueError(f"{path}: expected a list with one image a line (path, then labels), found none")
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -83,97 +73,57 @@ class ListedSet:
     licence: str
     citation: str
 
-    def load(
-        self,
-        *,
-        root: Path | str | None = None,
-        lists: Path | str | None = None,
-        query_list: str = "test.txt",
-        database_list: str = "database.txt",
-        train_list: str = "train.txt",
-        missing: str = "error",
-        top_k: int | None = None,
-    ) -> ImageSet:
-        """Read the lists and look where their images are.
+    def load(self, *, root: Path | str | None = None) -> ImageSet:
+        """Read the lists test.txt (queries), database.txt and train.txt, and look whether their images are there.
 
-        Parameters
-        ----------
-        root : path-like, optional
-            Folder that the lists' paths start from; ``data_root() / name`` by default.
-        lists : path-like, optional
-            Folder of the lists, `root` by default.
-        query_list, database_list, train_list : str
-            Their file names. Training images that are all in the database become its `train_index`, otherwise
-            `separate_train`.
-        missing : {"error", "skip"}
-            Whether missing images are an error or left out (and listed in `ImageSet.skipped`).
-        top_k : int, optional
-            R, by default the paper's; for trials with few images.
-
-        Returns
-        -------
-        ImageSet
-            Ids are the paths as listed.
-
-        Raises
-        ------
-        ValueError
-            If a list is not as described, lists contradict each other, or images are missing; the message says
-            where.
+        `root` is the folder of the lists, which their paths start from, ``data_root() / name`` by default. Ids are the
+        paths as listed. Training images that are all in the database are its `train_index`, otherwise `separate_train`.
+        ValueError that says where if a list is not as described, lists contradict each other, or images are missing.
         """
-        check_name(missing, "missing", MISSING)
         folder = data_root() / self.name if root is None else Path(root)
-        list_folder = folder if lists is None else Path(lists)
-        files = {"query": query_list, "database": database_list, "train": train_list}
-        lost = [file for file in files.values() if not (list_folder / file).is_file()]
+        files = [folder / f"{role}.txt" for role in ("test", "database", "train")]
+        lost = [file.name for file in files if not file.is_file()]
         if lost:
             fields = f"{self.n_labels} numbers 0 or 1" if self.multi_label else "a class id"
             raise ValueError(
-                f"{list_folder}: expected the lists {', '.join(files.values())}, one image a line (its path from "
-                f"{folder}, then {fields}), but {', '.join(lost)} not found"
+                f"{folder}: expected the lists test.txt, database.txt, train.txt, one image a line (its path from "
+                f"here, then {fields}), but {', '.join(lost)} not found"
             )
-        read = {
-            role: read_list(list_folder / file, self.n_labels, multi_label=self.multi_label)
-            for role, file in files.items()
-        }
-        label_of: dict[str, NDArray[np.integer]] = {}
-        for role, (paths, labels) in read.items():
-            for path, label in zip(paths, labels, strict=True):
-                if not np.array_equal(label_of.setdefault(path, label), label):
-                    raise ValueError(
-                        f"{list_folder / files[role]}: expected the same labels of {path} as in the other lists"
-                    )
-        absent = [path for path in label_of if not os.path.isfile(folder / path)]
-        if len(absent) == len(label_of) or (absent and missing == "error"):
+        number: dict[str, int] = {}
+        labels: list[NDArray[np.integer]] = []
+        parts = []
+        for file in files:
+            paths, of_list = read_list(file, self.n_labels, multi_label=self.multi_label)
+            for path, label in zip(paths, of_list, strict=True):
+                if number.setdefault(path, len(labels)) == len(labels):
+                    labels.append(label)
+                elif not np.array_equal(labels[number[path]], label):
+                    raise ValueError(f"{file}: expected the same labels of {path} as in the other lists")
+            parts.append(np.array([number[path] for path in paths]))
+        absent = [path for path in number if not os.path.isfile(folder / path)]
+        if absent:
             raise ValueError(
-                f"{folder}: expected the {len(label_of)} images of the lists in {list_folder}, but {len(absent)} are "
-                f"missing ({', '.join(absent[:3])}{', ...' if len(absent) > 3 else ''}); missing='skip' leaves them out"
+                f"{folder}: expected the {len(number)} images of the lists, but {len(absent)} are missing "
+                f"({listed(absent)}); lists without them leave them out"
             )
-        skipped = set(absent)
-        ids = [path for path in label_of if path not in skipped]
-        number = {path: i for i, path in enumerate(ids)}
-        query, database, train = (
-            np.array([number[path] for path in paths if path not in skipped], dtype=np.int64)
-            for paths, _ in read.values()
-        )
+        query, database, train = parts
+        inside = np.isin(train, database).all()
         position = {image: i for i, image in enumerate(database.tolist())}
-        inside = all(image in position for image in train.tolist())
         train_index = [position[image] for image in train.tolist()] if inside else []
         return ImageSet(
             name=self.name,
-            ids=tuple(ids),
-            read=file_reader([folder / path for path in ids]),
-            labels=np.array([label_of[path] for path in ids]),
+            ids=tuple(number),
+            read=file_reader([folder / path for path in number]),
+            labels=np.array(labels),
             query=query,
             database=database,
             train_index=np.array(train_index, dtype=np.int64),
             separate_train=None if inside else train,
-            top_k=self.top_k if top_k is None else top_k,
+            top_k=self.top_k,
             licence=self.licence,
             citation=self.citation,
             class_names=tuple(f"label {i}" for i in range(self.n_labels)),
             empty="skip" if self.multi_label else "zero",
-            skipped=tuple(absent),
         )
 
 

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LOADERS",
-    "ArrayReader",
     "Found",
     "array_ids",
+    "array_reader",
+    "by_torchvision",
     "file_ids",
     "find_classes",
     "list_images",
     "split_images",
-    "try_download",
 ]
 
 LOADERS: dict[str, Callable[..., ImageSet]] = {}
@@ -58,7 +58,7 @@ def split_images(found: Found, split: Split, *, name: str, top_k: int, **fields:
     return ImageSet(
         name=name,
         ids=tuple(found.ids[i] for i in order),
-        read=_Reordered(found.read, order),
+        read=lambda image: found.read(int(order[image])),
         labels=found.labels[order],
         query=np.arange(len(split.query)),
         database=np.arange(len(split.query), len(order)),
@@ -69,26 +69,10 @@ def split_images(found: Found, split: Split, *, name: str, top_k: int, **fields:
     )
 
 
-@dataclass(frozen=True)
-class _Reordered:
-    """Reads image number i as number ``order[i]`` of another reader; can be sent to another process."""
-
-    read: Callable[[int], Image.Image]
-    order: NDArray[np.int64]
-
-    def __call__(self, image: int) -> Image.Image:
-        return self.read(int(self.order[image]))
-
-
 def find_classes(root: Path, *, leave_out: Sequence[str] = (), suffix: bool = True) -> Found:
     """Find ``root/CLASS/*``; ids are CLASS/FILE, or CLASS/STEM without `suffix`, labels the sorted class names.
 
-    Hidden folders and those to leave out or without images are no classes.
-
-    Raises
-    ------
-    ValueError
-        If there is no folder with images.
+    Hidden folders and those to leave out or without images are no classes; ValueError if there is none.
     """
     if not root.is_dir():
         raise ValueError(f"{root}: expected a folder with one folder of images a class, found none")
@@ -116,7 +100,14 @@ def list_images(folder: Path) -> list[Path]:
 
 def array_ids(images: NDArray[np.uint8]) -> list[str]:
     """SHA-256 of each image's pixels, hexadecimal; images of shape (n, height, width[, 3])."""
-    return [hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest() for image in images]
+    return [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
+
+
+def array_reader(images: NDArray[np.uint8]) -> Callable[[int], Image.Image]:
+    """Make the `read` of an `ImageSet` whose images lie in an array, shape (n, height, width[, 3])."""
+    from PIL import Image
+
+    return lambda image: Image.fromarray(images[image]).convert("RGB")
 
 
 def file_ids(paths: Sequence[Path], size: tuple[int, int]) -> list[str]:
@@ -148,22 +139,9 @@ def file_ids(paths: Sequence[Path], size: tuple[int, int]) -> list[str]:
     return ids
 
 
-@dataclass(frozen=True, eq=False)
-class ArrayReader:
-    """Reads image number i from an array, shape (n, height, width[, 3]), uint8."""
-
-    images: NDArray[np.uint8]
-
-    def __call__(self, image: int) -> Image.Image:
-        """Read image number `image` as RGB."""
-        from PIL import Image
-
-        return Image.fromarray(self.images[image]).convert("RGB")
-
-
-def try_download(make: Callable[[], Any], root: Path, expected: str) -> None:
-    """Let torchvision's data set download into `root`; if it cannot, ValueError with what is `expected` there."""
+def by_torchvision(make: Callable[[], Any], root: Path, expected: str) -> Any:
+    """Let torchvision read or download a data set in `root`; if it cannot, ValueError with what is `expected` there."""
     try:
-        make()
-    except (OSError, RuntimeError) as error:  # no network, no space; torchvision's check of what came
-        raise ValueError(f"{root}: expected {expected}, and a download failed ({error})") from error
+        return make()
+    except (OSError, RuntimeError) as error:  # nothing there, no network, no space; or files of another hash
+        raise ValueError(f"{root}: expected {expected}, but torchvision says: {error}") from error

@@ -433,7 +433,7 @@ class TestCounts:
 
     @pytest.mark.parametrize("n_bits", [1, 7, 8, 24, 63, 64, 65, 128, 300, 1000])
     def test_of_other_code_lengths_and_more_items_than_a_block(self, n_bits):
-        query, database, ids = random_case(n_bits, 40, 5000, n_bits)
+        query, database, ids = random_case(n_bits, N_QUERY, 5000, n_bits)
         query[0], database[0], database[1] = 0, 1, 0  # the largest and the smallest distance occur
         distances, matrix = distances_of(query, database), ids[0][:, None] == ids[1]
         packed = check_code_pair(

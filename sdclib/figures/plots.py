@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -86,7 +87,7 @@ def plot_recall_by_bits(recall: pd.DataFrame, k: int) -> Figure:
     colors = method_colors(labels)
     depths = sorted(recall["depth"].unique())
     styles = dict(zip(depths, ("--", "-", ":", "-."), strict=False))
-    looks = {
+    looks: dict[Any, Any] = {
         label: {"color": colors[label], "marker": MARKERS[i % len(MARKERS)]} for i, label in enumerate(labels)
     }
     for (label, depth), rows in recall.sort_values("n_bits").groupby(["label", "depth"], sort=False):

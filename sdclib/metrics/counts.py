@@ -407,11 +407,22 @@ def cut_groups(counts: PairCounts, top_k: int) -> tuple[TieGroups, TieGroups]:
     hits_before = np.cumsum(counts.relevant, axis=1) - counts.relevant
     taken = np.clip(top_k - before, 0, counts.all)
     is_whole = taken == counts.all
-    columns = counts.all, counts.relevant, taken
-    whole = TieGroups(*(column * is_whole for column in columns), np.minimum(before, top_k), hits_before)
+    whole = TieGroups(
+        counts.all * is_whole,
+        counts.relevant * is_whole,
+        taken * is_whole,
+        np.minimum(before, top_k),
+        hits_before,
+    )
     is_divided = ~is_whole & (taken > 0)
-    sums = (column.sum(axis=1, where=is_divided) for column in columns)
-    return whole, TieGroups(*sums, whole.items.sum(axis=1), whole.relevant.sum(axis=1))
+    divided = TieGroups(
+        counts.all.sum(axis=1, where=is_divided),
+        counts.relevant.sum(axis=1, where=is_divided),
+        taken.sum(axis=1, where=is_divided),
+        whole.items.sum(axis=1),
+        whole.relevant.sum(axis=1),
+    )
+    return whole, divided
 
 
 @lru_cache(maxsize=1)

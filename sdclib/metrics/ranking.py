@@ -255,7 +255,7 @@ def hit_rate_at_k(
 
 def _at_k(
     figure: Callable[[PairCounts], NDArray[np.float64]],
-    codes: tuple[Any, ...],
+    codes: tuple[Any, Any, Any, Any, Any],
     k: int,
     ties: str,
     empty: str,

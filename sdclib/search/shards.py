@@ -376,9 +376,9 @@ def _on_ray(
     context.enable_progress_bars = False
     packed = [{"item": pickle.dumps(item)} for item in items]
     rows = ray.data.from_items(packed, override_num_blocks=len(items))
-    rows = rows.map(partial(_try_packed, function=function), compute=ray.data.TaskPoolStrategy(size=workers))
+    found = rows.map(partial(_try_packed, function=function), compute=ray.data.TaskPoolStrategy(size=workers))
     try:
-        for row in rows.iter_rows():
+        for row in found.iter_rows():
             yield pickle.loads(row["found"])
     except ray.exceptions.RayError as error:
         raise OSError(f"engine: ray gave up ({str(error).strip().splitlines()[-1]})") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,6 +18,7 @@ __all__ = [
     "check_int",
     "check_labels",
     "check_name",
+    "check_package",
     "check_real",
     "check_views",
 ]
@@ -25,26 +27,17 @@ __all__ = [
 def check_features(
     features: ArrayLike, name: str = "X", *, n_features: int | None = None
 ) -> NDArray[np.float32]:
-    """Check a feature matrix and return it as contiguous float32.
+    """Return a feature matrix as contiguous float32, shape (n, d); ValueError if it is not as described.
 
     Parameters
     ----------
     features : array-like, shape (n, d)
-        One row an image (or any item). At least one row and one column, all finite, no row all zeros (the
-        cosine of a zero row is not defined), none so long or short that its squared length leaves float32.
+        At least one row and one column, all finite, no row all zeros (its cosine is not defined), none so long or
+        short that its squared length leaves float32.
     name : str
         How error messages name the argument.
     n_features : int, optional
         The number of columns that is expected.
-
-    Returns
-    -------
-    ndarray, shape (n, d), float32
-
-    Raises
-    ------
-    ValueError
-        If shape or values are not as above.
     """
     array = as_array(features, name)
     if array.dtype.kind not in "fiub":
@@ -53,26 +46,19 @@ def check_features(
         raise ValueError(
             f"{name}: expected a 2D array of shape (n_samples, n_features), got shape {array.shape}"
         )
-    if array.shape[0] == 0:
-        raise ValueError(f"{name}: expected at least one row, got 0 sample(s) (shape={array.shape})")
-    if array.shape[1] == 0:
-        raise ValueError(f"{name}: expected at least one column, got 0 feature(s) (shape={array.shape})")
+    for axis, what in enumerate(("row, got 0 sample(s)", "column, got 0 feature(s)")):  # scikit-learn's words
+        if array.shape[axis] == 0:
+            raise ValueError(f"{name}: expected at least one {what} (shape={array.shape})")
     if n_features is not None and array.shape[1] != n_features:
         raise ValueError(f"{name}: expected {n_features} features a row, got {array.shape[1]}")
     with np.errstate(over="ignore"):
         array = np.require(array, np.float32, ["C", "W", "E"])  # torch warns of what cannot be written
-    finite = np.isfinite(array).all(axis=1)
-    if not finite.all():
-        rows = np.flatnonzero(~finite)
-        raise ValueError(
-            f"{name}: expected finite values, got NaN or infinity in {rows.size} row(s), first in row {rows[0]}"
-        )
-    zero = ~array.any(axis=1)
-    if zero.any():
-        rows = np.flatnonzero(zero)
-        raise ValueError(
-            f"{name}: expected no all-zero row (its cosine is undefined), got {rows.size}, first is row {rows[0]}"
-        )
+    for bad, what in (
+        (~np.isfinite(array).all(axis=1), "finite values, got NaN or infinity in {} row(s), first in row {}"),
+        (~array.any(axis=1), "no all-zero row (its cosine is undefined), got {}, first is row {}"),
+    ):
+        if bad.any():
+            raise ValueError(f"{name}: expected {what.format(bad.sum(), bad.argmax())}")
     with np.errstate(over="ignore", under="ignore"):
         length = np.linalg.norm(array, axis=1)
     if not np.isfinite(length).all() or (length < MIN_LENGTH).any():
@@ -100,27 +86,16 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
 def check_views(
     views: ArrayLike | None, shape: tuple[int, int], method: str, instead: str = ""
 ) -> NDArray[np.float32]:
-    """Check the features of augmented views of training images and return them as float32.
+    """Return the features of augmented views of training images as float32; ValueError if they are not as described.
 
     Parameters
     ----------
     views : array-like, shape (n_views, n, d), n_views >= 2
-        Each view as in `check_features`.
+        Each view as in `check_features`; None where there are none.
     shape : tuple
         (n, d) of the training features.
-    method : str
-        What needs them, for the message.
-    instead : str
-        What to do without them, for the message.
-
-    Returns
-    -------
-    ndarray, shape (n_views, n, d), float32
-
-    Raises
-    ------
-    ValueError
-        If there are none, or shape or values are not as above.
+    method, instead : str
+        For the message: what needs them, and what to do without them.
     """
     expected = f"features of shape (n_views, {shape[0]}, {shape[1]}), n_views >= 2"
     if views is None:
@@ -134,27 +109,26 @@ def check_views(
     return np.stack([check_features(view, f"views[{i}]") for i, view in enumerate(array)])
 
 
-def check_int(value: Any, name: str, *, minimum: int) -> int:
-    """Check that `value` is a whole number of at least `minimum` and return it as int.
+def check_int(value: Any, name: str, *, minimum: int, maximum: int | None = None, of: str = "") -> int:
+    """Return a whole number from `minimum` to `maximum` as int; ValueError if `value` is another, a bool or a float.
 
-    Raises
-    ------
-    ValueError
-        Otherwise; bools and floats are refused.
+    `of` says in the message what there are `maximum` of.
     """
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < minimum:
         raise ValueError(f"{name}: expected a whole number >= {minimum}, got {value!r}")
+    if maximum is not None and value > maximum:
+        raise ValueError(f"{name}: expected at most {f'the {maximum} {of}' if of else maximum}, got {value}")
     return int(value)
 
 
-def check_real(value: Any, name: str, *, minimum: float) -> float:
-    """Check that `value` is a finite number of at least `minimum` and return it as float.
+def check_package(name: str, what: str, install: str | None = None) -> None:
+    """Raise ImportError that says what needs a package which is not installed, and how to install it."""
+    if importlib.util.find_spec(name) is None:
+        raise ImportError(f"{what} needs the package {name}: pip install {install or name}")
 
-    Raises
-    ------
-    ValueError
-        Otherwise; bools are refused.
-    """
+
+def check_real(value: Any, name: str, *, minimum: float) -> float:
+    """Return a finite number of at least `minimum` as float; ValueError if `value` is another, or a bool."""
     number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     if not number or not np.isfinite(value) or value < minimum:
         raise ValueError(f"{name}: expected a finite number >= {minimum}, got {value!r}")
@@ -162,13 +136,7 @@ def check_real(value: Any, name: str, *, minimum: float) -> float:
 
 
 def check_name(value: Any, name: str, known: Iterable[str]) -> str:
-    """Check that `value` is one of the `known` names and return it.
-
-    Raises
-    ------
-    ValueError
-        Otherwise; the message lists the known names.
-    """
+    """Return one of the `known` names; ValueError that lists them if `value` is another."""
     known = sorted(known)
     if value not in known:
         raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
@@ -176,16 +144,9 @@ def check_name(value: Any, name: str, known: Iterable[str]) -> str:
 
 
 def check_labels(labels: ArrayLike, name: str, *, n: int) -> NDArray[np.integer]:
-    """Check labels: ids of shape (n,) or 0/1 vectors of shape (n, n_labels).
+    """Return whole-number ids, shape (n,), as int64, or 0/1 vectors, shape (n, n_labels), as uint8.
 
-    Returns
-    -------
-    ndarray, shape (n,) int64 or (n, n_labels) uint8
-
-    Raises
-    ------
-    ValueError
-        If the number of rows is not `n`, ids are not whole numbers, or vectors hold anything but 0 and 1.
+    ValueError where labels are others, or not as many as `n`.
     """
     array = np.asarray(labels)
     if array.ndim not in (1, 2) or array.shape[0] != n:

@@ -7,7 +7,6 @@ command checks its options before it imports more.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import io
 import json
 import re
@@ -21,13 +20,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdclib import __version__
-from sdclib.checks import check_features, check_int, check_name
+from sdclib.checks import check_features, check_int, check_name, check_package
 from sdclib.data.vectors import SUFFIXES, VectorFile, check_vector_file, load_npy, read_vectors
 from sdclib.files import write_bytes, write_text
 from sdclib.methods import GOALS, METHODS, hasher_for, make_hasher
 from sdclib.methods.presets import BEST, PRESETS, RENAMED, WITHOUT_VIEWS
 from sdclib.search.defaults import OPSET, QUANTIZERS, REPORT_BITS, REPORT_METHODS, VECTOR_METHODS
-from sdclib.search.encoding import BIT_ORDERS, PRECISIONS, encode, load_hasher, pack_bits, take_rows
+from sdclib.search.encoding import (
+    BIT_ORDERS,
+    PRECISIONS,
+    check_precision,
+    encode,
+    load_hasher,
+    pack_bits,
+    take_rows,
+)
 from sdclib.search.shards import ENGINES, draw_rows, encode_shards, sample_shards
 
 if TYPE_CHECKING:
@@ -36,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 USAGE_ERROR = 2
-SAME_CODES = 0.99  # of the bits; one near zero may differ with the size of a matrix product
+DIFFERING_BITS = 0.01  # share; one near zero may differ with the size of a matrix product
 FORMATS = ("npz", "csv", "parquet")
 VECTOR_FILES = ("embeddings", "database", "queries")
 EXPORTS = ("onnx", "faiss", "lancedb", "pgvector")
@@ -46,22 +53,10 @@ OWN_OPTION = ("n_bits", "method", "preset", "seed", "random_state", "progress")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command `sdc`.
+    """Run the command `sdc` with these arguments, by default those of the process, and return its exit status.
 
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        By default those of the process.
-
-    Returns
-    -------
-    int
-        Exit status: 0, or 2 where something given cannot be used; one line on the error stream then says what.
-
-    Raises
-    ------
-    SystemExit
-        From argparse, for ``--help`` (status 0) and for arguments that it cannot parse (status 2).
+    0, or 2 where something given cannot be used; one line on the error stream then says what. SystemExit comes from
+    argparse, for ``--help`` and for arguments that it cannot parse.
     """
     given = _parser().parse_args(arguments)
 
@@ -89,7 +84,7 @@ def fit(given: argparse.Namespace) -> str:
     most = check_int(given.train_rows, "train_rows", minimum=1)
     hasher = _make(given)
     if _of_shards(given):
-        more = {"engine": given.engine, "workers": given.workers, "seed": given.seed}
+        more = _some(given, "engine", "workers", "seed")
         train, n = sample_shards(given.embeddings, most, **_columns(given), **more)
     else:
         vectors = _read(given.embeddings, given).vectors
@@ -104,44 +99,23 @@ def fit(given: argparse.Namespace) -> str:
 
 def encode_vectors(given: argparse.Namespace) -> str:
     """Encode vectors by a fitted method and write packed codes."""
-    if given.bit_order is not None:
-        check_name(given.bit_order, "bit_order", BIT_ORDERS)
-    if given.precision is not None:
-        check_name(given.precision, "precision", PRECISIONS)
-    if None not in (given.bit_order, given.precision):
-        raise ValueError(f"bit_order: expected none beside --precision, got {given.bit_order!r}")
+    precision = check_precision(given.bit_order, given.precision)
     if _of_shards(given):
+        if precision != "sdc":
+            option = "bit_order" if given.precision is None else "precision"
+            raise ValueError(f"{option}: expected little bits with a folder of shards, got {precision}")
         return _encode_shards(given)
     hasher = load_hasher(given.model)
-    codes = encode(
-        hasher,
-        _read(given.embeddings, given).vectors,
-        bit_order=given.bit_order,
-        precision=given.precision,
-        name=str(given.embeddings),
-        progress=not given.quiet,
-    )
+    vectors, shown = _read(given.embeddings, given).vectors, not given.quiet
+    codes = encode(hasher, vectors, precision=precision, name=str(given.embeddings), progress=shown)
     order = given.precision or given.bit_order or BIT_ORDERS[0]
     _write_arrays(given.out, codes)
     return f"{given.out}: {codes.shape[0]:,} codes of {hasher.n_bits} bits in {codes.shape[1]} bytes, {order}"
 
 
 def _encode_shards(given: argparse.Namespace) -> str:
-    for option in ("bit_order", "precision"):
-        if vars(given)[option] not in (None, "little", "sdc"):
-            raise ValueError(
-                f"{option}: expected little bits with a folder of shards, got {vars(given)[option]}"
-            )
-    done = encode_shards(
-        given.model,
-        given.embeddings,
-        given.out,
-        **_columns(given),
-        engine=given.engine,
-        workers=given.workers,
-        skip_bad=given.skip_bad,
-        progress=not given.quiet,
-    )
+    more = _columns(given) | _some(given, "engine", "workers", "skip_bad")
+    done = encode_shards(given.model, given.embeddings, given.out, progress=not given.quiet, **more)
     for reason in done.bad.values():
         warnings.warn(f"skipped {reason}", stacklevel=1)
     counts = f"{len(done.encoded)} shards encoded, {len(done.kept)} there already, {len(done.bad)} skipped"
@@ -154,15 +128,14 @@ def search(given: argparse.Namespace) -> str:
     depth = k if given.rescore is None else check_int(given.rescore, "rescore", minimum=k)
     suffix = given.out.suffix.lower().removeprefix(".")
     form = check_name(given.format or (suffix if suffix in FORMATS else "npz"), "format", FORMATS)
-    if form == "parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise ImportError("format: writing parquet needs the package pyarrow: pip install pyarrow")
+    if form == "parquet":
+        check_package("pyarrow", "format: writing parquet")
     hasher = load_hasher(given.model)
     database, queries = _read(given.database, given), _read(given.queries, given)
     query = check_features(queries.vectors, str(given.queries), n_features=hasher.n_features_in_)
     n = len(database.vectors)
-    if depth > n:
-        option = "k" if given.rescore is None else "rescore"
-        raise ValueError(f"{option}: expected at most the {n} vectors of the database, got {depth}")
+    option = "k" if given.rescore is None else "rescore"
+    check_int(depth, option, minimum=k, maximum=n, of="vectors of the database")
     if given.codes is None:
         codes = encode(hasher, database.vectors, name=str(given.database), progress=not given.quiet)
     else:
@@ -194,19 +167,23 @@ def search(given: argparse.Namespace) -> str:
 def export(given: argparse.Namespace) -> str:
     """Write a fitted method as an ONNX model; its codes of a database as a faiss index, or for databases."""
     chosen = [name for name in EXPORTS if getattr(given, name) is not None]
-    if not chosen:
-        raise ValueError(
-            f"{', '.join(f'--{name}' for name in EXPORTS)}: expected at least one of them, got none"
-        )
     of_codes = [name for name in chosen if name != "onnx"]
-    if bool(of_codes) != (given.database is not None):
-        raise ValueError("database: expected with --faiss, --lancedb or --pgvector, and only with them")
-    if given.vectors and not {"lancedb", "pgvector"} & set(chosen):
-        raise ValueError("vectors: expected with --lancedb or --pgvector only")
-    if given.packed is not None:
-        if given.onnx is None:
-            raise ValueError("packed: expected with --onnx only")
-        check_name(given.packed, "packed", PRECISIONS)
+    every = ", ".join(f"--{name}" for name in EXPORTS)
+    for wrong, message in (
+        (not chosen, f"{every}: expected at least one of them, got none"),
+        (
+            bool(of_codes) != (given.database is not None),
+            "database: expected with --faiss, --lancedb or --pgvector, and only with them",
+        ),
+        (
+            given.vectors and of_codes in ([], ["faiss"]),
+            "vectors: expected with --lancedb or --pgvector only",
+        ),
+        (given.packed and given.onnx is None, "packed: expected with --onnx only"),
+    ):
+        if wrong:
+            raise ValueError(message)
+    check_name(given.packed or "sdc", "packed", PRECISIONS)
     check_int(given.opset, "opset", minimum=OPSET)
     hasher = load_hasher(given.model)
     from sdclib.search.databases import to_lancedb, to_pgvector
@@ -218,26 +195,22 @@ def export(given: argparse.Namespace) -> str:
     if of_codes:
         read, n_bits = _read(given.database, given), hasher.n_bits
         codes = encode(hasher, read.vectors, name=str(given.database), progress=not given.quiet)
-        columns: dict[str, Any] = {
-            "n_bits": n_bits,
-            "ids": read.ids,
-            "vectors": read.vectors if given.vectors else None,
-        }
-        for name, write in {
-            "faiss": lambda path: to_faiss(codes, path=path, n_bits=n_bits),
-            "lancedb": lambda path: to_lancedb(codes, path, **columns),
-            "pgvector": lambda path: to_pgvector(codes, path, **columns),
-        }.items():
-            if name in of_codes:
-                write(vars(given)[name])
-                order = "big, as bit strings" if name == "pgvector" else "little"
-                lines.append(f"{vars(given)[name]}: {len(codes):,} codes of {n_bits} bits, bit order {order}")
+        columns: Any = {"ids": read.ids, "vectors": read.vectors if given.vectors else None}
+        for name in of_codes:
+            path, order = getattr(given, name), "little"
+            if name == "faiss":
+                to_faiss(codes, path=path, n_bits=n_bits)
+            elif name == "lancedb":
+                to_lancedb(codes, path, n_bits=n_bits, **columns)
+            else:
+                to_pgvector(codes, path, n_bits=n_bits, **columns)
+                order = "big, as bit strings"
+            lines.append(f"{path}: {len(codes):,} codes of {n_bits} bits, bit order {order}")
     if given.onnx is not None:  # last, so that nothing is written where the database cannot be used
         write_bytes(given.onnx, model)
         more = "" if given.packed is None else f" and packed codes ({given.packed})"
-        lines.append(
-            f"{given.onnx}: from {hasher.n_features_in_} features to {hasher.n_bits} continuous codes{more}"
-        )
+        sizes = f"from {hasher.n_features_in_} features to {hasher.n_bits} continuous codes"
+        lines.append(f"{given.onnx}: {sizes}{more}")
     return "\n".join(lines)
 
 
@@ -254,17 +227,9 @@ def report(given: argparse.Namespace) -> str:
     from sdclib.search.report_page import report_html
 
     file = _read(given.embeddings, given)
-    measured = measure_embeddings(
-        file.vectors,
-        file.labels,
-        name=given.embeddings.name,
-        depth=given.rescore,
-        progress=not given.quiet,
-        **{
-            name: getattr(given, name)
-            for name in ("methods", "n_bits", "k", "max_vectors", "max_train", "epochs", "seed")
-        },
-    )
+    more = _some(given, "methods", "n_bits", "k", "max_vectors", "max_train", "epochs", "seed")
+    more |= {"name": given.embeddings.name, "depth": given.rescore, "progress": not given.quiet}
+    measured = measure_embeddings(file.vectors, file.labels, **more)
     write_text(given.out, report_html(measured))
     return str(given.out)
 
@@ -279,14 +244,11 @@ def _check_files(given: argparse.Namespace) -> None:
         taken = files[output].resolve()
         for name, path in files.items():
             same = taken == path.resolve() or (taken.exists() and path.exists() and taken.samefile(path))
-            if name != output and (same or (name == "model" and path.resolve() in taken.parents)):
-                raise ValueError(
-                    f"{output}: expected a file that is not {path}, which is read or written too"
-                )
-            if name in VECTOR_FILES and taken == path.resolve().with_name(f"{path.stem}_ids.txt"):
-                raise ValueError(
-                    f"{output}: expected a file that does not hold the ids of {path}, got {files[output]}"
-                )
+            of_model = name == "model" and path.resolve() in taken.parents
+            ids = name in VECTOR_FILES and taken == path.resolve().with_name(f"{path.stem}_ids.txt")
+            if name != output and (same or of_model or ids):
+                what = f"does not hold the ids of {path}" if ids else f"is not {path}, an input or output too"
+                raise ValueError(f"{output}: expected a file that {what}")
 
 
 def _by_option(message: str, given: argparse.Namespace) -> str:
@@ -371,6 +333,10 @@ def _of_shards(given: argparse.Namespace) -> bool:
     return folder
 
 
+def _some(given: argparse.Namespace, *names: str) -> dict[str, Any]:
+    return {name: getattr(given, name) for name in names}
+
+
 def _columns(given: argparse.Namespace) -> dict[str, Any]:
     return {"key": given.key, "columns": given.columns and given.columns.split(",")}
 
@@ -388,18 +354,15 @@ def _read_codes(path: Path, hasher: BaseHasher, database: NDArray[Any]) -> NDArr
             f"{path}: expected packed codes, uint8 of shape {shape}, got {codes.dtype} of {codes.shape}"
         )
     bits = hasher.transform(take_rows(database, np.arange(min(1000, len(database)))))
-    first = np.asarray(codes[:1000])
-    if _agreement(first, pack_bits(bits)) < SAME_CODES:
-        swapped = _agreement(first, pack_bits(bits, "big")) >= SAME_CODES
+    differing = {
+        order: np.bitwise_count(codes[:1000] ^ pack_bits(bits, order)).mean() / 8 for order in BIT_ORDERS
+    }
+    if differing["little"] > DIFFERING_BITS:
+        got = "bit order big" if differing["big"] <= DIFFERING_BITS else "others"
         raise ValueError(
-            f"{path}: expected the codes of the database by this model, bit order little, got "
-            + ("bit order big" if swapped else "others")
+            f"{path}: expected the codes of the database by this model, bit order little, got {got}"
         )
     return np.asarray(codes)
-
-
-def _agreement(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
-    return 1 - float(np.bitwise_count(first ^ second).mean()) / 8
 
 
 def _write_arrays(path: Path, arrays: NDArray[Any] | dict[str, NDArray[Any]]) -> None:
@@ -415,17 +378,17 @@ def _write_table(path: Path, found: dict[str, NDArray[Any]], form: str) -> None:
     """Write what was found as a table: a line a query and neighbour."""
     import pandas as pd
 
-    n, k = found["indices"].shape
+    queries, ranks = np.indices(found["indices"].shape)
     columns = {
-        "query": np.arange(n).repeat(k),
-        "query_id": found["query_ids"].repeat(k) if "query_ids" in found else None,
-        "rank": np.tile(np.arange(1, k + 1), n),
-        "neighbour": found["indices"].ravel(),
-        "neighbour_id": found["ids"].ravel() if "ids" in found else None,
-        "distance": found["distances"].ravel() if "distances" in found else None,
-        "score": found["scores"].ravel() if "scores" in found else None,
+        "query": queries,
+        "query_id": found["query_ids"][queries] if "query_ids" in found else None,
+        "rank": ranks + 1,
+        "neighbour": found["indices"],
+        "neighbour_id": found.get("ids"),
+        "distance": found.get("distances"),
+        "score": found.get("scores"),
     }
-    table = pd.DataFrame({name: column for name, column in columns.items() if column is not None})
+    table = pd.DataFrame({name: cells.ravel() for name, cells in columns.items() if cells is not None})
     if form == "csv":
         write_text(path, table.to_csv(index=False))
     else:

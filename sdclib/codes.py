@@ -7,34 +7,28 @@ from numpy.typing import ArrayLike, NDArray
 
 from sdclib.checks import check_int
 
-__all__ = ["binarize", "bit_balance", "check_codes", "pack_codes", "unique_code_ratio", "unpack_codes"]
+__all__ = [
+    "binarize",
+    "bit_balance",
+    "check_codes",
+    "check_packed",
+    "pack_codes",
+    "packed_codes",
+    "unique_code_ratio",
+    "unpack_codes",
+]
 
 
 def binarize(continuous_codes: ArrayLike) -> NDArray[np.uint8]:
-    """Turn continuous codes into codes: bit = 1 where the value is >= 0.
+    """Turn continuous codes into codes, uint8 of the same shape: bit = 1 where the value is >= 0.
 
     Zero counts as 1, so that there is never a third value (`sign(0) = 0` would make one); faiss does the same.
-
-    Parameters
-    ----------
-    continuous_codes : array-like, shape (n, n_bits)
-
-    Returns
-    -------
-    ndarray, shape (n, n_bits), uint8
-        Values 0 and 1.
     """
     return (np.asarray(continuous_codes) >= 0).astype(np.uint8)
 
 
 def check_codes(codes: ArrayLike, name: str = "codes") -> NDArray[np.uint8]:
-    """Check that `codes` is an array of 0 and 1, shape (n, n_bits) with both at least 1; return it as uint8.
-
-    Raises
-    ------
-    ValueError
-        Otherwise.
-    """
+    """Return an array of 0 and 1, shape (n, n_bits) with both at least 1, as uint8; ValueError if it is another."""
     array = np.asarray(codes)
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"{name}: expected codes of shape (n, n_bits), neither 0, got {array.shape}")
@@ -44,58 +38,46 @@ def check_codes(codes: ArrayLike, name: str = "codes") -> NDArray[np.uint8]:
 
 
 def pack_codes(codes: ArrayLike) -> NDArray[np.uint8]:
-    """Pack codes into bytes, lowest bit first (faiss's order).
+    """Pack codes of 0 and 1, shape (n, n_bits), into bytes, lowest bit first (faiss's order).
 
-    Parameters
-    ----------
-    codes : array-like, shape (n, n_bits), values 0 and 1
-
-    Returns
-    -------
-    ndarray, shape (n, ceil(n_bits / 8)), uint8
-        Unused bits of the last byte are 0, so Hamming distances stay right.
+    Returns uint8 of shape (n, ceil(n_bits / 8)); unused bits of the last byte are 0, so Hamming distances stay right.
     """
     return np.packbits(check_codes(codes), axis=1, bitorder="little")
 
 
-def unpack_codes(packed_codes: ArrayLike, n_bits: int) -> NDArray[np.uint8]:
-    """Undo `pack_codes`.
-
-    Parameters
-    ----------
-    packed_codes : array-like, shape (n, ceil(n_bits / 8)), uint8
-    n_bits : int
-
-    Returns
-    -------
-    ndarray, shape (n, n_bits), uint8
-
-    Raises
-    ------
-    ValueError
-        If the number of bytes does not fit `n_bits`, or an unused bit is set.
-    """
-    n_bits = check_int(n_bits, "n_bits", minimum=1)
-    packed = np.asarray(packed_codes)
+def check_packed(codes: ArrayLike, name: str, n_bits: int) -> NDArray[np.uint8]:
+    """Return packed codes of at least one row, unused bits 0; ValueError that begins with `name` if they are others."""
+    packed = np.asarray(codes)
     n_bytes = -(-n_bits // 8)
-    if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] != n_bytes:
+    if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] != n_bytes or len(packed) == 0:
         raise ValueError(
-            f"packed_codes: expected uint8 of shape (n, {n_bytes}) for {n_bits} bits, "
+            f"{name}: expected packed codes, uint8 of shape (n, {n_bytes}) with n >= 1 for n_bits = {n_bits}, "
             f"got {packed.dtype} of shape {packed.shape}"
         )
-    bits = np.unpackbits(packed, axis=1, bitorder="little")
-    if bits[:, n_bits:].any():
-        raise ValueError(f"packed_codes: expected unused bits beyond n_bits = {n_bits} to be 0, got some set")
-    return bits[:, :n_bits]
+    if n_bits % 8 and (packed[:, -1] >> (n_bits % 8)).any():
+        raise ValueError(f"{name}: expected unused bits beyond n_bits = {n_bits} to be 0, got some set")
+    return packed
+
+
+def packed_codes(codes: ArrayLike, name: str, n_bits: int | None) -> tuple[NDArray[np.uint8], int]:
+    """Check codes of 0 and 1, or packed ones if `n_bits` is given, and return them packed, with the code length."""
+    if n_bits is None:
+        bits = check_codes(codes, name)
+        return pack_codes(bits), bits.shape[1]
+    n_bits = check_int(n_bits, "n_bits", minimum=1)
+    return np.ascontiguousarray(check_packed(codes, name, n_bits)), n_bits
+
+
+def unpack_codes(packed_codes: ArrayLike, n_bits: int) -> NDArray[np.uint8]:
+    """Undo `pack_codes`; ValueError if the number of bytes does not fit `n_bits`, or an unused bit is set."""
+    packed = check_packed(packed_codes, "packed_codes", check_int(n_bits, "n_bits", minimum=1))
+    return np.unpackbits(packed, axis=1, count=n_bits, bitorder="little")
 
 
 def bit_balance(codes: ArrayLike) -> float:
     """How evenly bits are used: mean over bits of ``1 - |2 p - 1|``, p the share of ones.
 
-    Returns
-    -------
-    float
-        1 where every bit is set in half the codes, 0 where every bit is constant.
+    1 where every bit is set in half the codes, 0 where every bit is constant.
     """
     share = check_codes(codes).mean(axis=0)
     return float(np.mean(1 - np.abs(2 * share - 1)))

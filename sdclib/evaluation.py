@@ -20,10 +20,10 @@ from sdclib.metrics import (
     overlap_auc,
     pair_histograms,
 )
-from sdclib.metrics.ranking import TIES, cosine_average_precisions
+from sdclib.metrics.ranking import TIES, average_precisions, cosine_pairs
 from sdclib.metrics.relevance import Relevant
 
-__all__ = ["EVALUATION_VERSION", "evaluate_codes", "evaluate_features"]
+__all__ = ["EVALUATION_VERSION", "evaluate_codes", "evaluate_features", "histogram_table"]
 
 # To be raised by hand when a metric is added or gives another value; a sweep then measures the codes of its records
 # again, without fitting.
@@ -66,10 +66,8 @@ def evaluate_codes(
         query_codes, database_codes, relevant, ties="index", junk=junk, **protocol
     )
     histograms = pair_histograms(counts)
-    metrics = _map_metrics(values) | _similarity_metrics(histograms)
-    metrics["bit_balance"] = bit_balance(database_codes)
-    metrics["unique_code_ratio"] = unique_code_ratio(database_codes)
-    return metrics, _table(histograms)
+    use = {"bit_balance": bit_balance(database_codes), "unique_code_ratio": unique_code_ratio(database_codes)}
+    return _metrics(values, histograms) | use, histogram_table(histograms)
 
 
 def evaluate_features(
@@ -86,26 +84,23 @@ def evaluate_features(
 
     Ties are those of float32. The histogram has 200 bins on [-1, 1].
     """
-    values = cosine_average_precisions(
-        query, database, relevant, ties=TIES, top_k=top_k, denominator=denominator, empty=empty, junk=junk
-    )
+    pairs = cosine_pairs(query, database, relevant, junk)
+    values = average_precisions(*pairs, TIES, top_k, denominator, empty)
     histograms = cosine_pair_histograms(query, database, relevant, n_bins=200, junk=junk)
-    return _map_metrics(values) | _similarity_metrics(histograms), _table(histograms)
+    return _metrics(values, histograms), histogram_table(histograms)
 
 
-def _map_metrics(values: Mapping[str, Any]) -> dict[str, float]:
-    return {f"map_{'authors' if ties == 'index' else ties}": float(value) for ties, value in values.items()}
-
-
-def _similarity_metrics(histograms: PairHistograms) -> dict[str, float]:
+def _metrics(values: Mapping[str, Any], histograms: PairHistograms) -> dict[str, float]:
     return {
+        **{f"map_{'authors' if ties == 'index' else ties}": float(value) for ties, value in values.items()},
         "intersection": intersection(histograms),
         "overlap_auc": overlap_auc(histograms),
         **asdict(mean_and_std(histograms)),
     }
 
 
-def _table(histograms: PairHistograms) -> pd.DataFrame:
+def histogram_table(histograms: PairHistograms) -> pd.DataFrame:
+    """Make a table of histograms: similarity, positive, negative."""
     return pd.DataFrame(
         {
             "similarity": histograms.values,  # noqa: PD011 - not a pandas object

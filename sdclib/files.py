@@ -17,22 +17,8 @@ __all__ = ["cache_dir", "file_sha256", "new_folder", "read_json", "write_bytes",
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
     """Write `data` to `path` at once: readers see the old file or the new one, never a part.
 
-    Parameters
-    ----------
-    path : path-like
-        Target file; missing parent folders are made.
-    data : bytes
-        The whole content.
-
-    Returns
-    -------
-    pathlib.Path
-        The path written.
-
-    Raises
-    ------
-    OSError
-        If the folder is read-only or the disk is full; names the file. The old one is then still there, untouched.
+    Missing parent folders are made. OSError names the file if the folder is read-only or the disk is full; an old file
+    is then still there, untouched.
     """
     path = Path(path)
     try:
@@ -56,13 +42,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
 
 @contextlib.contextmanager
 def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Fill a folder under a temporary name beside its place, and rename it once it is whole.
-
-    Raises
-    ------
-    ValueError
-        If there is something at `path`.
-    """
+    """Fill a folder under a temporary name, renamed once it is whole; ValueError if there is something at `path`."""
     path = Path(path)
     if path.exists():
         raise ValueError(f"{path}: expected the name of a new folder, got one that is there")
@@ -85,13 +65,7 @@ def write_json(path: str | os.PathLike[str], value: Any) -> Path:
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Read a JSON file.
-
-    Raises
-    ------
-    ValueError
-        If the file is not JSON; the message names it.
-    """
+    """Read a JSON file; ValueError that names it if it is none."""
     path = Path(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -106,12 +80,9 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
 
 
 def cache_dir() -> Path:
-    """Folder for what can be made or downloaded again.
+    """Folder for what can be made or downloaded again, which may not exist yet.
 
-    Returns
-    -------
-    pathlib.Path
-        ``$SDC_CACHE`` if set, else ``$XDG_CACHE_HOME/sdclib``, else ``~/.cache/sdclib``. It may not exist yet.
+    ``$SDC_CACHE`` if set, else ``$XDG_CACHE_HOME/sdclib``, else ``~/.cache/sdclib``.
     """
     if os.environ.get("SDC_CACHE"):
         return Path(os.environ["SDC_CACHE"])

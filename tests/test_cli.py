@@ -67,29 +67,19 @@ def test_fit_is_the_same_as_in_python(folder: Path, capsys: pytest.CaptureFixtur
     assert sdc("fit data.npy --out new --n-bits 12 --set epochs=2 --set batch_size=64 --seed 3") == 0
     assert "sdc, 12 bits, learned from 300 of 300 vectors" in capsys.readouterr().out
     loaded = load_hasher(folder / "new")
-    assert isinstance(loaded, SDCHasher)
-    assert loaded.preset == "release"
     expected = SDCHasher(12, "release", epochs=2, batch_size=64, random_state=3).fit(rows())
     np.testing.assert_array_equal(loaded.pack(rows()), expected.pack(rows()))
-    assert (
-        sdc("fit data.npy --out classes --goal classes --n-bits 12 --set epochs=1 --set batch_size=64") == 0
-    )
-    assert isinstance(load_hasher(folder / "classes"), NeighbourSDCHasher)
-    assert sdc("fit data.npy --out near --goal neighbours --n-bits 12") == 0
-    assert isinstance(load_hasher(folder / "near"), ITQHasher)
-    for more, message in (("--method itq", "--method"), ("--preset paper", "--preset"), ("", "--goal")):
-        assert sdc(f"fit data.npy --out no --goal {'classes' if more else 'best'} {more}") == 2
-        assert f"error: {message}: expected" in capsys.readouterr().err
-    assert not (folder / "no").exists()
+    short = "--set epochs=1 --set batch_size=64"
+    for goal, more, kind in (("classes", short, NeighbourSDCHasher), ("neighbours", "", ITQHasher)):
+        assert sdc(f"fit data.npy --out {goal} --n-bits 12 --goal {goal} {more}") == 0
+        assert isinstance(load_hasher(goal), kind)
 
 
 def test_codes_that_collapse_are_a_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.save("positive.npy", np.abs(rows()) + 1)
     assert sdc("fit positive.npy --method sign --n-bits 12 --out model") == 0
     error = capsys.readouterr().err
-    assert error.startswith(
-        "sdc fit: warning: sign: the codes of the training rows collapse: 1 codes for 300"
-    )
+    assert error.startswith("sdc fit: warning: sign: the codes of the training rows collapse: 1 codes for")
     assert error.count("\n") == 1
 
 
@@ -124,12 +114,7 @@ def test_methods_that_learn_from_vectors_alone_are_in_the_help(capsys: pytest.Ca
 
 
 @pytest.mark.parametrize(
-    ("option", "precision"),
-    [
-        ("", "sdc"),
-        ("--bit-order big", "ubinary"),
-        *((f"--precision {p}", p) for p in ("sdc", "ubinary", "binary")),
-    ],
+    ("option", "precision"), [("", "sdc"), ("--bit-order big", "ubinary"), ("--precision binary", "binary")]
 )
 def test_encode(folder: Path, option: str, precision: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert sdc(f"encode model data.npy --out codes.npy {option}") == 0
@@ -152,52 +137,44 @@ def test_search_finds_what_the_index_finds(folder: Path, ids: bool) -> None:
     assert set(found.files) == {"indices", "distances"} | ({"ids", "query_ids"} if ids else set())
     for array, name in zip(expected, ("distances", "indices"), strict=True):
         np.testing.assert_array_equal(found[name], array)
-    if ids:
-        assert (found["ids"] == np.char.add("item ", found["indices"].astype(str))).all()
-        assert found["query_ids"].tolist() == [f"wanted {i}" for i in range(17)]
     assert Path("found.csv").read_text() == Path("found.txt").read_text()
+    columns = {"query": np.repeat(range(17), 7), "rank": [*range(1, 8)] * 17}
+    columns |= {"neighbour": expected[1].ravel(), "distance": expected[0].ravel()}
+    if ids:
+        assert found["query_ids"].tolist() == [f"wanted {i}" for i in range(17)]
+        columns |= {"neighbour_id": found["ids"].ravel(), "query_id": found["query_ids"].repeat(7)}
+        assert found["ids"][3].tolist() == [f"item {i}" for i in found["indices"][3]]
     for table in (pd.read_csv("found.csv"), pd.read_parquet("found.parquet")):
-        names = ["query", "query_id", "rank", "neighbour", "neighbour_id", "distance"]
-        assert list(table) == [name for name in names if ids or not name.endswith("_id")]
-        assert table["query"].tolist() == np.repeat(range(17), 7).tolist()
-        assert table["rank"].tolist() == [*range(1, 8)] * 17
-        assert table["neighbour"].tolist() == expected[1].ravel().tolist()
-        assert table["distance"].tolist() == expected[0].ravel().tolist()
-        if ids:
-            assert table["neighbour_id"].tolist() == [f"item {i}" for i in table["neighbour"]]
-            assert table["query_id"].tolist() == [f"wanted {i}" for i in table["query"]]
+        assert {name: list(table[name]) for name in table} == {name: list(columns[name]) for name in columns}
 
 
 @pytest.mark.filterwarnings("error::UserWarning")
-def test_search_with_float_queries(folder: Path) -> None:
+def test_search_with_float_queries_and_rescoring(folder: Path) -> None:
     hasher = load_hasher(folder / "model")
     index, continuous = HammingIndex(hasher.transform(rows())), hasher.decision_function(QUERY)
-    assert sdc("search model data.npy query.npy --k 5 --float-query --out found.npz") == 0
-    scores, items = index.search_continuous(continuous, 5)
-    with np.load(folder / "found.npz") as found:
-        np.testing.assert_array_equal(found["indices"], items)
-        np.testing.assert_allclose(found["scores"], scores, atol=1e-6)
-    assert sdc("search model data.npy query.npy --k 5 --float-query --rescore 20 --out found.npz") == 0
-    _, items = index.rescore(index.search_continuous(continuous, 20)[1], QUERY, rows())
-    with np.load(folder / "found.npz") as found:
-        np.testing.assert_array_equal(found["indices"], items[:, :5])
+    by_floats = index.search_continuous(continuous, 20)
+    for options, (scores, items) in {
+        "--float-query": by_floats,
+        "--float-query --rescore 20": index.rescore(by_floats[1], QUERY, rows()),
+        "--rescore 20": index.rescore(index.search(hasher.transform(QUERY), 20)[1], QUERY, rows()),
+    }.items():
+        assert sdc(f"search model data.npy query.npy --k 5 {options} --out found.npz") == 0
+        with np.load("found.npz") as found:
+            np.testing.assert_array_equal(found["indices"], items[:, :5])
+            np.testing.assert_allclose(found["scores"], scores[:, :5], atol=1e-6)
+    assert sdc("search model data.npy query.npy --k 5 --rescore 9 --out found.csv") == 0
+    assert "score" in pd.read_csv("found.csv")
 
 
-def test_search_with_rescoring_and_with_codes(folder: Path) -> None:
+def test_search_with_codes(folder: Path) -> None:
     SDCHasher(12, "release", epochs=2).fit(rows()).save("sdc")
     for model in ("model", "sdc"):
         assert sdc(f"encode {model} data.npy --out codes.npy") == 0
-        assert (
-            sdc(f"search {model} data.npy query.npy --k 5 --rescore 300 --codes codes.npy --out found.npz")
-            == 0
-        )
-        found = np.load("found.npz")
-        assert sorted(found.files) == ["indices", "scores"]
+        options = "--k 5 --rescore 300 --codes codes.npy"
+        assert sdc(f"search {model} data.npy query.npy {options} --out found.npz") == 0
         # All rows are candidates, so the neighbours are the exact ones.
-        np.testing.assert_array_equal(np.sort(found["indices"], axis=1), nearest_neighbours(QUERY, rows(), 5))
-        assert (np.diff(found["scores"], axis=1) <= 0).all()
-    assert sdc("search model data.npy query.npy --k 5 --rescore 9 --out found.csv") == 0
-    assert "score" in pd.read_csv("found.csv")
+        found = np.sort(np.load("found.npz")["indices"], axis=1)
+        np.testing.assert_array_equal(found, nearest_neighbours(QUERY, rows(), 5))
 
 
 def test_codes_of_other_order_or_model_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -242,18 +219,15 @@ ERRORS = [
     ("fit none.npy --out new", "none.npy: expected a file of vectors, found none"),
     ("fit text.txt --out new", "text.txt: expected a file .npy, .*, got .txt"),
     ("fit nan.npy --out new", "nan.npy: expected finite values, .*first in row 41"),
-    ("fit two.npz --out new", "two.npz: expected vectors under one of .* say which by key"),
     ("fit two.npz --key c --out new", "--?key: expected one of a, b in .*two.npz, got 'c'"),
     ("fit data.npy --method no --out new", "--method: expected one of bihalf, .*, got 'no'"),
     ("fit data.npy --method cibhash --out new", "--method: cibhash .* learns from augmented views"),
-    ("fit data.npy --method logits --out new", "--method: logits .* learns from labels"),
     ("fit data.npy --set order_by=labels --out new", "--method: sdc with these settings learns from labels"),
     ("fit data.npy --preset no --out new", "--preset: expected one of best, paper, .*, got 'no'"),
-    (
-        "fit data.npy --preset paper --out new",
-        "--preset: expected one without a contrastive term .*release.*'paper'",
-    ),
+    ("fit data.npy --preset paper --out new", "--preset: expected one without a contrastive term .*'paper'"),
     ("fit data.npy --method itq --preset paper --out new", "--preset: expected none for method 'itq'"),
+    ("fit data.npy --goal best --out new", "--goal: expected one of classes, neighbours, got 'best'"),
+    ("fit data.npy --goal classes --method itq --out new", "--method: expected none beside --goal"),
     ("fit data.npy --set epochs --out new", "--set: expected NAME=VALUE, got 'epochs'"),
     ("fit data.npy --set epoch=3 --out new", "--set: expected one of .*, got 'epoch'"),
     ("fit data.npy --set epochs=no --out new", "--set epochs: expected a whole number >= 1, got 'no'"),
@@ -262,60 +236,46 @@ ERRORS = [
         "fit data.npy --set epochs=1 --set epochs=2 --out new",
         "--set: expected every parameter once, got epochs",
     ),
-    ("fit data.npy --set preset=paper --out new", "--set: .* got preset; use --preset"),
     ("fit data.npy --set n_bits=16 --out new", "--set: .* got n_bits; use --n-bits"),
-    ("fit data.npy --set seed=1 --out new", "--set: .* got seed; use --seed"),
     ("fit data.npy --set random_state=1 --out new", "--set: .* got random_state; use --seed"),
-    ("fit data.npy --set method=itq --out new", "--set: .* got method; use --method"),
     ("fit data.npy --set progress=false --out new", "--set: .* got progress; use --quiet"),
     ("fit data.npy --seed -1 --out new", "--seed: expected a whole number >= 0, got -1"),
-    ("fit data.npy --n-bits 0 --out new", "--n-bits: expected a whole number >= 1, got 0"),
     ("fit data.npy --n-bits 25 --method itq --out new", "--n-bits: expected at most .* 24, got 25"),
     ("fit data.npy --train-rows 0 --out new", "--train-rows: expected a whole number >= 1, got 0"),
     ("encode nothing data.npy --out new", "nothing: expected a folder that .* wrote, found no hasher.json"),
     ("encode other data.npy --out new", "hasher.json: method: expected one of .*, got 'none'"),
     ("encode half data.npy --out new", "half: expected a fitted itq, could not read it"),
     ("encode model wide.npy --out new", "wide.npy: expected 24 features a row, got 25"),
-    ("encode model nan.npy --out new", "nan.npy: expected finite values"),
     ("encode model data.npy --bit-order no --out new", "--bit-order: expected one of big, little, got 'no'"),
-    ("encode model data.npy --precision no --out new", "--precision: expected one of binary, sdc, ubinary"),
     ("encode model data.npy --precision sdc --bit-order big --out new", "--bit-order: expected none beside"),
     ("encode model data.npy --out nothing", "nothing: Is a directory"),
     ("export model", "--onnx, --faiss, --lancedb, --pgvector: expected at least one of them, got none"),
     ("export model --faiss new", "--database: expected with --faiss, --lancedb or --pgvector, and only"),
     ("export model --onnx new --database data.npy", "--database: expected with --faiss, --lancedb or"),
-    ("export model --pgvector new", "--database: expected with --faiss, --lancedb or --pgvector, and only"),
     ("export model --pgvector nothing --database data.npy", "nothing: expected the name of a new folder"),
     ("export model --faiss new --database data.npy --vectors", "--vectors: expected with --lancedb or --pg"),
     ("export model --faiss new --database data.npy --packed sdc", "--packed: expected with --onnx only"),
     (
         "export model --onnx new --faiss new --database data.npy",
-        "--(onnx|faiss): expected a file that is not new",
+        "--(onnx|faiss): expected a file that is not",
     ),
-    ("export nothing --onnx new", "nothing: expected a folder that .* wrote, found no hasher.json"),
     ("export model --onnx new --packed int8", "--packed: expected one of binary, sdc, ubinary, got 'int8'"),
-    ("export model --onnx new --opset 3", "--opset: expected a whole number >= 17, got 3"),
     ("export model --onnx new --opset 999", "--opset: expected at most .* got 999"),
-    ("export model --onnx new --faiss new2 --database none.npy", "none.npy: expected a file of vectors"),
     ("export model --onnx new --faiss new2 --database nan.npy", "nan.npy: expected finite values, .*row 41"),
-    ("export model --onnx new --faiss new2 --database wide.npy", "wide.npy: expected 24 features a row"),
     ("search model data.npy wide.npy --out new", "wide.npy: expected 24 features a row, got 25"),
     ("search model data.npy query.npy --k 301 --out new", "--k: expected at most the 300 vectors .* got 301"),
     ("search model data.npy query.npy --rescore 301 --out new", "--rescore: expected at most the 300"),
-    ("search model data.npy query.npy --rescore 5 --out new", "--rescore: expected a whole number >= 10"),
     ("search model data.npy query.npy --codes none.npy --out new", "none.npy: missing or damaged .npy"),
     (
         "search model data.npy query.npy --format json --out new",
         "--format: expected one of csv, npz, parquet",
     ),
     ("report few.npy --out new", "few.npy: expected shape .* n >= 100, got"),
-    ("report nan.npy --out new", "nan.npy: expected finite values, .*first in row 41"),
-    ("report data.npy --methods no --out new", "--methods: expected one of .*, got 'no'"),
     ("report data.npy --methods itq cibhash --out new", "--methods: expected one of .*, got 'cibhash'"),
     ("report data.npy --methods itq --n-bits 25 --out new", "--n-bits: expected at most .* 24, .*got 25"),
     (
         "report data.npy --k 240 --out new",
-        "--k: expected fewer than the 240 vectors of the database, got 240",
+        "--k: expected at most the 239 other vectors of the database, got 240",
     ),
     ("report data.npy --rescore 3 --out new", "--rescore: expected a whole number >= 10, got 3"),
     ("report data.npy --max-vectors 9 --out new", "--max-vectors: expected a whole number >= 100, got 9"),
@@ -328,10 +288,8 @@ ERRORS += [
     for line in (
         "fit data.npy --out data.npy",
         "encode model data.npy --out ./model/../data.npy",
-        "encode model data.npy --out model",
         "encode model data.npy --out model/hasher.json",
         "encode model data.npy --out data_ids.txt",
-        "search model data.npy query.npy --out data.npy",
         "search model data.npy query.npy --out query.npy",
         "search model data.npy query.npy --codes nan.npy --out nan.npy",
         "export model --database data.npy --faiss data.npy",

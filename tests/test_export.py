@@ -16,20 +16,14 @@ from sdclib.methods import METHODS, BaseHasher, ITQHasher, LSHHasher, SDCHasher,
 from sdclib.search.encoding import PRECISIONS, pack_precision
 from sdclib.search.export import onnx_model, to_faiss, to_onnx
 from sdclib.search.index import HammingIndex
+from tests.command import rows
 from tests.test_methods import fit, quick
 
 onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
 RTOL = 1e-5  # of the largest continuous code; ONNX Runtime adds up in another order
 
 
-def vectors() -> NDArray[np.float32]:
-    rng = np.random.default_rng(0)
-    centres = rng.standard_normal((5, 24))
-    rows = centres[rng.integers(0, 5, 300)] + 0.5 * rng.standard_normal((300, 24)) + 0.4
-    return rows.astype(np.float32)
-
-
-X = vectors()
+X = rows(seed=3)
 
 
 def computed(model: bytes, X: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
@@ -41,8 +35,8 @@ def computed(model: bytes, X: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
 
 def check_codes(model: bytes, hasher: BaseHasher) -> None:
     other = np.random.default_rng(7).normal(size=(1000, 24)).astype(np.float32)
-    for rows in (X, X[:1], other):
-        found, expected = computed(model, rows), hasher.decision_function(rows)
+    for vectors in (X, X[:1], other):
+        found, expected = computed(model, vectors), hasher.decision_function(vectors)
         assert list(found) == ["continuous_codes"]
         assert found["continuous_codes"].dtype == np.float32
         scale = max(1.0, float(np.abs(expected).max()))
@@ -81,10 +75,10 @@ def test_other_heads(hasher: BaseHasher) -> None:
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("n_bits", [1, 8, 13, 24])
 def test_packed_codes_of_the_model(precision: str, n_bits: int) -> None:
-    hasher, rows = SignHasher(n_bits).fit(X), X.copy()
-    rows[0] = 0  # a zero counts as 1
-    found = computed(onnx_model(hasher, packed=precision).SerializeToString(), rows)["packed_codes"]
-    expected = pack_precision(rows[:, :n_bits] >= 0, precision)
+    hasher, vectors = SignHasher(n_bits).fit(X), X.copy()
+    vectors[0] = 0  # a zero counts as 1
+    found = computed(onnx_model(hasher, packed=precision).SerializeToString(), vectors)["packed_codes"]
+    expected = pack_precision(vectors[:, :n_bits] >= 0, precision)
     np.testing.assert_array_equal(found, expected)
     assert found.dtype == expected.dtype
 
@@ -103,7 +97,7 @@ def test_onnx_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hasher = fit(quick("sdc"), X)
     for more, message in (
         ({"opset": 16}, "opset: expected a whole number >= 17, got 16"),
-        ({"opset": 999}, r"opset: expected at most \d+, as onnx .* knows, got 999"),
+        ({"opset": 999}, r"opset: expected at most \d+, got 999"),
         ({"packed": "int8"}, "packed: expected one of binary, sdc, ubinary, got 'int8'"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -115,14 +116,11 @@ def test_the_shards_of_a_killed_worker_are_done_again(folder: Path, workers: Non
         """Kill the first worker that is seen at a shard."""
         while not killed and time.monotonic() < end:
             for process in psutil.Process().children(recursive=True):
-                try:
-                    busy = "ray::" in " ".join(process.cmdline()) and "Map" in " ".join(process.cmdline())
-                    if busy:
+                with contextlib.suppress(psutil.Error):
+                    command = " ".join(process.cmdline())
+                    if not killed and "ray::" in command and "Map" in command:
                         process.send_signal(signal.SIGKILL)
-                        killed.append(process.name())
-                        return
-                except psutil.Error:
-                    continue
+                        killed.append(command)
             time.sleep(0.005)
 
     end = time.monotonic() + 60
@@ -168,59 +166,41 @@ def test_counts_of_shards_are_those_of_one_call(engine: str, folder: Path, worke
 
 
 def test_what_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    codes, shards = folder / "codes", folder / "shards"
+    model, codes, shards = folder / "model", folder / "codes", folder / "shards"
     encode(folder, "codes")
-    np.save(folder / "shards" / "9.npy", WHOLE[:, :5])
-    for call, message in (
-        (
-            lambda: encode_shards(folder / "model", folder / "model", codes),
-            "expected a folder with shards .npy",
-        ),
-        (
-            lambda: encode_shards(folder / "model", shards, shards),
-            "out: expected another folder than that of",
-        ),
-        (
-            lambda: encode_shards(folder / "model", [shards / "7.npy"], codes),
-            "7.npy: expected a shard, a file",
-        ),
-        (lambda: encode_shards(folder / "model", [shards / "1.npy"] * 2, codes), "1 more than once"),
-        (
-            lambda: encode_shards(folder / "model", shards, codes, engine="dask"),
-            "engine: expected one of local",
-        ),
-        (lambda: encode_shards(folder / "model", shards, codes), "9.npy: expected 24 features a row, got 5"),
-        (lambda: sample_shards(shards, 1000), "9.npy: expected 24 features a row as in .*0.parquet, got 5"),
-        (lambda: sample_shards(shards, 0), "n_rows: expected a whole number >= 1, got 0"),
-        (lambda: count_shards([[0, 1]], [1], codes), "0.parquet: expected codes of 2 bits as of the queries"),
-        (lambda: count_shards(np.eye(20), np.arange(20), codes), "1.parquet: expected a column label, or"),
-        (
-            lambda: count_shards(np.eye(20), np.arange(20), shards),
-            "0.parquet: expected codes that encode_shards",
-        ),
-        (
-            lambda: count_shards([[0]], [1], codes, database_labels=[]),
-            "database_labels: expected an array for",
-        ),
+    np.save(shards / "9.npy", WHOLE[:, :5])
+    for function, arguments, message in (
+        (encode_shards, (model, model, codes), "expected a folder with shards .npy"),
+        (encode_shards, (model, shards, shards), "out: expected another folder than that of"),
+        (encode_shards, (model, [shards / "7.npy"], codes), "7.npy: expected a shard, a file"),
+        (encode_shards, (model, [shards / "1.npy"] * 2, codes), "1 more than once"),
+        (encode_shards, (model, shards, codes), "9.npy: expected 24 features a row, got 5"),
+        (sample_shards, (shards, 1000), "9.npy: expected 24 features a row as in .*0.parquet, got 5"),
+        (sample_shards, (shards, 0), "n_rows: expected a whole number >= 1, got 0"),
+        (count_shards, ([[0, 1]], [1], codes), "0.parquet: expected codes of 2 bits as of the queries"),
+        (count_shards, (np.eye(20), np.arange(20), codes), "1.parquet: expected a column label, or"),
+        (count_shards, (np.eye(20), np.arange(20), shards), "0.parquet: expected codes that encode_shards"),
     ):
         with pytest.raises(ValueError, match=message):
-            call()
-    for line, message in (
+            function(*arguments)
+    with pytest.raises(ValueError, match="database_labels: expected an array for each of 5 files, got 0"):
+        count_shards([[0]], [1], codes, database_labels=[])
+    out = ["--out", folder / "new"]
+    for command, message in (
         (
-            "encode model shards --out new --precision ubinary",
-            "--precision: expected little bits with a folder",
+            ["encode", model, shards, *out, "--precision", "ubinary"],
+            "--precision: expected little bits with a",
         ),
         (
-            "encode model shards/1.npy --out new --engine ray",
-            "1.npy: expected a folder of shards with --engine",
+            ["encode", model, shards / "1.npy", *out, "--engine", "ray"],
+            "1.npy: expected a folder of shards with",
         ),
-        ("encode model shards --out shards", "--out: expected a file that is not"),
-        ("encode model shards --out new --engine dask", "--engine: expected one of local, ray, got 'dask'"),
-        ("search model shards shards --out new", "shards: expected a file .npy"),
+        (["encode", model, shards, "--out", shards], "--out: expected a file that is not"),
+        (
+            ["encode", model, shards, *out, "--engine", "dask"],
+            "--engine: expected one of local, ray, got 'dask'",
+        ),
+        (["search", model, shards, shards, *out], "shards: expected a file .npy"),
     ):
-        words = [
-            folder / word if word in ("model", "shards", "new", "shards/1.npy") else word
-            for word in line.split()
-        ]
-        assert run(*words) == 2
+        assert run(*command) == 2
         assert message in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -28,12 +29,7 @@ __all__ = ["plot_pair_histogram", "plot_pair_histograms", "plot_recall_by_bits"]
 def plot_pair_histogram(histogram: pd.DataFrame, axes: Axes, title: str = "") -> None:
     """Distributions of the similarity of positive and negative pairs, their intersection shaded.
 
-    Parameters
-    ----------
-    histogram : DataFrame
-        similarity (ascending), positive, negative (pair counts), see `sdclib.evaluation.evaluate_codes`.
-    axes : Axes
-    title : str
+    The table is that of `sdclib.evaluation.evaluate_codes`: similarity (ascending), positive, negative (pair counts).
     """
     similarity = histogram["similarity"].to_numpy()
     positive, negative = (
@@ -91,28 +87,17 @@ def plot_recall_by_bits(recall: pd.DataFrame, k: int) -> Figure:
     colors = method_colors(labels)
     depths = sorted(recall["depth"].unique())
     styles = dict(zip(depths, ("--", "-", ":", "-."), strict=False))
-    for i, label in enumerate(labels):
-        for depth in depths:
-            rows = recall[(recall["label"] == label) & (recall["depth"] == depth)].sort_values("n_bits")
-            axes.plot(
-                rows["n_bits"].astype(float),
-                100 * rows["recall"],
-                color=colors[label],
-                linestyle=styles[depth],
-                marker=MARKERS[i % len(MARKERS)],
-            )
-    methods = [
-        Line2D([], [], color=colors[label], marker=MARKERS[i % len(MARKERS)], label=label)
-        for i, label in enumerate(labels)
-    ]
+    looks: dict[Any, Any] = {
+        label: {"color": colors[label], "marker": MARKERS[i % len(MARKERS)]} for i, label in enumerate(labels)
+    }
+    for (label, depth), rows in recall.sort_values("n_bits").groupby(["label", "depth"], sort=False):
+        axes.plot(rows["n_bits"].astype(float), 100 * rows["recall"], linestyle=styles[depth], **looks[label])
+    methods = [Line2D([], [], label=label, **look) for label, look in looks.items()]
+    names = {
+        depth: f"{depth} candidates re-scored" if depth else "Hamming distance alone" for depth in depths
+    }
     lines = [
-        Line2D(
-            [],
-            [],
-            color="black",
-            linestyle=styles[depth],
-            label=f"{depth} candidates re-scored" if depth else "Hamming distance alone",
-        )
+        Line2D([], [], color="black", linestyle=styles[depth], label=names[depth])
         for depth in reversed(depths)
     ]
     bits_axis(axes, recall["n_bits"])

@@ -61,12 +61,7 @@ def pair_histograms(
     """Histograms of code similarity over all query-database pairs, exact; junk is in neither.
 
     The similarity of two codes at Hamming distance d is 1 - 2 d / n_bits, the cosine of their +-1 forms; the
-    n_bits + 1 possible values are the bins.
-
-    Parameters
-    ----------
-    query_codes, database_codes, relevant, n_bits, junk
-        As in `count_pairs`, errors too; or `query_codes` is its result, alone.
+    n_bits + 1 possible values are the bins. Arguments and errors are those of `count_pairs`; or its result, alone.
     """
     counts = as_counts(query_codes, database_codes, relevant, n_bits, junk)
     positive = counts.relevant.sum(axis=0)[::-1]
@@ -78,11 +73,8 @@ def pair_histograms(
 def intersection(histograms: PairHistograms) -> float:
     """Sum over bins of min(p_positive, p_negative), both histograms normalised to sum 1.
 
-    Returns
-    -------
-    float
-        0: no bin holds both kinds of pair; 1: the same distribution; NaN: there is only one kind. It depends on the
-        bins, so compare it only at one code length (or number of bins).
+    0: no bin holds both kinds of pair; 1: the same distribution; NaN: there is only one kind. It depends on the bins,
+    so compare it only at one code length (or number of bins).
 
     References
     ----------
@@ -95,11 +87,8 @@ def intersection(histograms: PairHistograms) -> float:
 def overlap_auc(histograms: PairHistograms) -> float:
     """P(a random positive pair is more similar than a random negative pair) + P(they are in one bin) / 2.
 
-    Returns
-    -------
-    float
-        1: every positive pair above every negative one; 0.5: chance; NaN: there is only one kind. For codes exact
-        over all pairs, of all queries together.
+    1: every positive pair above every negative one; 0.5: chance; NaN: there is only one kind. For codes exact over all
+    pairs, of all queries together.
     """
     positive, negative = _shares(histograms.positive), _shares(histograms.negative)
     below = np.cumsum(negative) - negative

@@ -45,9 +45,7 @@ CHUNK = 1 << 14  # numbers of hits at a time: what the cache holds
 
 @dataclass(frozen=True, eq=False)
 class PairCounts:
-    """Per query, how many items and relevant items there are at each distance.
-
-    All that any tie-aware ranking metric needs.
+    """Per query, how many items and relevant items there are at each distance: all that a tie-aware metric needs.
 
     Attributes
     ----------
@@ -82,14 +80,7 @@ class PairCounts:
 def pair_blocks(
     distances: Distances, relevance: Relevance
 ) -> Iterator[tuple[slice, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_] | None]]:
-    """Go through all query-database pairs, some queries at a time, with a progress bar where that takes long.
-
-    Yields
-    ------
-    rows : slice
-    distances, relevant, junk : ndarray, shape (n_rows, n_database)
-        See `Relevance.block`.
-    """
+    """Yield rows of queries, their distances, and masks as `Relevance.block` has them; long work shows a bar."""
     n_query, n_database = relevance.n_query, relevance.n_database
     with _bar(n_query * n_database) as bar:
         for rows in _slices(n_query, max(1, ROW_BLOCK // n_database)):
@@ -118,7 +109,8 @@ def count_pairs(
 ) -> PairCounts:
     """Count items and relevant items by Hamming distance, for each query.
 
-    Memory beyond codes and result stays at a few MB. Long work shows a progress bar.
+    Memory beyond codes and result stays at a few MB. Long work shows a progress bar. ValueError names what does not
+    fit of shapes, values, code lengths or numbers of labels.
 
     Parameters
     ----------
@@ -134,15 +126,6 @@ def count_pairs(
         One array a query: database items that are removed from its ranking.
     device : str, optional
         A device of torch that counts, such as "cuda"; the counts are the same. By default the processor does.
-
-    Returns
-    -------
-    PairCounts
-
-    Raises
-    ------
-    ValueError
-        If shapes, values, code lengths or numbers of labels do not fit.
     """
     query, database, n_bits = check_code_pair(query_codes, database_codes, n_bits)
     relevance = check_relevance(relevant, n_query=len(query), n_database=len(database), junk=junk)
@@ -204,7 +187,7 @@ def _add_on_device(
     *,
     device: str,
 ) -> None:
-    """Do what `sdclib.metrics.histograms.add_histograms` does, by a product of matrices and one histogram."""
+    """Do what `add_histograms` does, by a product of matrices and one histogram."""
     import torch
 
     n_bins = counts.shape[1] // 2
@@ -240,11 +223,9 @@ class PairCounter:
 
     def __init__(self, n_query: int, n_bits: int):
         shape = check_int(n_query, "n_query", minimum=1), check_int(n_bits, "n_bits", minimum=1) + 1
-        self._arrays = {
-            "all": np.zeros(shape, dtype=np.int64),
-            "relevant": np.zeros(shape, dtype=np.int64),
-            "n_database": np.zeros(n_query, dtype=np.int64),  # items that each query has met, junk included
-        }
+        # the last: how many items each query has met, junk included
+        shapes = {"all": shape, "relevant": shape, "n_database": shape[:1]}
+        self._arrays = {name: np.zeros(shape, dtype=np.int64) for name, shape in shapes.items()}
 
     @property
     def n_bits(self) -> int:
@@ -262,21 +243,10 @@ class PairCounter:
         junk: Sequence[ArrayLike] | None = None,
         device: str | None = None,
     ) -> None:
-        """Count the pairs of some queries and some of the database.
+        """Count the pairs of some queries, from `first_query` on, and some of the database.
 
-        Parameters
-        ----------
-        query_codes, database_codes, relevant, junk, device
-            As in `count_pairs`, of these queries and items alone: indices count from the first item given here.
-        first_query : int
-            Which of all queries is the first one here.
-        packed : bool
-            Whether codes are packed.
-
-        Raises
-        ------
-        ValueError
-            As `count_pairs`; if codes have another length, or there are fewer queries than `first_query` says.
+        Others are as in `count_pairs`, of these queries and items alone; codes of any other length, and queries
+        beyond the last, are errors.
         """
         n_bits = self.n_bits if packed else None
         counts = count_pairs(query_codes, database_codes, relevant, n_bits=n_bits, junk=junk, device=device)
@@ -284,10 +254,9 @@ class PairCounter:
             raise ValueError(
                 f"query_codes: expected {self.n_bits} bits as counted so far, got {counts.n_bits}"
             )
-        rows = slice(check_int(first_query, "first_query", minimum=0), first_query + counts.n_query)
         most = len(self._arrays["all"]) - counts.n_query
-        if first_query > most:
-            raise ValueError(f"first_query: expected at most {most}, got {first_query}")
+        check_int(first_query, "first_query", minimum=0, maximum=most)
+        rows = slice(first_query, first_query + counts.n_query)
         for name, array in self._arrays.items():
             array[rows] += getattr(counts, name)
 
@@ -302,15 +271,8 @@ class PairCounter:
     def compute(self, n_database: int | None = None) -> PairCounts:
         """Add the blocks up: counts that every metric takes in place of codes.
 
-        Parameters
-        ----------
-        n_database : int, optional
-            Size of the whole database, if it is known: finds blocks that are missing or were counted twice.
-
-        Raises
-        ------
-        ValueError
-            If not all queries have met as many items, or not `n_database`.
+        ValueError where not all queries have met as many items, or not `n_database`, which finds blocks that are
+        missing or were counted twice.
         """
         met = self._arrays["n_database"]
         expected = int(met.max()) if n_database is None else check_int(n_database, "n_database", minimum=1)
@@ -334,22 +296,15 @@ class PairCounter:
         try:
             with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in ("all", "relevant", "n_database")}
+            every, relevant, met = arrays.values()
+            counter = cls(len(every), every.shape[1] - 1)
+            for array, empty in zip(arrays.values(), counter._arrays.values(), strict=True):
+                if array.shape != empty.shape or array.dtype != empty.dtype:
+                    raise ValueError(f"{array.dtype} of shape {array.shape}")
+            if (relevant < 0).any() or (relevant > every).any() or (every.sum(axis=1) > met).any():
+                raise ValueError("counts that no pairs have")
         except Exception as error:  # NumPy and zipfile raise many kinds
             raise ValueError(f"{path}: expected counts that PairCounter.save wrote ({error})") from error
-        every, relevant, met = arrays.values()
-        if (
-            every.ndim != 2
-            or every.shape != relevant.shape
-            or met.shape != every.shape[:1]
-            or min(every.shape[0], every.shape[1] - 1) < 1
-            or any(array.dtype != np.int64 for array in arrays.values())
-            or (relevant < 0).any()
-            or (relevant > every).any()
-            or (every.sum(axis=1) > met).any()
-        ):
-            shapes = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in arrays.items())
-            raise ValueError(f"{path}: expected counts of pairs, int64, none below 0, got {shapes}")
-        counter = cls(every.shape[0], every.shape[1] - 1)
         counter._arrays = arrays
         return counter
 
@@ -371,18 +326,11 @@ def as_counts(
     return query_codes
 
 
-@dataclass(frozen=True, eq=False)
-class Ranking:
-    """The nearest items of one query: those above the cut, and those tied with the last of them.
+class Ranking(NamedTuple):
+    """The nearest items of one query: `depth` above the cut, and those tied with the last of them.
 
-    Attributes
-    ----------
-    distances, relevant : ndarray, shape (n_items,)
-        Of the items, nearest first, ties by database index; junk left out.
-    depth : int
-        Items above the cut.
-    n_ranked, n_relevant, n_database : int
-        Items of the database less junk, relevant ones among them, and all.
+    Nearest first, ties by database index, without junk; beside them how many of the database are ranked, relevant
+    among these, and there at all.
     """
 
     distances: NDArray[Any]
@@ -421,16 +369,9 @@ def rankings(distances: Distances, relevance: Relevance, top_k: int) -> Iterator
 
 
 class TieGroups(NamedTuple):
-    """Groups of tied items; arrays of one shape (or shapes that broadcast), int64.
+    """Groups of tied items, arrays of shapes that broadcast: their size, relevant items, places among the first R.
 
-    Attributes
-    ----------
-    items, relevant : ndarray
-        Size of the group and its relevant items.
-    taken : ndarray
-        How many of its places lie among the first R.
-    items_before, hits_before : ndarray
-        Items and relevant items in nearer groups.
+    Beside them items and relevant items in nearer groups.
     """
 
     items: NDArray[np.int64]
@@ -459,30 +400,25 @@ class TieGroups(NamedTuple):
 def cut_groups(counts: PairCounts, top_k: int) -> tuple[TieGroups, TieGroups]:
     """Cut the ranking of every query after `top_k` items.
 
-    Returns
-    -------
-    whole : TieGroups, arrays of shape (n_query, n_bits + 1)
-        Groups before the cut; groups beyond it or divided by it are empty.
-    divided : TieGroups, arrays of shape (n_query,)
-        The group that the cut divides; empty (`taken` = 0) where it falls between groups.
-        `items_before` and `hits_before` are always those before the cut, outside this group.
+    Returns groups before the cut, arrays of shape (n_query, n_bits + 1), empty beyond it; and the one that the cut
+    divides, arrays of shape (n_query,), empty where it falls between groups, but always with what comes before.
     """
     before = np.cumsum(counts.all, axis=1) - counts.all
     hits_before = np.cumsum(counts.relevant, axis=1) - counts.relevant
     taken = np.clip(top_k - before, 0, counts.all)
     is_whole = taken == counts.all
     whole = TieGroups(
-        np.where(is_whole, counts.all, 0),
-        np.where(is_whole, counts.relevant, 0),
-        np.where(is_whole, taken, 0),
+        counts.all * is_whole,
+        counts.relevant * is_whole,
+        taken * is_whole,
         np.minimum(before, top_k),
         hits_before,
     )
     is_divided = ~is_whole & (taken > 0)
     divided = TieGroups(
-        np.sum(counts.all, axis=1, where=is_divided),
-        np.sum(counts.relevant, axis=1, where=is_divided),
-        np.sum(taken, axis=1, where=is_divided),
+        counts.all.sum(axis=1, where=is_divided),
+        counts.relevant.sum(axis=1, where=is_divided),
+        taken.sum(axis=1, where=is_divided),
         whole.items.sum(axis=1),
         whole.relevant.sum(axis=1),
     )
@@ -491,10 +427,7 @@ def cut_groups(counts: PairCounts, top_k: int) -> tuple[TieGroups, TieGroups]:
 
 @lru_cache(maxsize=1)
 def harmonic_numbers(n: int) -> NDArray[np.longdouble]:
-    """H(0), ..., H(n) with H(m) = 1 + 1/2 + ... + 1/m, shape (n + 1,).
-
-    Extended precision (where the platform has it), because differences of neighbours are multiplied by ranks.
-    """
+    """H(0), ..., H(n), H(m) = 1 + ... + 1/m; in extended precision, as their differences are multiplied by ranks."""
     terms = np.zeros(n + 1, dtype=np.longdouble)
     terms[1:] = 1 / np.arange(1, n + 1, dtype=np.longdouble)
     return np.cumsum(terms)
@@ -533,19 +466,11 @@ PRECISION_SUMS = {
 }
 
 
-def divided_hits(
-    divided: TieGroups,
-) -> Iterator[tuple[NDArray[np.int64], TieGroups, NDArray[np.int64]]]:
-    """Say how many relevant items of the divided group can come above the cut.
+def divided_hits(divided: TieGroups) -> Iterator[tuple[NDArray[np.int64], TieGroups, NDArray[np.int64]]]:
+    """Say how many relevant items of the divided group can come above the cut, some queries at a time.
 
-    Yields
-    ------
-    rows : ndarray, shape (n_rows,), int64
-        Queries with a divided group, a chunk at a time, those with few such numbers first.
-    group : TieGroups, arrays of shape (n_rows, 1)
-        Theirs.
-    hits : ndarray, shape (n_rows, n_hits), int64
-        Every possible number; rows with fewer go on beyond `most()`.
+    Yields queries, their groups as columns, and rows of all possible numbers of hits; rows with fewer of them go on
+    beyond `most()`. Queries with few come first.
     """
     queries = np.flatnonzero(divided.taken)
     widths = (divided.most() - divided.fewest() + 1)[queries]

@@ -54,8 +54,7 @@ def add_histograms(
     counts : ndarray, shape (n_query, 2 * (n_bits + 1)), int64
         Added to: of each query, items that are not relevant and items that are, each by distance.
     query, database : ndarray, shapes (n_query, n_words), (n_database, n_words), uint64
-        Packed codes.
-    query_labels, database_labels : ndarray, shapes (n_query, n_label_words), (n_database, n_label_words), uint64
+        Packed codes; so, too, labels of as many words as there are.
     shared : bool
         Labels are sets of bits, of which one in common makes relevant (nothing is where there are no words); else all
         words have to be equal.

@@ -28,9 +28,10 @@ __all__ = [
     "DENOMINATORS",
     "EMPTY",
     "TIES",
-    "cosine_average_precisions",
+    "average_precisions",
     "cosine_mean_average_precision",
     "cosine_pair_histograms",
+    "cosine_pairs",
     "hit_rate_at_k",
     "mean_average_precision",
     "precision_at_k",
@@ -44,14 +45,11 @@ EMPTY = ("zero", "skip", "error")
 _Values: TypeAlias = tuple[NDArray[np.float64], NDArray[np.bool_]]  # of queries, and which of these are empty
 
 
-def _check_top_k(top_k: int | None, n_database: int, name: str = "top_k") -> int:
-    """Return the cut R: `top_k`, or the whole database where it is None."""
+def _check_cut(top_k: int | None, n_database: int, name: str = "top_k") -> int:
+    """Return the cut R: `top_k`, or the whole database where that is None."""
     if top_k is None and name == "top_k":
         return n_database
-    top_k = check_int(top_k, name, minimum=1)
-    if top_k > n_database:
-        raise ValueError(f"{name}: expected at most the {n_database} items of the database, got {top_k}")
-    return top_k
+    return check_int(top_k, name, minimum=1, maximum=n_database, of="items of the database")
 
 
 def _summarise(parts: Iterable[_Values], empty: str, per_query: bool) -> float | NDArray[np.float64]:
@@ -84,12 +82,12 @@ def _counts(
     """Count all queries together; or, for ties by index, one query at a time. Also the checked cut."""
     if check_name(ties, "ties", TIES) != "index":
         counts = as_counts(query_codes, database_codes, relevant, n_bits, junk)
-        return [counts], _check_top_k(top_k, counts.n_database, name)
+        return [counts], _check_cut(top_k, counts.n_database, name)
     if isinstance(query_codes, PairCounts):
         raise ValueError("ties: expected codes and ground truth for 'index', got counts, which hold no order")
     query, database, _ = check_code_pair(query_codes, database_codes, n_bits)
     relevance = check_relevance(relevant, n_query=len(query), n_database=len(database), junk=junk)
-    top_k = _check_top_k(top_k, len(database), name)
+    top_k = _check_cut(top_k, len(database), name)
     ranked = rankings(hamming_distances(query, database), relevance, top_k)
     return (ranking.counts(by_index=True) for ranking in ranked), top_k
 
@@ -115,14 +113,10 @@ def mean_average_precision(
     Parameters
     ----------
     query_codes : array-like or PairCounts
-        Codes of 0 and 1, shape (n_query, n_bits); or, with `n_bits` given, packed codes, uint8 of shape
-        (n_query, ceil(n_bits / 8)). Or the result of `count_pairs` (then give no database, ground truth or
-        junk), so that several metrics share one pass.
-    database_codes : array-like
-        Likewise, for the database. Queries must not be in it.
-    relevant : tuple of two label arrays, or list of index arrays
-        A tuple (query labels, database labels): both 1-D ids, or both 2-D 0/1 (relevant = shares a label).
-        A list with one array a query: the indices of its relevant database items.
+        Codes as `count_pairs` takes them, packed ones with `n_bits`; or its result, alone, so that several metrics
+        share one pass.
+    database_codes, relevant, n_bits, junk : optional
+        As in `count_pairs`. Where junk leaves fewer than `top_k` items, all of them are ranked.
     top_k : int, optional
         R, at most the size of the database; None ranks the whole database (mAP@all).
     ties : {"expected", "optimistic", "pessimistic", "index"}
@@ -138,24 +132,18 @@ def mean_average_precision(
         What a query counts that has no relevant item at all or, with "retrieved", none that any order of ties
         brings among the first R (for "index": none in its one order). "zero": 0. "skip": left out of the mean,
         NaN in the vector. "error": ValueError. An order without a hit counts 0 where another order has one.
-    n_bits : int, optional
-        Code length; says that codes are packed.
-    junk : list of index arrays, optional
-        One array a query: database items that are removed from its ranking before the cut. Where fewer than
-        `top_k` items are left, all of them are ranked.
     per_query : bool
-        Return the queries' values rather than their mean.
+        Return the queries' values, shape (n_query,), rather than their mean.
 
     Returns
     -------
-    float, or ndarray of shape (n_query,), float64
+    float, or ndarray of float64
         From 0 to 1.
 
     Raises
     ------
     ValueError
-        If an argument is not as described (the message names it); if `top_k` is larger than the database; with
-        `empty="error"` and an empty query; with `empty="skip"` and no other query.
+        If an argument is not as described, or, but for `empty="zero"`, queries are empty, see there.
 
     Notes
     -----
@@ -212,35 +200,13 @@ def precision_at_k(
     junk: Sequence[ArrayLike] | None = None,
     per_query: bool = False,
 ) -> float | NDArray[np.float64]:
-    """Share of relevant items among the first k, mean over queries.
+    """Share of relevant items among the first k, at most the whole database; mean over queries.
 
-    Parameters
-    ----------
-    query_codes, database_codes, relevant, n_bits, junk, per_query
-        As in `mean_average_precision`; `query_codes` may be the result of `count_pairs`, alone.
-    k : int
-        At most the size of the database.
-    ties : {"expected", "optimistic", "pessimistic", "index"}
-        Exact mean, maximum or minimum over all orders of tied items; or tied items by database index.
-    empty : {"zero", "skip", "error"}
-        What a query without any relevant item counts: 0; left out (NaN in the vector); ValueError.
-
-    Returns
-    -------
-    float, or ndarray of shape (n_query,), float64
-        From 0 to 1. The divisor is k, also where junk leaves fewer than k items.
-
-    Raises
-    ------
-    ValueError
-        If an argument is not as described, or `k` is larger than the database.
-
-    References
-    ----------
-    McSherry and Najork, ECIR 2008.
+    Others, returned value, errors and source are as in `mean_average_precision`. A query is empty that has no relevant
+    item. The divisor is k, also where junk leaves fewer than k items.
     """
-    counts = _counts(query_codes, database_codes, relevant, n_bits, junk, ties, k, "k")[0]
-    return _at_k(lambda part: _hits(part, k, ties) / k, counts, empty, per_query)
+    codes = query_codes, database_codes, relevant, n_bits, junk
+    return _at_k(lambda part: _hits(part, k, ties) / k, codes, k, ties, empty, per_query)
 
 
 def recall_at_k(
@@ -257,12 +223,14 @@ def recall_at_k(
 ) -> float | NDArray[np.float64]:
     """Relevant items among the first k, divided by all relevant items; mean over queries.
 
-    Parameters, returned value, errors and source as `precision_at_k`. Some papers call `hit_rate_at_k` recall@k.
+    All else as `precision_at_k`. Some papers call `hit_rate_at_k` recall@k.
     """
-    counts = _counts(query_codes, database_codes, relevant, n_bits, junk, ties, k, "k")[0]
-    return _at_k(
-        lambda part: _hits(part, k, ties) / np.maximum(part.relevant.sum(axis=1), 1), counts, empty, per_query
-    )
+    codes = query_codes, database_codes, relevant, n_bits, junk
+
+    def recall(part: PairCounts) -> NDArray[np.float64]:
+        return _hits(part, k, ties) / np.maximum(part.relevant.sum(axis=1), 1)
+
+    return _at_k(recall, codes, k, ties, empty, per_query)
 
 
 def hit_rate_at_k(
@@ -277,22 +245,24 @@ def hit_rate_at_k(
     junk: Sequence[ArrayLike] | None = None,
     per_query: bool = False,
 ) -> float | NDArray[np.float64]:
-    """Share of queries with at least one relevant item among the first k.
+    """Share of queries with at least one relevant item among the first k; all else as `precision_at_k`.
 
-    With `ties="expected"`, the exact probability of it over tie orders. Parameters, returned value, errors and
-    source as `precision_at_k`.
+    With `ties="expected"`, the exact probability of it over tie orders.
     """
-    counts = _counts(query_codes, database_codes, relevant, n_bits, junk, ties, k, "k")[0]
-    return _at_k(lambda part: _any_hit(part, k, ties), counts, empty, per_query)
+    codes = query_codes, database_codes, relevant, n_bits, junk
+    return _at_k(lambda part: _any_hit(part, k, ties), codes, k, ties, empty, per_query)
 
 
 def _at_k(
     figure: Callable[[PairCounts], NDArray[np.float64]],
-    counts: Iterable[PairCounts],
+    codes: tuple[Any, Any, Any, Any, Any],
+    k: int,
+    ties: str,
     empty: str,
     per_query: bool,
 ) -> float | NDArray[np.float64]:
     check_name(empty, "empty", EMPTY)
+    counts, _ = _counts(*codes, ties, k, "k")
     return _summarise(((figure(part), part.relevant.sum(axis=1) == 0) for part in counts), empty, per_query)
 
 
@@ -337,45 +307,11 @@ def cosine_mean_average_precision(
     query, database : array-like, shapes (n_query, n_features), (n_database, n_features)
         Finite, no row all zeros; computed with as float32.
     relevant, top_k, ties, denominator, empty, junk, per_query
-        As in `mean_average_precision`. Tied are items whose float32 similarities are equal; those of equal rows are.
-
-    Returns
-    -------
-    float, or ndarray of shape (n_query,), float64
-
-    Raises
-    ------
-    ValueError
-        If an argument is not as described, see `mean_average_precision`.
+        As in `mean_average_precision`, which says what is returned and raised too. Tied are items whose float32
+        similarities are equal; those of equal rows are.
     """
-    return cosine_average_precisions(
-        query,
-        database,
-        relevant,
-        ties=(ties,),
-        top_k=top_k,
-        denominator=denominator,
-        empty=empty,
-        junk=junk,
-        per_query=per_query,
-    )[ties]
-
-
-def cosine_average_precisions(
-    query: ArrayLike,
-    database: ArrayLike,
-    relevant: Relevant,
-    *,
-    ties: Sequence[str],
-    top_k: int | None,
-    denominator: str,
-    empty: str,
-    junk: Sequence[ArrayLike] | None,
-    per_query: bool = False,
-) -> dict[str, float | NDArray[np.float64]]:
-    """Compute `cosine_mean_average_precision` for several `ties` in one pass over the pairs."""
-    pairs = _cosine_pairs(query, database, relevant, junk)
-    return _average_precisions(*pairs, ties, top_k, denominator, empty, per_query)
+    pairs = cosine_pairs(query, database, relevant, junk)
+    return average_precisions(*pairs, (ties,), top_k, denominator, empty, per_query)[ties]
 
 
 def score_mean_average_precision(
@@ -396,48 +332,36 @@ def score_mean_average_precision(
     scores : array-like, shape (n_query, n_database)
         Finite; the item of the highest score ranks first. Equal scores are ties.
     relevant, top_k, ties, denominator, empty, junk, per_query
-        As in `mean_average_precision`.
-
-    Returns
-    -------
-    float, or ndarray of shape (n_query,), float64
-
-    Raises
-    ------
-    ValueError
-        If an argument is not as described, see `mean_average_precision`.
+        As in `mean_average_precision`, which says what is returned and raised too.
     """
     array = np.asarray(scores)
     if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "biuf" or not np.isfinite(array).all():
         raise ValueError(
             "scores: expected finite numbers of shape (n_query, n_database), "
-            f"got {array.dtype} of shape {array.shape}"
-            + (", not all finite" if array.dtype.kind == "f" else "")
+            f"got {array.dtype} of shape {array.shape} or not all finite"
         )
     array = array if array.dtype.kind == "f" else array.astype(np.float64)
     n_query, n_database = array.shape
     relevance = check_relevance(relevant, n_query=n_query, n_database=n_database, junk=junk)
-
-    def distances(rows: slice) -> NDArray[Any]:
-        return -array[rows]
-
-    return _average_precisions(distances, relevance, (ties,), top_k, denominator, empty, per_query)[ties]
+    pairs = (lambda rows: -array[rows]), relevance
+    return average_precisions(*pairs, (ties,), top_k, denominator, empty, per_query)[ties]
 
 
-def _average_precisions(
+def average_precisions(
     distances: Distances,
     relevance: Relevance,
     ties: Sequence[str],
     top_k: int | None,
     denominator: str,
     empty: str,
-    per_query: bool,
+    per_query: bool = False,
 ) -> dict[str, float | NDArray[np.float64]]:
+    """Mean average precision of the ranking by these distances, for several `ties` in one pass over the pairs."""
     for kind in ties:
         check_name(kind, "ties", TIES)
     check_name(denominator, "denominator", DENOMINATORS)
     check_name(empty, "empty", EMPTY)
-    top_k = _check_top_k(top_k, relevance.n_database)
+    top_k = _check_cut(top_k, relevance.n_database)
     parts: dict[str, list[_Values]] = {kind: [] for kind in ties}
     for ranking in rankings(distances, relevance, top_k):
         for kind, found in parts.items():
@@ -461,21 +385,12 @@ def cosine_pair_histograms(
     query, database, relevant, junk
         As in `cosine_mean_average_precision`.
     n_bins : int
-        Bins of equal width on [-1, 1]; each holds its lower edge, the last also 1.
-
-    Returns
-    -------
-    PairHistograms
-        `values` are the centres of the bins, so statistics of it are exact up to half a bin.
-
-    Raises
-    ------
-    ValueError
-        If an argument is not as described.
+        Bins of equal width on [-1, 1]; each holds its lower edge, the last also 1. The `values` are their centres, so
+        statistics of the histograms are exact up to half a bin.
     """
     n_bins = check_int(n_bins, "n_bins", minimum=1)
     counts = np.zeros(2 * n_bins + 1, dtype=np.int64)
-    for _, similarities, mask, junk_mask in pair_blocks(*_cosine_pairs(query, database, relevant, junk)):
+    for _, similarities, mask, junk_mask in pair_blocks(*cosine_pairs(query, database, relevant, junk)):
         np.subtract(1, similarities, out=similarities)
         similarities *= n_bins / 2
         bins = np.clip(similarities, 0, n_bins - 1, out=similarities).astype(np.int32)
@@ -489,9 +404,10 @@ def cosine_pair_histograms(
     )
 
 
-def _cosine_pairs(
+def cosine_pairs(
     query: ArrayLike, database: ArrayLike, relevant: Relevant, junk: Sequence[ArrayLike] | None
 ) -> tuple[Distances, Relevance]:
+    """Check float features and what is relevant: negative cosines, and masks."""
     query = check_features(query, "query")
     database = check_features(database, "database", n_features=query.shape[1])
     relevance = check_relevance(relevant, n_query=len(query), n_database=len(database), junk=junk)

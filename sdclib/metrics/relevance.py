@@ -20,7 +20,7 @@ Relevant: TypeAlias = tuple[ArrayLike, ArrayLike] | Sequence[ArrayLike]
 
 @dataclass(frozen=True, eq=False)
 class Relevance:
-    """Which database items are relevant to which query.
+    """Which database items are relevant to which query, by labels or by lists, and which are junk.
 
     Attributes
     ----------
@@ -29,8 +29,7 @@ class Relevance:
     shared : bool
         Labels are sets of bits, of which one in common makes relevant; else equal labels do.
     listed, junk : list of ndarray, int64, or None
-        Of each query, sorted indices of items that are relevant beside those that labels say; and of items that are
-        removed from its ranking and never count as relevant, listed ones never among them.
+        Of each query, sorted indices of items that lists say are relevant, and of those that never count.
     """
 
     query_labels: NDArray[np.uint64]
@@ -73,27 +72,9 @@ class Relevance:
 def check_relevance(
     relevant: Relevant, *, n_query: int, n_database: int, junk: Sequence[ArrayLike] | None = None
 ) -> Relevance:
-    """Check the ground truth and bring it to one form.
+    """Check the ground truth, as `sdclib.metrics.count_pairs` describes it, and bring it to one form.
 
-    Parameters
-    ----------
-    relevant : tuple of two label arrays, or list of index arrays
-        A tuple (query labels, database labels): both 1-D whole-number ids (relevant = equal), or both 2-D 0/1
-        arrays with as many columns (relevant = at least one shared label).
-        A list with one array a query: indices of its relevant database items, each at most once.
-    n_query, n_database : int
-    junk : list of index arrays, optional
-        One array a query: items that are removed from its ranking (and from its relevant items where labels
-        say so; an item in both explicit lists is an error).
-
-    Returns
-    -------
-    Relevance
-
-    Raises
-    ------
-    ValueError
-        If anything is not as described.
+    Junk that labels say is relevant is not; an item in both lists is an error.
     """
     unwanted = None if junk is None else _check_lists(junk, "junk", n_query, n_database)
     if isinstance(relevant, tuple) and len(relevant) == 2:
@@ -132,11 +113,9 @@ def _check_lists(
 ) -> list[NDArray[np.int64]]:
     """Sort and check one list of indices a query."""
     if not isinstance(lists, list | tuple) or len(lists) != n_query:
-        got = (
-            f"{len(lists)} in a {type(lists).__name__}" if hasattr(lists, "__len__") else type(lists).__name__
-        )
+        n = f"{len(lists)} in " if hasattr(lists, "__len__") else ""
         raise ValueError(
-            f"{name}: expected a list of {n_query} index arrays, one a query, got {got} "
+            f"{name}: expected a list of {n_query} index arrays, one a query, got {n}{type(lists).__name__} "
             "(a pair of label arrays must be a tuple)"
         )
     arrays = []

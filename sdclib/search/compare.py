@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,11 @@ from sdclib.checks import check_name
 from sdclib.codes import unpack_codes
 from sdclib.data.embeddings import nearest_neighbours
 from sdclib.methods import METHOD_LABELS, BaseHasher, make_hasher
-from sdclib.metrics.ranking import cosine_mean_average_precision, score_mean_average_precision
+from sdclib.metrics import (
+    cosine_mean_average_precision,
+    mean_average_precision,
+    score_mean_average_precision,
+)
 from sdclib.metrics.relevance import Relevant
 from sdclib.progress import tqdm
 from sdclib.search.defaults import QUANTIZERS
@@ -30,16 +34,7 @@ FLOAT = "cosine"  # the float vectors themselves
 AT_MOST_DIMENSIONS = ("sign", "rotation", "pcah", "itq", "neighbour-itq")
 RABITQ_BYTES = 8  # of two factors beside the bits
 SCORES = ["method", "n_bits", "n_bytes", "query", "goal", "k", "depth", "value", "error"]
-COSTS = [
-    "method",
-    "n_bits",
-    "n_bytes",
-    "fit_seconds",
-    "encode_us",
-    "search_us",
-    "float_search_us",
-    "rescore_us",
-]
+TIMES = ["fit_seconds", "encode_us", "search_us", "float_search_us", "rescore_us"]
 
 
 def label_of(method: str) -> str:
@@ -61,20 +56,11 @@ def quantizer_factory(name: str, n_features: int, n_bytes: int) -> str:
 
 
 def make_quantizer(name: str, n_features: int, n_bytes: int) -> Any:
-    """Make an untrained faiss index of unit vectors in so many bytes each.
+    """Make an untrained faiss index of unit vectors, by squared Euclidean distance, in so many bytes each.
 
-    Parameters
-    ----------
-    name : {"int8", "pq", "opq", "rabitq"}
-        ``"int8"`` has one byte a value, whatever `n_bytes` says. ``"pq"`` and ``"opq"`` have 256 centroids for each
-        byte; OPQ first rotates to at most eight dimensions a byte. ``"rabitq"`` keeps the signs of the principal
-        components, randomly rotated, in all bytes but eight, which it needs to estimate distances.
-    n_features, n_bytes : int
-
-    Returns
-    -------
-    faiss.Index
-        By squared Euclidean distance, which orders unit vectors as the cosine does.
+    ``"int8"`` has one byte a value, whatever `n_bytes` says. ``"pq"`` and ``"opq"`` have 256 centroids for each byte;
+    OPQ first rotates to at most eight dimensions a byte. ``"rabitq"`` keeps the signs of the principal components,
+    randomly rotated, in all bytes but eight, which it needs to estimate distances.
 
     References
     ----------
@@ -129,10 +115,8 @@ def compare(
         Of `sdclib.methods.METHODS` and the quantizers of `make_quantizer`. Float vectors come first in any case.
     n_bits : sequence of int
         Lengths that a method cannot have are left out, see `is_possible`; ``"int8"`` has its own.
-    ks : sequence of int
-        Float neighbours to be found, at most n_database.
-    depths : sequence of int
-        Candidates that are re-scored with float vectors, at most n_database.
+    ks, depths : sequence of int
+        Float neighbours to be found, and candidates that are re-scored with float vectors; at most n_database.
     relevant, top_k, denominator : optional
         As in `sdclib.metrics.mean_average_precision`; without `relevant` neighbours are the only goal.
     seed : int
@@ -162,53 +146,47 @@ def compare(
         for bits in (n_bits if method != "int8" else (8 * database.shape[1],))
         if is_possible(method, bits, train)
     ]
-    clock = _Clock()
     most = max(*ks, *depths)
-    with clock("search_us", len(query)):
+    protocol: Any = {"top_k": top_k, "denominator": denominator, "per_query": True}
+    scores: list[tuple[Any, ...]] = []
+    costs: list[dict[str, Any]] = []
+
+    def add(method: str, bits: int | None, n_bytes: int, times: dict[str, float], ways: _Ways) -> None:
+        costs.append({"method": method, "n_bits": bits, "n_bytes": n_bytes, **times})
+        for kind, (found, precision) in ways.items():
+            values: dict[tuple[str, int, int], NDArray[np.float64]] = {}
+            if found is not None:
+                near = recalls(found, truth, query, database, ks=ks, depths=depths)
+                values |= {("neighbours", *place): share for place, share in near.items()}
+            if relevant is not None:
+                values["classes", top_k or len(database), 0] = np.asarray(precision(relevant, **protocol))
+            for (goal, k, depth), share in values.items():
+                figures = share.mean(), pd.Series(share).sem()
+                scores.append((method, bits, n_bytes, kind, goal, k, depth, *figures))
+
+    times: dict[str, float] = {}
+    with _timed(times, "search_us", len(query)):
         exact = nearest_neighbours(query, database, max(ks))
     truth = neighbour_cosines(query, database, exact)
-    scores: list[dict[str, Any]] = []
-
-    def add(
-        what: Mapping[str, Any], kind: str, found: NDArray[np.int64] | None, precision: Callable[..., Any]
-    ) -> None:
-        values: dict[tuple[str, int, int], NDArray[np.float64]] = {}
-        if found is not None:
-            near = recalls(found, truth, query, database, ks=ks, depths=depths)
-            values |= {("neighbours", *place): share for place, share in near.items()}
-        if relevant is not None:
-            protocol: Any = {"top_k": top_k, "denominator": denominator, "per_query": True}
-            values["classes", top_k or len(database), 0] = np.asarray(precision(relevant, **protocol))
-        for (goal, k, depth), share in values.items():
-            row = {"goal": goal, "k": k, "depth": depth, "value": share.mean(), "error": _error(share)}
-            scores.append({**what, "query": kind, **row})
-
-    float_row = {"method": FLOAT, "n_bits": None, "n_bytes": 4 * database.shape[1]}
-    add(float_row, "float", None, partial(cosine_mean_average_precision, query, database))
-    costs = [float_row | clock.times]
+    by_cosine = partial(cosine_mean_average_precision, query, database)
+    add(FLOAT, None, 4 * database.shape[1], times, {"float": (None, by_cosine)})
     if each is not None:
         each(FLOAT, None, query, database, exact)
     for method, bits in (bar := tqdm(fits, unit="fit", disable=not progress)):
         bar.set_description(f"{label_of(method)}, {bits} bits")
-        what = {"method": method, "n_bits": bits, "n_bytes": -(-bits // 8)}
-        clock = _Clock()
+        times = {}
         if method in QUANTIZERS:
-            found, index, asked = _search_quantized(method, bits, train, query, database, most, seed, clock)
-            add(what, "float", found, partial(_precision_of_index, index, asked))
+            ways = _search_quantized(method, bits, train, query, database, most, seed, times)
         else:
             hasher = make_hasher(method, bits, seed=seed, **(parameters or {}).get(method, {}))
-            with clock("fit_seconds"):
+            with _timed(times, "fit_seconds"):
                 hasher.fit(train)
-            codes, by_query = _search_codes(hasher, query, database, most, max(depths), clock)
-            for kind, (found, pair) in by_query.items():
-                add(what, kind, found, partial(cosine_mean_average_precision, *pair))
+            codes, ways = _search_codes(hasher, query, database, most, max(depths), times)
             if each is not None:
                 each(method, bits, *codes, exact)
-        costs.append(what | clock.times)
-    return (
-        pd.DataFrame(scores, columns=SCORES).astype({"n_bits": "Int64"}),
-        pd.DataFrame(costs, columns=COSTS).astype({"n_bits": "Int64"}),
-    )
+        add(method, bits, -(-bits // 8), times, ways)
+    tables = pd.DataFrame(scores, columns=SCORES), pd.DataFrame(costs, columns=[*SCORES[:3], *TIMES])
+    return tables[0].astype({"n_bits": "Int64"}), tables[1].astype({"n_bits": "Int64"})
 
 
 def decisions(scores: pd.DataFrame, costs: pd.DataFrame, *, k: int, depth: int) -> pd.DataFrame:
@@ -217,7 +195,7 @@ def decisions(scores: pd.DataFrame, costs: pd.DataFrame, *, k: int, depth: int) 
     Parameters
     ----------
     scores, costs : DataFrame
-        As `compare` gives them; several seeds may be stacked, with a column ``seed``.
+        As `compare` gives them; several seeds may be stacked.
     k, depth : int
         Neighbours; candidates that are re-scored.
 
@@ -226,7 +204,7 @@ def decisions(scores: pd.DataFrame, costs: pd.DataFrame, *, k: int, depth: int) 
     DataFrame
         goal (``"classes"``, or ``"neighbours"`` twice: by codes alone, and re-scored), depth, n_bytes, method, query,
         value, error (of queries and seeds together), level (other methods within two standard errors, by label), and
-        the columns of `costs` as means over seeds.
+        the times of `costs` as means over seeds.
     """
     kept = scores[((scores["goal"] == "classes") | (scores["k"] == k)) & scores["depth"].isin([0, depth])]
     kept = kept[kept["method"] != FLOAT]
@@ -241,8 +219,12 @@ def decisions(scores: pd.DataFrame, costs: pd.DataFrame, *, k: int, depth: int) 
         close = group[group["value"] >= best["value"] - 2 * np.hypot(group["error"], best["error"])]
         others = [label_of(name) for name in close["method"].unique() if name != best["method"]]
         rows.append({**best, "level": ", ".join(others)})
-    price = costs.groupby(["method", "n_bytes"])[COSTS[3:]].mean().reset_index()
+    price = costs.groupby(["method", "n_bytes"])[TIMES].mean().reset_index()
     return pd.DataFrame(rows).merge(price, on=["method", "n_bytes"], how="left")
+
+
+# By kind of query the items found, and what gives the average precision of a ground truth.
+_Ways: TypeAlias = dict[str, tuple[NDArray[np.int64] | None, Callable[..., Any]]]
 
 
 def _search_codes(
@@ -251,26 +233,26 @@ def _search_codes(
     database: NDArray[np.float32],
     most: int,
     depth: int,
-    clock: _Clock,
-) -> tuple[tuple[NDArray[np.uint8], NDArray[np.uint8]], dict[str, tuple[NDArray[np.int64], tuple[Any, Any]]]]:
-    """Packed codes of queries and database; by kind of query the items found, and arrays whose cosine finds them."""
-    with clock("encode_us", len(database)):
+    times: dict[str, float],
+) -> tuple[tuple[NDArray[np.uint8], NDArray[np.uint8]], _Ways]:
+    """Packed codes of queries and database, and what is found by bits and by continuous codes of the queries."""
+    with _timed(times, "encode_us", len(database)):
         database_codes = encode(hasher, database)
     query_codes, continuous = encode(hasher, query), hasher.decision_function(query)
     index = HammingIndex(database_codes, n_bits=hasher.n_bits)
-    with clock("search_us", len(query)):
+    with _timed(times, "search_us", len(query)):
         _, found = index.search(query_codes, most, packed=True)
-    with clock("rescore_us", len(query)):
+    with _timed(times, "rescore_us", len(query)):
         index.rescore(found[:, :depth], query, database)
     index.search_continuous(continuous[:1], 1)  # gets ready
-    with clock("float_search_us", len(query)):
+    with _timed(times, "float_search_us", len(query)):
         _, by_floats = index.search_continuous(continuous, most)
-    signs, query_signs = (
-        2 * unpack_codes(codes, hasher.n_bits).astype(np.float32) - 1
-        for codes in (database_codes, query_codes)
-    )
-    pairs = {"codes": (found, (query_signs, signs)), "float": (by_floats, (continuous, signs))}
-    return (query_codes, database_codes), pairs
+    codes = query_codes, database_codes
+    signs = 2 * unpack_codes(database_codes, hasher.n_bits).astype(np.float32) - 1
+    return codes, {
+        "codes": (found, partial(mean_average_precision, *codes, n_bits=hasher.n_bits)),
+        "float": (by_floats, partial(cosine_mean_average_precision, continuous, signs)),
+    }
 
 
 def _search_quantized(
@@ -281,18 +263,17 @@ def _search_quantized(
     database: NDArray[np.float32],
     most: int,
     seed: int,
-    clock: _Clock,
-) -> tuple[NDArray[np.int64], Any, NDArray[np.float32]]:
-    """Items found, the index that found them, and the queries as it takes them."""
+    times: dict[str, float],
+) -> _Ways:
     train, query, database = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (train, query, database))
     index = make_quantizer(method, train.shape[1], n_bits // 8)
-    with clock("fit_seconds"):
+    with _timed(times, "fit_seconds"):
         index.train(train[np.random.default_rng(seed).permutation(len(train))])
-    with clock("encode_us", len(database)):
+    with _timed(times, "encode_us", len(database)):
         index.add(database)
-    with clock("search_us", len(query)):
+    with _timed(times, "search_us", len(query)):
         _, found = index.search(query, most)
-    return found, index, query
+    return {"float": (found, partial(_precision_of_index, index, query))}
 
 
 def _precision_of_index(
@@ -306,19 +287,10 @@ def _precision_of_index(
     return score_mean_average_precision(scores, relevant, top_k=top_k, **protocol)
 
 
-class _Clock:
-    """Wall times of named parts, in seconds, or in microseconds of each of so many."""
-
-    def __init__(self) -> None:
-        self.times: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, name: str, n: int | None = None) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        seconds = time.perf_counter() - start
-        self.times[name] = seconds if n is None else 1e6 * seconds / n
-
-
-def _error(values: NDArray[np.float64]) -> float:
-    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+@contextmanager
+def _timed(times: dict[str, float], name: str, n: int | None = None) -> Iterator[None]:
+    """Keep the wall time under this name, in seconds, or in microseconds of each of so many."""
+    start = time.perf_counter()
+    yield
+    seconds = time.perf_counter() - start
+    times[name] = seconds if n is None else 1e6 * seconds / n

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import struct
 from collections.abc import Iterator, Sequence
@@ -12,10 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sdclib.checks import as_array, check_features
-from sdclib.codes import unpack_codes
+from sdclib.checks import as_array, check_features, check_int, check_package
+from sdclib.codes import packed_codes, unpack_codes
 from sdclib.files import new_folder
-from sdclib.metrics.distances import packed_codes
 from sdclib.search.encoding import take_rows
 
 __all__ = ["TABLE", "to_lancedb", "to_pgvector"]
@@ -43,6 +41,9 @@ def to_lancedb(
         search = table.search(hasher.pack(query)[0], vector_column_name="code").distance_type("hamming")
         nearest = search.limit(100).to_pandas()
 
+    ImportError if the package lancedb is not installed, ValueError if an argument is not as described or there is a
+    table "codes" already.
+
     Parameters
     ----------
     codes : array-like
@@ -56,16 +57,8 @@ def to_lancedb(
         A name of its own for every code.
     vectors : array-like, shape (n, d), optional
         Float vectors; may be a memory map.
-
-    Raises
-    ------
-    ImportError
-        If the package lancedb is not installed.
-    ValueError
-        If an argument is not as described, or there is a table "codes" already.
     """
-    if importlib.util.find_spec("lancedb") is None:
-        raise ImportError("writing LanceDB tables needs the package lancedb: pip install lancedb")
+    check_package("lancedb", "writing LanceDB tables")
     rows = _Rows(codes, n_bits, ids, vectors)
     import lancedb
     import pyarrow as pa
@@ -112,10 +105,7 @@ def to_pgvector(
     Parameters and errors as `to_lancedb`; ValueError also where the folder is there already.
     """
     rows = _Rows(codes, n_bits, ids, vectors)
-    if rows.d > MOST_DIMENSIONS:
-        raise ValueError(
-            f"vectors: expected at most {MOST_DIMENSIONS:,} dimensions for pgvector, got {rows.d:,}"
-        )
+    check_int(rows.d, "vectors", minimum=0, maximum=MOST_DIMENSIONS, of="dimensions that pgvector has")
     if any("\0" in name for name in ids or ()):
         raise ValueError("ids: expected names without the character NUL, which PostgreSQL has not, got one")
     with new_folder(folder) as made:
@@ -144,13 +134,10 @@ class _Rows:
                 f"ids: expected {n} different names, one a code, got {len(self.ids)}, {len(set(self.ids))} different"
             )
         self.vectors = None if vectors is None else as_array(vectors, "vectors")
-        self.d = 0
-        if self.vectors is not None:
-            if self.vectors.ndim != 2 or len(self.vectors) != n:
-                raise ValueError(
-                    f"vectors: expected shape ({n}, d), one row a code, got {self.vectors.shape}"
-                )
-            self.d = self.vectors.shape[1]
+        shape = (n, 0) if self.vectors is None else self.vectors.shape
+        if len(shape) != 2 or shape[0] != n:
+            raise ValueError(f"vectors: expected shape ({n}, d), one row a code, got {shape}")
+        self.d = shape[1]
 
     def __iter__(self) -> Iterator[tuple[Sequence[Any], NDArray[np.uint8], NDArray[np.float32] | None]]:
         n_rows = max(1, PART_BYTES // (self.n_bytes + 4 * self.d))

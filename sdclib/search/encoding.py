@@ -19,7 +19,16 @@ from sdclib.progress import tqdm
 if TYPE_CHECKING:
     from sdclib.methods import BaseHasher
 
-__all__ = ["BIT_ORDERS", "PRECISIONS", "encode", "load_hasher", "pack_bits", "pack_precision", "take_rows"]
+__all__ = [
+    "BIT_ORDERS",
+    "PRECISIONS",
+    "check_precision",
+    "encode",
+    "load_hasher",
+    "pack_bits",
+    "pack_precision",
+    "take_rows",
+]
 
 BIT_ORDERS = ("little", "big")
 PRECISIONS = {"sdc": "little", "ubinary": "big", "binary": "big"}  # and the bit order of each
@@ -29,13 +38,7 @@ READ_BYTES = 1 << 24  # of a file that are in memory at a time when rows are pic
 
 
 def load_hasher(folder: str | os.PathLike[str]) -> BaseHasher:
-    """Read a fitted method of any kind, see `BaseHasher.save`.
-
-    Raises
-    ------
-    ValueError
-        If there is none in the folder, or it is damaged; the message names the file.
-    """
+    """Read a fitted method of any kind, see `BaseHasher.save`; ValueError that names the file if it cannot be read."""
     path = Path(folder) / "hasher.json"
     if not path.is_file():
         raise ValueError(
@@ -54,8 +57,7 @@ def pack_bits(codes: ArrayLike, bit_order: str = "little") -> NDArray[np.uint8]:
     """Pack codes into bytes: "little" as `sdclib.codes.pack_codes` and faiss, "big" as NumPy's `packbits`.
 
     In the first order the first bit of a code is the lowest of its byte, in the second the highest. Hamming distances
-    do not depend on it, but codes of different order must not meet. Unused bits of the last byte are 0. Raises
-    ValueError where an argument is not as described.
+    do not depend on it, but codes of different order must not meet. Unused bits of the last byte are 0.
     """
     order: Any = check_name(bit_order, "bit_order", BIT_ORDERS)
     return np.packbits(check_codes(codes), axis=1, bitorder=order)
@@ -64,23 +66,9 @@ def pack_bits(codes: ArrayLike, bit_order: str = "little") -> NDArray[np.uint8]:
 def pack_precision(codes: ArrayLike, precision: str = "sdc") -> NDArray[Any]:
     """Pack codes into bytes as this library or as sentence-transformers does.
 
-    Parameters
-    ----------
-    codes : array-like, shape (n, n_bits), values 0 and 1
-    precision : {"sdc", "ubinary", "binary"}
-        "sdc": bit order little. "ubinary": bit order big. "binary": the same less 128, as int8. The last two are how
-        ``sentence_transformers.quantize_embeddings`` names and packs them; but a continuous code of exactly 0 is a 1
-        here and a 0 there.
-
-    Returns
-    -------
-    ndarray, shape (n, ceil(n_bits / 8)), uint8, or int8 for "binary"
-        Unused bits of the last byte are those of a 0.
-
-    Raises
-    ------
-    ValueError
-        If an argument is not as described.
+    "sdc": bit order little. "ubinary": bit order big. "binary": the same less 128, as int8. The last two are how
+    ``sentence_transformers.quantize_embeddings`` names and packs them; but a continuous code of exactly 0 is a 1 here
+    and a 0 there. Unused bits of the last byte are those of a 0.
     """
     packed = pack_bits(codes, PRECISIONS[check_name(precision, "precision", PRECISIONS)])
     return (packed ^ np.uint8(128)).view(np.int8) if precision == "binary" else packed
@@ -102,15 +90,16 @@ def encode(
     be a map of a file larger than memory; the packed codes are in memory. A bit is 1 where the continuous code is
     >= 0, see `sdclib.codes.binarize`.
 
+    ValueError if vectors are not as `sdclib.checks.check_features` wants them; the message says from which row on its
+    rows count. NotFittedError if the method is not fitted.
+
     Parameters
     ----------
     hasher : BaseHasher
         Fitted.
     vectors : array-like, shape (n, d)
-    bit_order : {"little", "big"}, optional
-        See `pack_bits`; "little" where neither this nor `precision` is given.
-    precision : {"sdc", "ubinary", "binary"}, optional
-        See `pack_precision`; in place of `bit_order`.
+    bit_order, precision : str, optional
+        See `pack_bits` and `pack_precision`, one of them; little bits by default.
     name : str
         How error messages name the vectors.
     block_bytes : int, optional
@@ -121,19 +110,11 @@ def encode(
     Returns
     -------
     ndarray, shape (n, ceil(n_bits / 8)), uint8, or int8 for precision "binary"
-
-    Raises
-    ------
-    ValueError
-        If vectors are not as `sdclib.checks.check_features` wants them; the message says from which row on the rows
-        of it count. If both `bit_order` and `precision` are given, or one is unknown.
-    sklearn.exceptions.NotFittedError
-        If the hasher is not fitted.
     """
     from sklearn.utils.validation import check_is_fitted
 
     check_is_fitted(hasher, "n_features_in_")
-    precision = _precision(bit_order, precision)
+    precision = check_precision(bit_order, precision)
     array = as_array(vectors, name)
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"{name}: expected vectors of shape (n, d), neither 0, got {array.shape}")
@@ -165,31 +146,24 @@ def encode(
 
 
 def take_rows(vectors: ArrayLike, rows: ArrayLike) -> NDArray[np.float32]:
-    """Copy some rows into memory as float32, and let pages of a memory map go as they are read.
+    """Copy some rows of vectors into memory as float32, and let pages of a memory map go as they are read.
 
-    Parameters
-    ----------
-    vectors : array-like, shape (n, d), of numbers
-        May be a memory map of a file larger than memory.
-    rows : array-like, shape (n_rows,), whole numbers
-        Ascending is fastest.
-
-    Returns
-    -------
-    ndarray, shape (n_rows, d), float32
+    The file may be larger than memory; ascending rows are fastest.
     """
     array: NDArray[Any] = np.asanyarray(vectors)
     chosen = np.asarray(rows)
     taken = np.empty((len(chosen), array.shape[1]), dtype=np.float32)
-    page_bytes = max(array.itemsize * array.shape[1], 1 << 16)  # around a row the system maps 64 KiB
-    height = max(1, READ_BYTES // page_bytes)
+    height = max(
+        1, READ_BYTES // max(array.itemsize * array.shape[1], 1 << 16)
+    )  # the system maps 64 KiB at least
     for start in range(0, len(chosen), height):
         part = slice(start, start + height)
         _read(array, chosen[part], taken[part])
     return taken
 
 
-def _precision(bit_order: str | None, precision: str | None) -> str:
+def check_precision(bit_order: str | None, precision: str | None) -> str:
+    """Return the precision that one of the two names; ValueError if both are given, or the one is unknown."""
     if precision is None:
         return "ubinary" if check_name(bit_order or "little", "bit_order", BIT_ORDERS) == "big" else "sdc"
     if bit_order is not None:

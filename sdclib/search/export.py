@@ -6,7 +6,6 @@ of the paper, and the package onnxscript), and writes operators of 2022 only by 
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import os
 from pathlib import Path
@@ -18,12 +17,12 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from sdclib import __version__
-from sdclib.checks import check_int, check_name
+from sdclib.checks import check_int, check_name, check_package
+from sdclib.codes import packed_codes
 from sdclib.files import write_bytes
 from sdclib.methods.base import BaseHasher
 from sdclib.methods.closed_form import LinearHasher, SHHasher, SignHasher
 from sdclib.methods.trained import HashHead, TrainedHasher
-from sdclib.metrics.distances import packed_codes
 from sdclib.search.defaults import OPSET
 from sdclib.search.encoding import PRECISIONS, encode, pack_precision
 
@@ -38,11 +37,12 @@ def to_onnx(
 
 
 def onnx_model(hasher: BaseHasher, *, opset: int = OPSET, packed: str | None = None) -> Any:
-    """Make an ONNX model that computes what `decision_function` does.
+    """Make an ONNX model that computes what `decision_function` does, checked by ONNX's own checker.
 
     Its input ``features`` is float32 of shape (n, d) with any n; unlike `decision_function` it checks no values. Its
     output ``continuous_codes`` is float32 of shape (n, n_bits), equal up to rounding: a bit may differ where the
-    continuous code is next to 0.
+    continuous code is next to 0. ImportError if the package onnx is not installed, ValueError if an argument is not as
+    described, NotFittedError if the method is not fitted.
 
     Parameters
     ----------
@@ -52,32 +52,15 @@ def onnx_model(hasher: BaseHasher, *, opset: int = OPSET, packed: str | None = N
         Version of ONNX's operators, 17 or more. Runtimes read old ones.
     packed : {"sdc", "ubinary", "binary"}, optional
         Adds the output ``packed_codes``, shape (n, ceil(n_bits / 8)), as `sdclib.search.encoding.pack_precision` packs.
-
-    Returns
-    -------
-    onnx.ModelProto
-        Checked by ONNX's own checker.
-
-    Raises
-    ------
-    ImportError
-        If the package onnx is not installed.
-    ValueError
-        If an argument is not as described.
-    sklearn.exceptions.NotFittedError
-        If the hasher is not fitted.
     """
-    if importlib.util.find_spec("onnx") is None:
-        raise ImportError("writing ONNX models needs the package onnx: pip install onnx")
+    check_package("onnx", "writing ONNX models")
     import onnx
     from onnx import TensorProto, helper
 
     if not isinstance(hasher, BaseHasher):
         raise ValueError(f"hasher: expected a fitted method, got {type(hasher).__name__}")
     check_is_fitted(hasher, "n_features_in_")
-    newest = onnx.defs.onnx_opset_version()
-    if check_int(opset, "opset", minimum=OPSET) > newest:
-        raise ValueError(f"opset: expected at most {newest}, as onnx {onnx.__version__} knows, got {opset}")
+    check_int(opset, "opset", minimum=OPSET, maximum=onnx.defs.onnx_opset_version())
     graph, n_bits = _Graph(), hasher._n_features_out
     codes = graph.add("Identity", _continuous_codes(graph, hasher, "features"), output="continuous_codes")
     outputs = [("continuous_codes", TensorProto.FLOAT, n_bits)]
@@ -118,33 +101,23 @@ def to_faiss(
 
     Packed codes of queries (`BaseHasher.pack`, or `sdclib.search.encoding.encode`) are what it searches for;
     distances are those of `sdclib.search.index.HammingIndex`, which has also approximate search and re-scoring.
+    ValueError if an argument is not as described.
 
     Parameters
     ----------
     source : BaseHasher or array-like
         A fitted method, which encodes `database`; or codes as `HammingIndex` takes them, packed ones with `n_bits`.
-    database : array-like, shape (n, d), optional
-        Vectors, with a method; may be a memory map, see `sdclib.search.encoding.encode`.
+    database, name, progress : optional
+        Vectors, with a method, how messages name them, and a bar, as in `sdclib.search.encoding.encode`.
     path : path-like, optional
         Write the index there, at once (temporary name, then rename), as ``faiss.write_index_binary`` does.
     n_bits : int, optional
         Code length; says that codes are packed.
-    name : str
-        How error messages name the vectors.
-    progress : bool
-        Show a bar of rows.
 
     Returns
     -------
     faiss.IndexBinaryFlat
         Of 8 ceil(n_bits / 8) bits; those that no code has are 0.
-
-    Raises
-    ------
-    ValueError
-        If an argument is not as described.
-    OSError
-        If the file cannot be written; an older file is then untouched.
     """
     import faiss
 

@@ -23,24 +23,17 @@ from sdclib.metrics.distances import packed_codes, signs_on
 
 __all__ = ["HammingIndex"]
 
-_TYPES: dict[str, type] = {
-    "flat": faiss.IndexBinaryFlat,
-    "ivf": faiss.IndexBinaryIVF,
-    "hnsw": faiss.IndexBinaryHNSW,
-}
+_TYPES = {"flat": faiss.IndexBinaryFlat, "ivf": faiss.IndexBinaryIVF, "hnsw": faiss.IndexBinaryHNSW}
 # After faiss's own bytes (whose reader stops before it): magic, code length, SHA-256 of what comes before. By GROUPED
 # there is, between faiss's bytes and this, the number of each item's code (int64), and how many items there are.
 TRAILER = struct.Struct("<8sQ32s")
 MAGIC, GROUPED = b"SDCIDX01", b"SDCIDX02"
 _ONE_READER = threading.Lock()  # faiss has one limit for all threads
-LIMITS = (
-    "deserialization_vector_byte_limit",
-    "deserialization_loop_limit",
-)  # that faiss has, as new as it is
+LIMITS = ("deserialization_vector_byte_limit", "deserialization_loop_limit")  # that a new faiss has
 
 
 class HammingIndex:
-    """Search among codes by Hamming distance.
+    """Search among codes by Hamming distance; ValueError names an argument that is not as described.
 
     Parameters
     ----------
@@ -57,17 +50,8 @@ class HammingIndex:
     n_lists : int, optional
         For "ivf": clusters, at most n_database; by default about 4 sqrt(n_database), and at least 39 items each.
     n_probe, n_neighbors, ef_search : int
-        See `kind`; ignored by the others.
-
-    Attributes
-    ----------
-    n_bits, n_database : int
-    kind : str
-
-    Raises
-    ------
-    ValueError
-        If an argument is not as described.
+        See `kind`; ignored by the others. The first and the last may be set later; `kind`, `n_bits` and `n_database`
+        can be read.
     """
 
     def __init__(
@@ -82,15 +66,24 @@ class HammingIndex:
         ef_search: int = 64,
     ):
         packed, n_bits = packed_codes(database_codes, "database_codes", n_bits)
-        kind = check_name(kind, "kind", _TYPES)
+        index: Any = faiss.IndexBinaryFlat(8 * packed.shape[1])
         groups = None
-        if kind == "hnsw":
+        if check_name(kind, "kind", _TYPES) == "hnsw":
             packed, groups = _distinct(packed)
-        index = _empty_index(
-            kind, packed, n_lists=n_lists, n_probe=n_probe, n_neighbors=n_neighbors, ef_search=ef_search
-        )
+            index = faiss.IndexBinaryHNSW(index.d, check_int(n_neighbors, "n_neighbors", minimum=2))
+        elif kind == "ivf":
+            n = len(packed)
+            if n_lists is None:
+                n_lists = max(1, min(int(4 * np.sqrt(n)), n // 39))
+            check_int(n_lists, "n_lists", minimum=1, maximum=n, of="items of the database")
+            index = faiss.IndexBinaryIVF(index, index.d, n_lists)
+            index.train(packed)
         index.add(packed)
         self._set(index, n_bits, groups)
+        if kind == "hnsw":
+            self.ef_search = ef_search
+        elif kind == "ivf":
+            self.n_probe = n_probe
 
     def _set(self, index: Any, n_bits: int, groups: NDArray[np.int64] | None) -> None:
         self._index = index
@@ -106,7 +99,7 @@ class HammingIndex:
 
     @property
     def n_probe(self) -> int:
-        """Clusters that a search visits, for "ivf" alone; may be set to 1 up to the number of clusters."""
+        """Clusters that a search visits, for "ivf" alone."""
         self._only("ivf", "n_probe")
         return int(self._index.nprobe)
 
@@ -117,7 +110,7 @@ class HammingIndex:
 
     @property
     def ef_search(self) -> int:
-        """Candidates that a search keeps, for "hnsw" alone; may be set. A search for more keeps as many as that."""
+        """Candidates that a search keeps, for "hnsw" alone; more where it is to find more."""
         self._only("hnsw", "ef_search")
         return int(self._index.hnsw.efSearch)
 
@@ -150,11 +143,6 @@ class HammingIndex:
         indices : ndarray, shape (n_query, k), int64
             Database indices; ties by index. "flat" is exact, also in which tied items it drops at k (the later
             ones). Where "ivf" or "hnsw" find fewer than k items, the rest is index -1 at distance n_bits + 1.
-
-        Raises
-        ------
-        ValueError
-            If codes have another length or form, or `k` is larger than the database.
         """
         query, n_bits = packed_codes(query_codes, "query_codes", self.n_bits if packed else None)
         if n_bits != self.n_bits:
@@ -164,8 +152,7 @@ class HammingIndex:
         if self._groups is not None:
             distances, indices = self._groups.items(distances, indices, k)
         distances = np.where(indices < 0, self.n_bits + 1, distances).astype(np.int32)
-        order = np.lexsort((indices, distances), axis=1)[:, :k]
-        return np.take_along_axis(distances, order, axis=1), np.take_along_axis(indices, order, axis=1)
+        return _taken(np.lexsort((indices, distances), axis=1), distances, indices)
 
     def search_continuous(
         self, query: ArrayLike, k: int, *, n_candidates: int | None = None, device: str | None = None
@@ -190,15 +177,8 @@ class HammingIndex:
 
         Returns
         -------
-        scores : ndarray, shape (n_query, k), float32
-            Cosines, descending; -inf where "ivf" or "hnsw" found too few candidates.
-        indices : ndarray, shape (n_query, k), int64
-            Database indices, -1 for none; ties by index.
-
-        Raises
-        ------
-        ValueError
-            If shapes do not fit, or `k` or `n_candidates` is out of range.
+        scores, indices : ndarray, shape (n_query, k), float32 and int64
+            As `rescore` returns them, ties by index.
         """
         query = check_features(query, "query", n_features=self.n_bits)
         k = self._check_k(k)
@@ -207,23 +187,21 @@ class HammingIndex:
                 raise ValueError(f"device: expected none beside n_candidates, got {device!r}")
             n_candidates = check_int(n_candidates, "n_candidates", minimum=k)
             candidates = self.search(binarize(query), min(n_candidates, self.n_database))[1]
-            order = np.argsort(np.where(candidates < 0, self.n_database, candidates), axis=1, kind="stable")
-            scores, indices = self.rescore(np.take_along_axis(candidates, order, axis=1), query)
+            candidates[candidates < 0] = self.n_database  # last
+            candidates.sort(axis=1)
+            candidates[candidates == self.n_database] = -1
+            scores, indices = self.rescore(candidates, query)
             return scores[:, :k], indices[:, :k]
         if device is not None:
             packed = self._packed_codes()
-            return _search_on(
-                device, packed if self._groups is None else packed[self._groups.number], query, k
-            )
+            every = packed if self._groups is None else packed[self._groups.number]
+            return _search_on(device, every, query, k)
         if self._continuous is None:
             self._continuous = _SignIndex(self._packed_codes(), self._groups, self.n_bits)
         return self._continuous.search(query, k)
 
     def _check_k(self, k: int) -> int:
-        k = check_int(k, "k", minimum=1)
-        if k > self.n_database:
-            raise ValueError(f"k: expected at most the {self.n_database} items of the database, got {k}")
-        return k
+        return check_int(k, "k", minimum=1, maximum=self.n_database, of="items of the database")
 
     def _packed_codes(self) -> NDArray[np.uint8]:
         """Codes of the index: of all items, or the distinct ones where it has groups."""
@@ -246,20 +224,14 @@ class HammingIndex:
             Float vectors of the queries: features, or continuous codes (d = n_bits) if `database` is None.
         database : array-like, shape (n_database, d), optional
             Float features of the database, in its order; only candidates' rows are read, so that it may be a
-            memory map. Without it the +-1 codes in the index are compared with:
-            "asymmetric" distance, no float vector of the database needs keeping.
+            memory map. Without it the +-1 codes in the index are compared with, see `search_continuous`.
 
         Returns
         -------
         scores : ndarray, shape (n_query, k), float32
             Cosines, descending; -inf where there is no candidate.
         indices : ndarray, shape (n_query, k), int64
-            The same candidates, best first; ties stay in the order that came.
-
-        Raises
-        ------
-        ValueError
-            If shapes do not fit or an index is outside the database.
+            The same candidates, best first, -1 for none; ties stay in the order that came.
         """
         query = check_features(query, "query", n_features=self.n_bits if database is None else None)
         candidates = np.asarray(indices)
@@ -273,14 +245,13 @@ class HammingIndex:
             raise ValueError(
                 f"indices: expected -1 to {self.n_database - 1}, got {candidates.min()} to {candidates.max()}"
             )
-        vectors = None
-        if database is not None:
-            vectors = as_array(database, "database")
-            if vectors.shape != (self.n_database, query.shape[1]):
-                raise ValueError(
-                    f"database: expected shape {(self.n_database, query.shape[1])}, one row an item of the index "
-                    f"and as many columns as query, got {vectors.shape}"
-                )
+        vectors = None if database is None else as_array(database, "database")
+        shape = self.n_database, query.shape[1]
+        if vectors is not None and vectors.shape != shape:
+            raise ValueError(
+                f"database: expected shape {shape}, one row an item of the index and as many columns as query, "
+                f"got {vectors.shape}"
+            )
         scores = np.empty(candidates.shape, dtype=np.float32)
         for i, row in enumerate(candidates):
             with np.errstate(over="ignore", under="ignore"):
@@ -291,8 +262,7 @@ class HammingIndex:
             # row by row: a product of matrices rounds by position, so that equal rows would not tie
             scores[i] = np.vecdot(chosen, query[i]) / (lengths * np.linalg.norm(query[i]))
         scores[candidates < 0] = -np.inf
-        order = np.argsort(-scores, axis=1, kind="stable")
-        return np.take_along_axis(scores, order, axis=1), np.take_along_axis(candidates, order, axis=1)
+        return _taken(np.argsort(-scores, axis=1, kind="stable"), scores, candidates)
 
     def _signs(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
         """Codes of some items as -1 and 1, shape (n_items, n_bits), float32."""
@@ -301,33 +271,16 @@ class HammingIndex:
         return bits.astype(np.float32) * 2 - 1
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the index to a file, at once (temporary name, then rename).
+        """Write the index to a file, at once; OSError that names it where that fails, an old one is then untouched.
 
         The file begins as `faiss.write_index_binary` writes it (and `faiss.read_index_binary` reads it; of "hnsw" that
         is the distinct codes), and ends with the code length and a SHA-256.
-
-        Returns
-        -------
-        pathlib.Path
-
-        Raises
-        ------
-        OSError
-            If it cannot be written; the message names the file, and an older one is then untouched.
         """
         return write_bytes(path, self.__getstate__())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> HammingIndex:
-        """Read an index that `save` wrote.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no such file.
-        ValueError
-            If it is damaged, cut short, or not such a file.
-        """
+        """Read an index that `save` wrote; ValueError that names the file if it is damaged, or not such a file."""
         loaded = cls.__new__(cls)
         try:
             loaded.__setstate__(Path(path).read_bytes())
@@ -368,22 +321,14 @@ class HammingIndex:
         if not isinstance(index, tuple(_TYPES.values())):
             raise ValueError(f"expected an index {', '.join(_TYPES)}, got {type(index).__name__}")
         if index.code_size != -(-n_bits // 8):
-            raise ValueError(
-                f"expected codes of {n_bits} bits in {-(-n_bits // 8)} bytes, got {index.code_size}"
-            )
+            raise ValueError(f"expected codes of {n_bits} bits, got {index.code_size} bytes")
         if groups is not None and not np.array_equal(np.unique(groups), np.arange(index.ntotal)):
             raise ValueError(f"expected items of all {index.ntotal} codes, got others")
         self._set(index, n_bits, groups)
 
 
 class _Groups:
-    """Items that share codes: from codes that were found to items.
-
-    Parameters
-    ----------
-    number : ndarray, shape (n_items,), int64
-        Of each item, the number of its code.
-    """
+    """Items that share codes, of each the number of its code: from codes that were found to items."""
 
     def __init__(self, number: NDArray[np.int64]):
         self.number = number
@@ -442,8 +387,13 @@ class _SignIndex:
             distances, indices = self._groups.items(-scores, indices, k)
             scores = -distances
         scores = scores / (np.linalg.norm(query, axis=1, keepdims=True) * np.float32(np.sqrt(self._n_bits)))
-        order = np.lexsort((indices, -scores), axis=1)
-        return np.take_along_axis(scores, order, axis=1), np.take_along_axis(indices, order, axis=1)
+        return _taken(np.lexsort((indices, -scores), axis=1), scores, indices)
+
+
+def _taken(
+    order: NDArray[np.int64], values: NDArray[Any], items: NDArray[np.int64]
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    return np.take_along_axis(values, order, axis=1), np.take_along_axis(items, order, axis=1)
 
 
 def _search_on(
@@ -488,31 +438,3 @@ def _distinct(packed: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.
     numbers = np.empty_like(order)
     numbers[order] = np.arange(len(order))
     return packed[first[order]], numbers[inverse.ravel()]
-
-
-def _empty_index(
-    kind: str,
-    packed: NDArray[np.uint8],
-    *,
-    n_lists: int | None,
-    n_probe: int,
-    n_neighbors: int,
-    ef_search: int,
-) -> Any:
-    """Make a faiss index without items, trained where it needs to be."""
-    n_database, width = len(packed), 8 * packed.shape[1]
-    flat = faiss.IndexBinaryFlat(width)
-    if kind == "flat":
-        return flat
-    if kind == "hnsw":
-        graph: Any = faiss.IndexBinaryHNSW(width, check_int(n_neighbors, "n_neighbors", minimum=2))
-        graph.hnsw.efSearch = check_int(ef_search, "ef_search", minimum=1)
-        return graph
-    if n_lists is None:
-        n_lists = max(1, min(int(4 * np.sqrt(n_database)), n_database // 39))
-    if check_int(n_lists, "n_lists", minimum=1) > n_database:
-        raise ValueError(f"n_lists: expected at most the {n_database} items of the database, got {n_lists}")
-    index: Any = faiss.IndexBinaryIVF(flat, width, n_lists)
-    index.nprobe = min(check_int(n_probe, "n_probe", minimum=1), n_lists)
-    index.train(packed)
-    return index

@@ -25,7 +25,7 @@ def neighbour_recall(
     """Recall@k: how many of the first k items found are among the k nearest neighbours, mean over queries.
 
     With vectors given, an item counts if its cosine reaches that of the k-th neighbour: where vectors are there several
-    times, which of them are the neighbours is a matter of the order of ties.
+    times, which of them are the neighbours is a matter of the order of ties. ValueError if the shapes do not fit.
 
     Parameters
     ----------
@@ -35,19 +35,9 @@ def neighbour_recall(
         The true neighbours, in any order, such as `sdclib.data.embeddings.nearest_neighbours` gives them.
     query, database : array-like, shapes (n_query, d), (n_database, d), optional
         Float vectors.
-
-    Returns
-    -------
-    float
-        In [0, 1].
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit.
     """
     wanted = _rows(neighbours, "neighbours")
-    first = _rows(found, "found", like=wanted)
+    first = _rows(found, "found", n=len(wanted), k=wanted.shape[1])
     if query is None or database is None:
         hits = [np.isin(w, f).sum() for w, f in zip(wanted, first, strict=True)]
         return float(np.sum(hits) / wanted.size)
@@ -77,7 +67,7 @@ def recalls(
     ks: Sequence[int],
     depths: Sequence[int] = (),
 ) -> dict[tuple[int, int], NDArray[np.float64]]:
-    """Recall@k of each query, alone and with the first `depth` items found re-scored by float vectors.
+    """Recall@k of each query for each of `ks`, alone and with the first of `depths` found re-scored by float vectors.
 
     An item counts if its cosine reaches that of the k-th neighbour, whichever of equal vectors that is.
 
@@ -89,12 +79,11 @@ def recalls(
         See `neighbour_cosines`.
     query, database : ndarray
         Float vectors.
-    ks, depths : sequence of int
 
     Returns
     -------
     dict of (k, depth) to ndarray, shape (n_query,), float64
-        In [0, 1]; depth 0 is the order as found. A depth below k is left out.
+        Depth 0 is the order as found. A depth below k is left out.
     """
     cosines = np.full(found.shape, -np.inf)
     for i, row in enumerate(found):
@@ -108,43 +97,20 @@ def recalls(
 
 
 def hamming_recall(found: ArrayLike, exact: ArrayLike, k: int) -> float:
-    """Recall@k of an approximate search against the exact one, by distances.
+    """Recall@k of an approximate search against the exact one, by the ascending distances of what they found.
 
     Many items of a database lie at one Hamming distance from a query, so which of them are the k nearest is a matter
     of the order of ties. An item found counts, therefore, if it is no farther than the k-th item of the exact search.
-
-    Parameters
-    ----------
-    found, exact : array-like, shapes (n_query, at least k)
-        Distances of the items that the two searches found, ascending.
-    k : int
-
-    Returns
-    -------
-    float
-        In [0, 1].
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit.
+    ValueError if the arrays do not have a row a query, of k distances at least.
     """
     k = check_int(k, "k", minimum=1)
-    best = _rows(exact, "exact")
-    if best.shape[1] < k:
-        raise ValueError(f"exact: expected shape (n_query, at least {k}), got {best.shape}")
-    first = _rows(found, "found", like=best[:, :k])
-    return float((first <= best[:, k - 1 : k]).mean())
+    best = _rows(exact, "exact", k=k)
+    return float((_rows(found, "found", n=len(best), k=k) <= best[:, -1:]).mean())
 
 
-def _rows(array: ArrayLike, name: str, like: NDArray | None = None) -> NDArray:
-    """Check an array of one row a query; cut it to the columns of another that is like it."""
+def _rows(array: ArrayLike, name: str, *, n: int | None = None, k: int | None = None) -> NDArray[Any]:
+    """Check that there is a row for each of n queries, and take the first k columns; all if they are not given."""
     rows = np.asarray(array)
-    if like is None:
-        if rows.ndim != 2 or 0 in rows.shape:
-            raise ValueError(f"{name}: expected shape (n_query, k), neither 0, got {rows.shape}")
-        return rows
-    n, k = like.shape
-    if rows.ndim != 2 or len(rows) != n or rows.shape[1] < k:
-        raise ValueError(f"{name}: expected shape ({n}, at least {k}), got {rows.shape}")
+    if rows.ndim != 2 or 0 in rows.shape or len(rows) != (n or len(rows)) or rows.shape[1] < (k or 1):
+        raise ValueError(f"{name}: expected shape ({n or 'n_query'}, at least {k or 1}), got {rows.shape}")
     return rows[:, :k]

@@ -27,7 +27,6 @@ __all__ = [
     "SDC_PARAMETERS",
     "EmbeddingReport",
     "collapse_table",
-    "histogram_tables",
     "measure_embeddings",
     "recommend",
     "shortest_codes",
@@ -97,7 +96,7 @@ def measure_embeddings(
 
     A random sample is drawn and put in random order; its first rows are queries (at most a fifth), the rest is the
     database, whose first rows are for training. Two goals are measured: the k nearest by float cosine and, where there
-    are labels, items that share a label. No method learns from labels.
+    are labels, items that share a label. No method learns from labels. ValueError if an argument is not as described.
 
     Parameters
     ----------
@@ -107,15 +106,12 @@ def measure_embeddings(
         Whole numbers, names, or 0/1 vectors.
     name : str
         How the report and error messages name the vectors.
-    methods : sequence of str
-        Of `sdclib.methods.METHODS`, ones that need no augmented views, and ``"int8"``, ``"pq"``, ``"opq"``,
-        ``"rabitq"``.
-    n_bits : sequence of int
-        Code lengths; those that a method cannot have are left out for it, see `sdclib.search.compare.is_possible`.
-    k, depth : int
-        Neighbours to be found; candidates that are re-scored with float vectors (at most the database).
-    top_k : int
-        R of mAP@R, at most the database.
+    methods, n_bits : sequence of str and of int
+        Methods that learn from vectors alone, and ``"int8"``, ``"pq"``, ``"opq"``, ``"rabitq"``; code lengths, of which
+        those that a method cannot have are left out for it, see `sdclib.search.compare.is_possible`.
+    k, depth, top_k : int
+        Neighbours to be found; candidates that are re-scored with float vectors; R of mAP@R. The last two are at most
+        the database.
     max_vectors, max_train, max_query : int
         Limits of the sample.
     shown_bits : int, optional
@@ -126,37 +122,21 @@ def measure_embeddings(
         Of the sample and of the methods.
     progress : bool
         Show a bar of fits.
-
-    Returns
-    -------
-    EmbeddingReport
-
-    Raises
-    ------
-    ValueError
-        If an argument is not as described.
     """
     lengths = sorted({check_int(b, "n_bits", minimum=1) for b in n_bits})
     chosen = [check_name(method, "methods", [*VECTOR_METHODS, *QUANTIZERS]) for method in methods]
     if not lengths or not chosen:
         raise ValueError(f"n_bits, methods: expected at least one of each, got {n_bits!r} and {methods!r}")
-    if shown_bits is not None and shown_bits not in lengths:
-        raise ValueError(f"shown_bits: expected one of n_bits {lengths}, got {shown_bits!r}")
-    most, most_queries = (
-        check_int(max_vectors, "max_vectors", minimum=LEAST_VECTORS),
-        check_int(max_query, "max_query", minimum=1),
-    )
+    most = check_int(max_vectors, "max_vectors", minimum=LEAST_VECTORS)
     array = as_array(vectors, name)
     if array.ndim != 2 or len(array) < LEAST_VECTORS:
         raise ValueError(f"{name}: expected shape (n, d) with n >= {LEAST_VECTORS}, got {array.shape}")
     order = np.random.default_rng(check_int(seed, "seed", minimum=0)).permutation(len(array))[:most]
     rows = _take(array, order, name)
-    n_query = min(most_queries, len(rows) // 5)
+    n_query = min(check_int(max_query, "max_query", minimum=1), len(rows) // 5)
     query, database = rows[:n_query], rows[n_query:]
     train = database[: check_int(max_train, "max_train", minimum=2)]
-    k = check_int(k, "k", minimum=1)
-    if k >= len(database):
-        raise ValueError(f"k: expected fewer than the {len(database)} vectors of the database, got {k}")
+    k = check_int(k, "k", minimum=1, maximum=len(database) - 1, of="other vectors of the database")
     depth = min(check_int(depth, "depth", minimum=k), len(database))
     top_k = min(check_int(top_k, "top_k", minimum=1), len(database))
     relevant = None
@@ -164,12 +144,14 @@ def measure_embeddings(
         sample = encode_labels(labels, "labels", n=len(array))[order]
         relevant = sample[:n_query], sample[n_query:]
     possible = [bits for bits in lengths if any(is_possible(method, bits, train) for method in chosen)]
-    if not possible or (shown_bits is not None and shown_bits not in possible):
+    if not possible:
         raise ValueError(
             f"n_bits: expected at most min(n_train, n_features) = {min(train.shape)}, as these methods have it, got "
             f"{', '.join(map(str, lengths))}"
         )
     shown = possible[len(possible) // 2] if shown_bits is None else shown_bits
+    if shown not in possible:
+        raise ValueError(f"shown_bits: expected one of the lengths {possible}, got {shown!r}")
     histograms: dict[str, PairHistograms] = {}
 
     def keep(
@@ -188,31 +170,19 @@ def measure_embeddings(
         "sdc": sdc_parameters,
         "neighbour-sdc": {"batch_size": sdc_parameters["batch_size"]},
     }
-    scores, costs = compare(
-        train,
-        query,
-        database,
-        methods=chosen,
-        n_bits=lengths,
-        ks=(k,),
-        depths=(depth,),
-        relevant=relevant,
-        top_k=top_k,
-        denominator="retrieved",
-        seed=seed,
-        parameters=parameters,
-        each=keep,
-        progress=progress,
-    )
+    goals: Any = {
+        "ks": (k,),
+        "depths": (depth,),
+        "relevant": relevant,
+        "top_k": top_k,
+        "denominator": "retrieved",
+    }
+    ways: Any = {"methods": chosen, "n_bits": lengths, "parameters": parameters, "seed": seed}
+    scores, costs = compare(train, query, database, each=keep, progress=progress, **goals, **ways)
+    sizes = {"n_query": len(query), "n_database": len(database), "n_train": len(train)}
     return EmbeddingReport(
         name=name,
-        sizes={
-            "n_vectors": len(array),
-            "n_features": query.shape[1],
-            "n_query": len(query),
-            "n_database": len(database),
-            "n_train": len(train),
-        },
+        sizes={"n_vectors": len(array), "n_features": query.shape[1], **sizes},
         k=k,
         depth=depth,
         shown_bits=shown,
@@ -226,19 +196,10 @@ def measure_embeddings(
 
 
 def recommend(report: EmbeddingReport, target: float = 0.9) -> pd.DataFrame:
-    """Choose a method and a length for each goal.
+    """Choose a method and a length for each goal: rows of `sdclib.search.compare.decisions`, at most one a goal.
 
-    Parameters
-    ----------
-    report : EmbeddingReport
-    target : float
-        For neighbours, the recall to be reached with re-scoring by the shortest codes that do; of codes of one length
-        the best are chosen. For classes, the shortest whose mAP is within two standard errors of the best.
-
-    Returns
-    -------
-    DataFrame
-        Rows of `sdclib.search.compare.decisions`, at most one a goal.
+    For neighbours, the shortest codes that reach a recall of `target` with re-scoring; of codes of one length the best
+    are chosen. For classes, the shortest whose mAP is within two standard errors of the best.
     """
     table = decisions(report.scores, report.costs, k=report.k, depth=report.depth)
     chosen = []
@@ -251,24 +212,11 @@ def recommend(report: EmbeddingReport, target: float = 0.9) -> pd.DataFrame:
     return pd.concat(chosen, ignore_index=True)
 
 
-def histogram_tables(report: EmbeddingReport) -> dict[str, pd.DataFrame]:
-    """Tabulate the histograms by label of method, as `sdclib.figures.plots.plot_pair_histograms` takes them."""
-    return {
-        label_of(method): pd.DataFrame(
-            {"similarity": h.values, "positive": h.positive, "negative": h.negative}  # noqa: PD011
-        )
-        for method, h in report.histograms.items()
-    }
-
-
 def collapse_table(report: EmbeddingReport) -> pd.DataFrame:
     """Similarities of all pairs, and how far neighbours stand out from the others.
 
-    Returns
-    -------
-    DataFrame
-        Index label; mean and std of the cosine similarity of all pairs, neighbour_mean of those of a query and one of
-        its neighbours, intersection of the two kinds' histograms, overlap_auc.
+    By label: mean and std of the cosine similarity of all pairs, neighbour_mean of those of a query and one of its
+    neighbours, intersection of the two kinds' histograms, overlap_auc.
     """
     rows = {}
     for method, histograms in report.histograms.items():
@@ -284,19 +232,10 @@ def collapse_table(report: EmbeddingReport) -> pd.DataFrame:
 
 
 def shortest_codes(report: EmbeddingReport, target: float = 0.9) -> pd.DataFrame:
-    """Find the shortest code of each method that reaches a recall, with and without re-scoring.
+    """Find the shortest code of each method that reaches a recall of `target`, with and without re-scoring.
 
-    Parameters
-    ----------
-    report : EmbeddingReport
-    target : float
-        Recall in [0, 1].
-
-    Returns
-    -------
-    DataFrame
-        Index label; for every depth a column with the code length, missing where no length reaches the target. Hash
-        codes without float queries.
+    By label, for every depth a column with the code length, missing where no length reaches the target. Hash codes
+    without float queries.
     """
     recall = report.recall[report.recall["query"] == "codes"]
     table = recall[recall["recall"] >= target]

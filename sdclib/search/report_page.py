@@ -12,22 +12,23 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from sdclib.evaluation import histogram_table
 from sdclib.figures.plots import plot_pair_histograms, plot_recall_by_bits
 from sdclib.methods import METHOD_LABELS
 from sdclib.search.compare import FLOAT, decisions, label_of, quantizer_factory
 from sdclib.search.defaults import QUANTIZERS
-from sdclib.search.report import (
-    EmbeddingReport,
-    collapse_table,
-    histogram_tables,
-    recommend,
-    shortest_codes,
-)
+from sdclib.search.report import EmbeddingReport, collapse_table, recommend, shortest_codes
 
 __all__ = ["report_html"]
 
 TARGET = 90  # percent of the neighbours
 MISSING = "–"
+COLLAPSE = {
+    "mean": "mean, all pairs",
+    "std": "standard deviation, all pairs",
+    "neighbour_mean": "mean, neighbours",
+    "overlap_auc": "overlap AUC",
+}
 GOALS = {"classes": "items of the same class", "neighbours": "float neighbours"}
 
 
@@ -40,6 +41,7 @@ def report_html(report: EmbeddingReport) -> str:
     )
     collapse = collapse_table(report)
     reached = shortest_codes(report, TARGET / 100).get(report.depth, pd.Series(dtype="Int64")).dropna()
+    histograms = {label_of(method): histogram_table(found) for method, found in report.histograms.items()}
     recall = report.recall[(report.recall["query"] == "codes") | (report.recall["method"] == "pq")]
     return environment.get_template("report.html").render(
         report=report,
@@ -48,17 +50,8 @@ def report_html(report: EmbeddingReport) -> str:
         target=TARGET,
         floats=collapse.loc[label_of(FLOAT)],
         code_means=collapse["mean"].drop(label_of(FLOAT)).to_dict(),
-        histograms=_svg(plot_pair_histograms(histogram_tables(report))),
-        collapse_table=_table(
-            collapse.rename(
-                columns={
-                    "mean": "mean, all pairs",
-                    "std": "standard deviation, all pairs",
-                    "neighbour_mean": "mean, neighbours",
-                    "overlap_auc": "overlap AUC",
-                }
-            ).map("{:.3f}".format)
-        ),
+        histograms=_svg(plot_pair_histograms(histograms)),
+        collapse_table=_table(collapse.rename(columns=COLLAPSE).map("{:.3f}".format)),
         shortest=reached.min() if len(reached) else None,
         shortest_by=list(reached.index[reached == reached.min()]),
         recall=_svg(plot_recall_by_bits(recall, report.k)) if len(recall) else None,
@@ -81,12 +74,7 @@ def _goal_table(report: EmbeddingReport, goal: str) -> str:
     cells = scores.pivot_table(index=["method", "query", "depth"], columns="size", values="value", sort=False)
     cells = cells[order].loc[[name for name in scores["method"].unique() if name in cells.index]]
     table = cells.map("{:.1f}".format, na_action="ignore").fillna(MISSING)
-    names = [
-        label_of(method)
-        + (", float query" if query == "float" and method not in (FLOAT, *QUANTIZERS) else "")
-        + (f", {depth} re-scored" if depth else "")
-        for method, query, depth in table.index
-    ]
+    names = [_name(method, query) + _depth(depth) for method, query, depth in table.index]
     return _table(table.set_axis(pd.Index(names, name="method")).rename_axis(columns=None))
 
 
@@ -109,12 +97,9 @@ def _cost_table(report: EmbeddingReport) -> str:
 def _decision_table(report: EmbeddingReport) -> str:
     table = decisions(report.scores, report.costs, k=report.k, depth=report.depth)
     columns = {
-        "goal": [
-            GOALS[goal] + (f", {depth} re-scored" if depth else "")
-            for goal, depth in zip(table["goal"], table["depth"], strict=True)
-        ],
+        "goal": table["goal"].map(GOALS) + table["depth"].map(_depth),
         "bytes": table["n_bytes"],
-        "take": [_what(row) for row in table.itertuples()],
+        "take": table["method"].combine(table["query"], _name),
         "%": _percent(table["value"], table["error"]),
         "as good": table["level"].replace("", MISSING),
         "fit (s)": _numbers(table["fit_seconds"], 2),
@@ -123,9 +108,13 @@ def _decision_table(report: EmbeddingReport) -> str:
     return _table(pd.DataFrame(columns).set_index("goal"))
 
 
-def _what(row: Any) -> str:
-    floats = ", float query" if row.query == "float" and row.method not in QUANTIZERS else ""
-    return label_of(row.method) + floats
+def _name(method: str, query: str) -> str:
+    floats = ", float query" if query == "float" and method not in (FLOAT, *QUANTIZERS) else ""
+    return label_of(method) + floats
+
+
+def _depth(depth: int) -> str:
+    return f", {depth} re-scored" if depth else ""
 
 
 def _recommendation(report: EmbeddingReport, row: Any) -> dict[str, Any]:
@@ -143,7 +132,7 @@ def _recommendation(report: EmbeddingReport, row: Any) -> dict[str, Any]:
         ]
     return {
         "goal": GOALS[row["goal"]],
-        "method": _what(row),
+        "method": _name(row["method"], row["query"]),
         "bytes": row["n_bytes"],
         "depth": row["depth"],
         "value": f"{100 * row['value']:.1f} ± {196 * row['error']:.1f} %",

@@ -7,31 +7,32 @@ must see model, shards and results under the same paths.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import io
 import json
 import logging
 import os
 import pickle
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sdclib.checks import check_int, check_name
-from sdclib.codes import pack_codes
+from sdclib.checks import check_int, check_name, check_package
+from sdclib.codes import check_packed, pack_codes
 from sdclib.data.vectors import encode_labels, load_npy, read_vectors
 from sdclib.files import write_bytes
 from sdclib.metrics import PairCounter, PairCounts
-from sdclib.metrics.distances import check_packed
 from sdclib.progress import tqdm
 from sdclib.search.encoding import encode, load_hasher, take_rows
 
 if TYPE_CHECKING:
     from sdclib.methods import BaseHasher
+
+Source: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 __all__ = ["ENGINES", "Encoded", "count_shards", "encode_shards", "find_shards", "sample_shards"]
 
@@ -48,13 +49,10 @@ class Encoded(NamedTuple):
     bad: dict[Path, str]
 
 
-def find_shards(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
+def find_shards(source: Source) -> list[Path]:
     """List the shards of a folder by name, or check a list of files; as absolute paths.
 
-    Raises
-    ------
-    ValueError
-        If there are none, one is missing or of another kind, or two have one name but for folder and suffix.
+    ValueError if there are none, one is missing or of another kind, or two have one name but for folder and suffix.
     """
     if isinstance(source, str | os.PathLike):
         paths = sorted(path for path in Path(source).absolute().glob("*") if path.suffix.lower() in SUFFIXES)
@@ -65,15 +63,16 @@ def find_shards(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
     for path in paths:
         if path.suffix.lower() not in SUFFIXES or not path.is_file():
             raise ValueError(f"{path}: expected a shard, a file {', '.join(SUFFIXES)}, found none")
-    if len({path.stem for path in paths}) < len(paths):
-        twice = next(path for path in paths if sum(path.stem == other.stem for other in paths) > 1)
-        raise ValueError(f"{twice}: expected shards of different names, got {twice.stem} more than once")
+    names = Counter(path.stem for path in paths)
+    for path in paths:
+        if names[path.stem] > 1:
+            raise ValueError(f"{path}: expected shards of different names, got {path.stem} more than once")
     return paths
 
 
 def encode_shards(
     model: str | os.PathLike[str],
-    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    source: Source,
     out: str | os.PathLike[str],
     *,
     key: str | None = None,
@@ -88,7 +87,8 @@ def encode_shards(
     Their columns are ``id`` (the names in the shard, else its row numbers), ``code`` (bytes, lowest bit first) and, if
     the shard has one, ``label``. A file that is there, by the same model and not older than its shard, is kept, so a
     call that was stopped goes on where it was. Ray does the shards of a killed worker again. Both engines write the
-    same bytes.
+    same bytes. ValueError if an argument is not as described, codes are there that are another model's, or, without
+    `skip_bad`, at the first bad shard, which the message names; what was encoded stays.
 
     Parameters
     ----------
@@ -109,16 +109,9 @@ def encode_shards(
         Go on where a shard cannot be read or encoded.
     progress : bool
         Show a bar of shards.
-
-    Raises
-    ------
-    ValueError
-        If an argument is not as described, codes are there that are another model's, or, without `skip_bad`, at the
-        first bad shard, which the message names; what was encoded stays.
     """
     shards, hasher = find_shards(source), load_hasher(model)
-    if importlib.util.find_spec("pyarrow") is None:
-        raise ImportError("encoding shards needs the package pyarrow: pip install pyarrow")
+    check_package("pyarrow", "encoding shards")
     digest = hashlib.sha256((Path(model) / "hasher.json").read_bytes()).hexdigest()
     note = {"bit_order": "little", "method": hasher.method, "model": digest, "n_bits": hasher.n_bits}
     done = Encoded([], [], {})
@@ -143,7 +136,7 @@ def encode_shards(
 
 
 def sample_shards(
-    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    source: Source,
     n_rows: int,
     *,
     seed: int = 0,
@@ -152,43 +145,28 @@ def sample_shards(
     engine: str = "local",
     workers: int | None = None,
 ) -> tuple[NDArray[np.float32], int]:
-    """Draw vectors at random from all shards, the same as from one file of them all.
+    """Draw up to `n_rows` vectors at random from all shards, the same as from one file of them all.
 
-    Parameters
-    ----------
-    source, key, columns, engine, workers
-        As in `encode_shards`.
-    n_rows : int
-        How many; all, where there are no more.
-    seed : int
-
-    Returns
-    -------
-    ndarray, shape (n_rows, d), float32
-        In the order of shards and rows.
-    n : int
-        Vectors in all shards.
+    Others are as in `encode_shards`. Returns the vectors, float32, in the order of shards and rows, and how many there
+    are in all shards.
     """
     shards = find_shards(source)
     sizes = [_n_rows(shard) for shard in shards]
     chosen = draw_rows(sum(sizes), check_int(n_rows, "n_rows", minimum=1), seed)
     ends = np.cumsum(sizes)
     parts = np.split(chosen, np.searchsorted(chosen, ends[:-1]))
-    items = [
-        (shard, part - end + size)
-        for shard, part, end, size in zip(shards, parts, ends, sizes, strict=True)
-        if part.size
-    ]
+    rows = zip(shards, parts, ends - sizes, strict=True)
+    items = [(shard, part - start) for shard, part, start in rows if part.size]
     taken = {}
     for shard, error, vectors in _each(partial(_take, key=key, columns=columns), items, engine, workers):
         if error is not None:
             raise error
         taken[shard] = vectors
-    for shard, _ in items:
-        if taken[shard].shape[1] != taken[items[0][0]].shape[1]:
+    first, width = items[0][0], taken[items[0][0]].shape[1]
+    for shard, vectors in taken.items():
+        if vectors.shape[1] != width:
             raise ValueError(
-                f"{shard}: expected {taken[items[0][0]].shape[1]} features a row as in {items[0][0]}, "
-                f"got {taken[shard].shape[1]}"
+                f"{shard}: expected {width} features a row as in {first}, got {vectors.shape[1]}"
             )
     return np.concatenate([taken[shard] for shard, _ in items]), sum(sizes)
 
@@ -201,7 +179,7 @@ def draw_rows(n: int, most: int, seed: int) -> NDArray[np.int64]:
 def count_shards(
     query_codes: ArrayLike,
     query_labels: ArrayLike,
-    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    source: Source,
     *,
     database_labels: Sequence[ArrayLike] | None = None,
     engine: str = "local",
@@ -226,20 +204,14 @@ def count_shards(
     -------
     PairCounts
         As of one `count_pairs`, bit for bit.
-
-    Raises
-    ------
-    ValueError
-        If an argument is not as described; the message names the file.
     """
     shards, packed = find_shards(source), pack_codes(query_codes)
-    if database_labels is not None and len(database_labels) != len(shards):
+    labels: Sequence[Any] = [None] * len(shards) if database_labels is None else database_labels
+    if len(labels) != len(shards):
         raise ValueError(
-            f"database_labels: expected an array for each of {len(shards)} files, got {len(database_labels)}"
+            f"database_labels: expected an array for each of {len(shards)} files, got {len(labels)}"
         )
-    items = [
-        (shard, None if database_labels is None else database_labels[i]) for i, shard in enumerate(shards)
-    ]
+    items = list(zip(shards, labels, strict=True))
     n_bits = np.shape(query_codes)[1]
     count = partial(_count, codes=packed, n_bits=n_bits, labels=np.asarray(query_labels))
     counter = PairCounter(len(packed), n_bits)
@@ -344,13 +316,13 @@ def _count(
     note, table = _read_codes(shard, ["code"] if database_labels is not None else ["code", "label"])
     if note["n_bits"] != n_bits:
         raise ValueError(f"{shard}: expected codes of {n_bits} bits as of the queries, got {note['n_bits']}")
-    if database_labels is None and "label" not in table.column_names:
-        raise ValueError(f"{shard}: expected a column label, or database_labels, got neither")
     if table["code"].null_count:
         raise ValueError(f"{shard}: expected a code in every row, got {table['code'].null_count} without")
     database = np.frombuffer(b"".join(table["code"].to_pylist()), dtype=np.uint8).reshape(len(table), -1)
     check_packed(database, f"{shard}: code", n_bits)
     if database_labels is None:
+        if "label" not in table.column_names:
+            raise ValueError(f"{shard}: expected a column label, or database_labels, got neither")
         database_labels = table["label"].to_numpy()
     together = np.concatenate([labels, np.asarray(database_labels)])
     ids = encode_labels(together, f"{shard}: labels", n=len(codes) + len(database))
@@ -392,8 +364,7 @@ def _each(
 def _on_ray(
     function: Callable[..., Any], items: Sequence[tuple[Any, ...]], workers: int | None
 ) -> Iterator[tuple[Path, Exception | None, Any]]:
-    if importlib.util.find_spec("ray") is None:
-        raise ImportError("engine: ray needs the package ray: pip install 'ray[data]'")
+    check_package("ray", "engine: ray", "'ray[data]'")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray.data
 
@@ -403,11 +374,9 @@ def _on_ray(
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    rows = ray.data.from_items(
-        [{"item": pickle.dumps(item)} for item in items], override_num_blocks=len(items)
-    )
-    workers_of = ray.data.TaskPoolStrategy(size=workers)
-    found = rows.map(partial(_try_packed, function=function), compute=workers_of)
+    packed = [{"item": pickle.dumps(item)} for item in items]
+    rows = ray.data.from_items(packed, override_num_blocks=len(items))
+    found = rows.map(partial(_try_packed, function=function), compute=ray.data.TaskPoolStrategy(size=workers))
     try:
         for row in found.iter_rows():
             yield pickle.loads(row["found"])

@@ -101,9 +101,7 @@ class CIBHashHasher(TrainedHasher):
     def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
         views = more["views"]
         nearest = self._nearest_by_teacher(features)
-        temperature = check_real(self.temperature, "temperature", minimum=0)
-        if temperature == 0:
-            raise ValueError(f"temperature: expected a number > 0, got {self.temperature!r}")
+        temperature = check_real(self.temperature, "temperature", minimum=1e-6)
         kl_weight = check_real(self.kl_weight, "kl_weight", minimum=0)
         optimizer = self._adam(head.parameters())
 

@@ -147,8 +147,7 @@ class SDCSettings:
         for name in ("learning_rate", "weight_decay", "quantization_weight", "contrastive_weight"):
             check_real(getattr(self, name), name, minimum=0)
         for name in ("temperature", "rank_temperature"):
-            if not check_real(getattr(self, name), name, minimum=0) > 0:
-                raise ValueError(f"{name}: expected a number above 0, got {getattr(self, name)!r}")
+            check_real(getattr(self, name), name, minimum=1e-6)
         if not 0 < check_real(self.shrinkage, "shrinkage", minimum=0) <= 1:
             raise ValueError(f"shrinkage: expected a number above 0 and at most 1, got {self.shrinkage!r}")
         for name, choices in CHOICES.items():

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from sdclib.checks import check_int, check_name, check_real
+from sdclib.checks import check_name, check_real
 from sdclib.losses.calibration import (
     CalibrationDistribution,
     Empirical,
@@ -369,15 +369,13 @@ class MatchingHasher(CalibratedHasher):
         """Settings of SDC."""
         target, match_by = MATCHES[check_name(self.target, "target", MATCHES)]
         features = check_name(self.features, "features", FEATURES)
-        if not check_real(self.temperature, "temperature", minimum=0) > 0:
-            raise ValueError(f"temperature: expected a number above 0, got {self.temperature!r}")
         return _own_settings(
             self,
             target=target,
             match_by=match_by,
             center=features == "centred",
             whiten=features == "whitened",
-            rank_temperature=self.temperature,
+            rank_temperature=check_real(self.temperature, "temperature", minimum=1e-6),
         )
 
 
@@ -545,7 +543,6 @@ def coarsened(targets: Tensor, n_quantiles: int) -> Tensor:
     Targets of shape (n_pairs,), ascending, keep shape and mean; ValueError if `n_quantiles` does not divide their
     number.
     """
-    n_quantiles = check_int(n_quantiles, "n_quantiles", minimum=1)
     if len(targets) % n_quantiles:
         raise ValueError(f"n_quantiles: expected a divisor of {len(targets)} targets, got {n_quantiles}")
     means = targets.view(n_quantiles, -1).mean(dim=1)
@@ -583,8 +580,6 @@ def whitening(features: Tensor, shrinkage: float) -> Tensor:
     where :math:`c` keeps the mean squared length of the centred rows as it was, so that only directions change, and
     :math:`\gamma`, the `shrinkage` in (0, 1], rotates only where it is 1. ValueError if all rows are the same.
     """
-    if not 0 < check_real(shrinkage, "shrinkage", minimum=0) <= 1:
-        raise ValueError(f"shrinkage: expected a number above 0 and at most 1, got {shrinkage!r}")
     centred = features.double() - features.double().mean(dim=0)
     variances, axes = torch.linalg.eigh(centred.T @ centred / len(centred))
     variances = variances.clamp_min(0)

@@ -62,11 +62,13 @@ class CIBHashHasher(TrainedHasher):
     n_bits, learning_rate, weight_decay, batch_size, epochs, step_epoch, random_state, device, progress
         See `TrainedHasher`, as for the attributes; `history_` has contrastive_loss and kl_loss.
 
-    Notes ----- Defaults are the authors'. Their head, too, stands on a frozen network (VGG16), but every epoch augments
-    anew; here two of a fixed number of views are drawn in each step. Bits are drawn as in the paper, while the authors'
-    code has :math:`u = 1/2`, which ``stochastic=False`` gives. The code trains 16-bit codes for at least 80 epochs,
-    which must be asked for here; it looks every 20 epochs at a labelled validation set and keeps the best, here the
-    last is kept; it trains on a short last batch, here it is dropped; its sign(0) is 0, here +1.
+    Notes
+    -----
+    Defaults are the authors'. Their head, too, stands on a frozen network (VGG16), but every epoch augments anew; here
+    two of a fixed number of views are drawn in each step. Bits are drawn as in the paper, while the authors' code has
+    :math:`u = 1/2`, which ``stochastic=False`` gives. The code trains 16-bit codes for at least 80 epochs, which must
+    be asked for here; it looks every 20 epochs at a labelled validation set and keeps the best, here the last is kept;
+    it trains on a short last batch, here it is dropped; its sign(0) is 0, here +1.
 
     References
     ----------

@@ -372,11 +372,12 @@ class TBHHasher(TrainedHasher):
         See `TrainedHasher`, as for the attributes; `history_` has reconstruction, the first term of the loss, and
         critic_loss, :math:`4 \log 2` where the critics cannot tell.
 
-    Notes ----- Layers, loss, batch size and :math:`u = 1/2` are those of the authors' code, which too learns from the
-    features of a frozen VGG16. It makes 100,000 steps at a learning rate of 1e-4 (here about
-    ``learning_rate=1e-4, epochs=8000``), which takes hours on a processor. The defaults here make about 1,200 (100
-    epochs of 5,000 rows) at 1e-3, in the second half of which the loss falls slowly; at 1e-4 most of them would go into
-    the mean feature.
+    Notes
+    -----
+    Layers, loss, batch size and :math:`u = 1/2` are those of the authors' code, which too learns from the features of a
+    frozen VGG16. It makes 100,000 steps at a learning rate of 1e-4 (here about ``learning_rate=1e-4, epochs=8000``),
+    which takes hours on a processor. The defaults here make about 1,200 (100 epochs of 5,000 rows) at 1e-3, in the
+    second half of which the loss falls slowly; at 1e-4 most of them would go into the mean feature.
 
     Also here: the decoder's output is linear, as features need not be positive (the authors' code has had it both
     ways); weights start as PyTorch starts them; the encoder fools the critics by :math:`-\log q(b)`, as in the

@@ -263,8 +263,8 @@ class NeighbourSDCHasher(CalibratedHasher):
     n_neighbors, n_steps : int
         See `sdclib.methods.neighbours.smooth_over_neighbours`; 0 steps leave SDC with ``center=True``.
     epochs, step_epoch : int, optional
-        See `TrainedHasher`. By default as many epochs as make 500 batches, so that training takes as long on few rows
-        as on many; the learning rate falls after four fifths of them.
+        See `sdclib.methods.trained.TrainedHasher`. By default as many epochs as make 500 batches, so that training
+        takes as long on few rows as on many; the learning rate falls after four fifths of them.
     calibration, target, match_by, quantization_weight, learning_rate, weight_decay, batch_size, n_hidden_layers
         See `sdclib.methods.presets.SDCSettings`.
     n_bits, random_state, device, progress

@@ -123,21 +123,11 @@ class TestContract:
 
 
 NUMBERS = (
-    *(
-        "weight_decay",
-        "momentum",
-        "quantization_weight",
-        "penalty_weight",
-        "gamma",
-        "alpha",
-        "beta",
-        "margin",
-    ),
-    *("adversarial_weight", "kl_weight", "rate_weight", "scale", "contrastive_weight"),
+    *("weight_decay", "momentum", "quantization_weight", "penalty_weight", "gamma", "alpha", "beta"),
+    *("margin", "adversarial_weight", "kl_weight", "rate_weight", "scale", "contrastive_weight"),
 )
 NAMES = (
-    *("preset", "pairs", "target", "features", "labels", "class_targets", "device"),
-    *("form", "optimizer"),
+    *("preset", "pairs", "target", "features", "labels", "class_targets", "device", "form", "optimizer"),
     *("order_by", "order_features", "match_by", "norm", "contrast", "calibration", "positive", "negative"),
 )
 BAD: dict[str, list[Any]] = {
@@ -195,17 +185,14 @@ class TestTrained:
 
     def test_history(self, method, X):
         parameters = METHODS[method]().get_params()
-        step = {"step_epoch": 2} if "step_epoch" in parameters else {}
+        step = {"step_epoch": 2}
         if "optimizer" in parameters:  # whose own rates may fall along half a cosine
             step["optimizer"] = "adam"
         history = fit(quick(method, epochs=3, **step), X).history_
         assert history["epoch"].tolist() == [1, 2, 3]
         assert np.isfinite(history["loss"]).all()
         rates = history["learning_rate"] / history["learning_rate"][0]
-        if step:
-            assert rates.tolist() == pytest.approx([1, 1, 0.1])
-        else:
-            assert rates.tolist() == [1, 1, 1]
+        assert rates.tolist() == pytest.approx([1, 1, 0.1])
 
     def test_training_leaves_the_global_random_state_alone(self, method, X):
         torch.manual_seed(5)

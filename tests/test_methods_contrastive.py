@@ -155,36 +155,11 @@ class TestCIBHash:
 
 
 class TestNSH:
-    def test_history_and_head(self, X, views):
-        settings = {"epochs": 2, "batch_size": 30, "hidden_features": 16, "latent_features": 8}
-        hasher = NSHHasher(12, quantization_weight=0.25, **settings).fit(X, views=views)
-        assert [tuple(p.shape) for p in hasher.head_.parameters()] == [(16, 12), (16,), (12, 16), (12,)]
-        history = hasher.history_
-        np.testing.assert_allclose(  # means of float32 over few batches, each rounded at 6e-8
-            history["loss"], history["contrastive_loss"] + 0.25 * history["quantization_loss"], rtol=1e-5
-        )
-
-    def test_first_quantization_loss_is_that_of_the_untrained_head(self, X, views):
-        settings = {"learning_rate": 0.0, "batch_size": 90, "epochs": 1, "hidden_features": 16}
-        hasher = NSHHasher(12, n_positives=89, **settings).fit(X, views=views[[0, 0]])
-        squashed = np.tanh(hasher.decision_function(views[0]))
-        expected = np.mean((squashed - np.where(squashed >= 0, 1, -1)) ** 2)
-        assert hasher.history_["quantization_loss"][0] == pytest.approx(expected, rel=1e-5)
-
     def test_first_step_of_the_sdc_authors_equals_a_reference(self, X, views, steps):
         """Linear heads, S from tanh, vectors as they are, softmax twice; the slope of the hash head by differences."""
-        X, pair = (
-            X[:10],
-            np.stack([views[0, :10]] * 2),
-        )  # which of two views is first is drawn: both are the same
-        settings = {
-            "epochs": 1,
-            "batch_size": 10,
-            "learning_rate": 0,
-            "hidden_features": 0,
-            "latent_features": 8,
-        }
-        hasher = NSHHasher(6, form="sdc", temperature=0.3, **settings).fit(X, views=pair)
+        X, pair = X[:10], np.stack([views[0, :10]] * 2)  # alike, as which of two views is first is drawn
+        settings = {"epochs": 1, "batch_size": 10, "hidden_features": 0, "latent_features": 8}
+        hasher = NSHHasher(6, form="sdc", temperature=0.3, learning_rate=0, **settings).fit(X, views=pair)
         W, c = (w.detach().double().numpy() for w in hasher.head_.parameters())
         torch.manual_seed(0)
         torch.nn.Linear(12, 6)  # the hash head is drawn first
@@ -213,10 +188,6 @@ class TestNSH:
         assert history["loss"] == pytest.approx(sum(loss(W)), rel=1e-5)
         (gradients, _, _) = steps[0]
         np.testing.assert_allclose(gradients[0], by_differences(lambda W: sum(loss(W)), W), atol=1e-4)
-
-    def test_more_positives_than_images_are_named(self, X, views):
-        with pytest.raises(ValueError, match="n_positives: expected 1 to 29 of 30 images, got 30"):
-            NSHHasher(8, n_positives=30, batch_size=30, hidden_features=16).fit(X, views=views)
 
 
 @pytest.fixture(scope="module")

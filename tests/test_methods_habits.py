@@ -151,16 +151,8 @@ def test_the_length_of_features_does_not_matter(X, method):
 def test_one_very_long_row_is_one_row_among_many(X):
     longer = X.copy()
     longer[7] *= 1e12
-    agreeing = fit(quick("sdc", 8, epochs=5), longer).transform(X) == fit(
-        quick("sdc", 8, epochs=5), X
-    ).transform(X)
-    assert agreeing.mean() > 0.8
-
-
-def test_a_model_saved_before_the_scale_was_known_still_loads(X, tmp_path):
-    hasher = fit(quick("wch", 8), 2.0**-10 * X)
-    loaded = load_hasher(hasher.save(tmp_path))
-    np.testing.assert_array_equal(loaded.transform(2.0**-10 * X), hasher.transform(2.0**-10 * X))
+    codes = [fit(quick("sdc", 8, epochs=5), rows).transform(X) for rows in (X, longer)]
+    assert (codes[0] == codes[1]).mean() > 0.8
 
 
 def test_codes_that_collapse_are_not_silent(X):

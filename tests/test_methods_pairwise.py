@@ -179,13 +179,6 @@ class TestSSDH:
         assert history.tolist() == pytest.approx(np.mean(found, axis=0), rel=1e-4)
         assert history["similar"] > 0.1 < history["dissimilar"]
 
-    def test_pairs_follow_their_labels(self, X):
-        hasher = SSDHHasher(16, alpha=1.0, beta=1.0).fit(X)
-        mode, left, right = self.fit_half_gaussians(X)
-        distances, hamming = pdist(X.astype(float), "cosine"), pdist(hasher.transform(X), "hamming")
-        assert hamming[distances <= mode - left].mean() < 0.1
-        assert hamming[distances >= mode + right].mean() > 0.5
-
     def test_statistics_of_many_rows_are_of_a_seeded_sample(self, X, monkeypatch):
         whole, looked_at = half_gaussians(torch.from_numpy(X)), []
         monkeypatch.setattr(module, "MOST_ROWS", 50)
@@ -286,11 +279,6 @@ class TestTBH:
         minded = self.small(adversarial_weight=10.0, **settings).fit(X)
         assert minded.history_["critic_loss"].iloc[-1] != critic_loss.iloc[-1]
         assert np.abs(minded.decision_function(X) - ignored.decision_function(X)).max() > 0.1
-
-    def test_reconstruction_is_better_than_the_mean(self, X):
-        hasher = self.small(16, epochs=120, learning_rate=5e-3, batch_size=30).fit(X)
-        spread = 0.5 * 30 * X.var(axis=0).sum()  # what the mean, the best constant, would leave
-        assert hasher.history_["reconstruction"].iloc[-1] < 0.6 * spread
 
     def test_drawn_bits_are_drawn_from_the_seed_and_only_the_hash_head_is_kept(self, X):
         settings = {"n_bits": 8, "epochs": 2, "batch_size": 30}

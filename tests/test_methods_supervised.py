@@ -8,7 +8,6 @@ import torch
 from scipy import stats
 
 from sdclib import load_features
-from sdclib.data.variants import leave_out_training
 from sdclib.evaluation import evaluate_codes
 from sdclib.methods import METHODS, BaseHasher, LogitHasher, OrthoHashHasher, SDCHasher, SupervisedSDCHasher
 from sdclib.methods.sdc import _targets
@@ -135,45 +134,6 @@ class TestExperiment:
         )
         with pytest.raises(ValueError, match="but tiny has none of them"):
             run_experiment(spec, listed, progress=False)
-
-
-class TestUnseen:
-    def test_metrics_are_those_of_a_database_without_training_rows(self, tiny):
-        codes = METHODS["itq"](n_bits=8).fit(tiny.train)
-        query, database = codes.transform(tiny.query), codes.transform(tiny.database)
-        unseen = leave_out_training(tiny)
-        metrics, histogram = evaluate_codes(query, database, unseen.relevant, 100, junk=unseen.junk)
-        rest = np.setdiff1d(np.arange(400), tiny.train_index)
-        expected, other = evaluate_codes(
-            query, database[rest], (tiny.query_labels, tiny.database_labels[rest]), 100
-        )
-        for name in ("map_expected", "map_authors", "intersection", "all_std"):
-            assert metrics[name] == pytest.approx(expected[name]), name
-        assert histogram.equals(other)
-        assert unseen.sha256 != tiny.sha256
-        assert unseen.name == "tiny+unseen"
-        np.testing.assert_array_equal(unseen.train, tiny.train)
-
-    def test_junk_that_there_is_stays(self, tiny):
-        junk = dataclasses.replace(tiny, junk=(np.array([1, 2]),) * 40)
-        assert set(leave_out_training(junk).junk[0]) == {1, *range(0, 400, 2)}
-
-    def test_by_name(self, tiny_data):
-        assert load_features("tiny+unseen").sha256 == leave_out_training(tiny_data).sha256
-
-    def test_sets_that_do_not_allow_it_are_named(self, tiny):
-        with pytest.raises(
-            ValueError, match=r"expected at least R = 201 database rows .* in tiny, found 200"
-        ):
-            leave_out_training(dataclasses.replace(tiny, top_k=201))
-        apart = dataclasses.replace(tiny, train_features=tiny.train, train_index=np.zeros(0, np.int64))
-        with pytest.raises(
-            ValueError, match="expected labelled training rows in the database of tiny, found none"
-        ):
-            leave_out_training(apart)
-        listed = dataclasses.replace(tiny, ground_truth=(np.arange(3),) * 40)
-        with pytest.raises(ValueError, match="expected relevance by labels, but tiny has none"):
-            leave_out_training(listed)
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy import special, stats
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -63,15 +64,12 @@ class _Named(ABC):
     def _quantile(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
         """Quantiles of probabilities that were checked."""
 
-    def _check(self, is_right: bool, name: str, expected: str) -> None:
-        if not is_right:
-            kind = type(self).__name__
-            raise ValueError(f"{kind}: expected {name} to be {expected}, got {getattr(self, name)!r}")
-
-    def _check_positive(self, *names: str) -> None:
-        for name in names:
+    def __post_init__(self) -> None:
+        for name in (one.name for one in fields(self)):  # type: ignore[arg-type]
             value = getattr(self, name)
-            self._check(np.isfinite(value) and value > 0, name, "finite and > 0")
+            if not (np.isfinite(value) and (name == "mean" or value > 0)):
+                expected = "finite" if name == "mean" else "finite and > 0"
+                raise ValueError(f"{type(self).__name__}: expected {name} to be {expected}, got {value!r}")
 
     def __str__(self) -> str:
         values = (f"{getattr(self, field.name):.10g}" for field in fields(self))  # type: ignore[arg-type]
@@ -80,86 +78,45 @@ class _Named(ABC):
 
 @dataclass(frozen=True)
 class Beta(_Named):
-    r"""Beta distribution, moved from [0, 1] to [-1, 1].
+    r"""Beta distribution with shape parameters `alpha` and `beta`, both > 0, moved from [0, 1] to [-1, 1].
 
     .. math:: F^{-1}(u) = 2 I^{-1}_u(\alpha, \beta) - 1
 
     with :math:`I` the regularised incomplete beta function. Its variance on [-1, 1] is
-    :math:`4 \alpha\beta / ((\alpha + \beta)^2 (\alpha + \beta + 1))`; Beta(5, 5) has standard deviation 0.3015.
-
-    Parameters
-    ----------
-    alpha, beta : float
-        Shape parameters, both > 0.
-
-    References
-    ----------
-    Ng et al., "Unsupervised Hashing with Similarity Distribution Calibration", BMVC 2023, section 3.
+    :math:`4 \alpha\beta / ((\alpha + \beta)^2 (\alpha + \beta + 1))`; Beta(5, 5), of the paper's section 3, has
+    standard deviation 0.3015.
     """
 
     alpha: float = 5.0
     beta: float = 5.0
     name: ClassVar[str] = "beta"
 
-    def __post_init__(self) -> None:
-        self._check_positive("alpha", "beta")
-
     def _quantile(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
-        from scipy import special
-
         return np.asarray(2 * special.betaincinv(self.alpha, self.beta, u) - 1)
 
 
 @dataclass(frozen=True)
 class TruncatedGaussian(_Named):
-    """Gaussian cut to [-1, 1] and normalised again.
-
-    Parameters
-    ----------
-    mean : float
-        Mean before the cut, finite.
-    std : float
-        Standard deviation before the cut, > 0. The paper's ablation has N(0, 0.3).
-    """
+    """Gaussian cut to [-1, 1]; `mean` and `std` > 0 are those before the cut. The paper's ablation has N(0, 0.3)."""
 
     mean: float = 0.0
     std: float = 0.3
     name: ClassVar[str] = "truncated_gaussian"
 
-    def __post_init__(self) -> None:
-        self._check_positive("std")
-        self._check(np.isfinite(self.mean), "mean", "finite")
-
     def _quantile(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
-        from scipy import stats
-
         low, high = (-1 - self.mean) / self.std, (1 - self.mean) / self.std
         return np.asarray(stats.truncnorm.ppf(u, low, high, loc=self.mean, scale=self.std))
 
 
 @dataclass(frozen=True)
 class TruncatedLaplace(_Named):
-    """Laplace distribution cut to [-1, 1] and normalised again.
-
-    Parameters
-    ----------
-    mean : float
-        Mean before the cut, finite.
-    scale : float
-        Before the cut, > 0; the standard deviation is the square root of 2 times as large.
-    """
+    """Laplace distribution cut to [-1, 1]; before the cut its standard deviation is `scale` > 0 times the root of 2."""
 
     mean: float = 0.0
     scale: float = 0.2
     name: ClassVar[str] = "truncated_laplace"
 
-    def __post_init__(self) -> None:
-        self._check_positive("scale")
-        self._check(np.isfinite(self.mean), "mean", "finite")
-
     def _quantile(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
-        from scipy import stats
-
         if self.mean < 0:  # else F(-1) and F(1) would both round to 1 where the mean is far below -1
             return -TruncatedLaplace(-self.mean, self.scale)._quantile(1 - u)
         whole = stats.laplace(self.mean, self.scale)
@@ -172,36 +129,22 @@ class Binomial(_Named):
     """Similarity of two codes of `n_bits` independent fair bits: 2 B / n_bits - 1 with B ~ B(n_bits, 1/2).
 
     Its standard deviation is 1 / sqrt(n_bits).
-
-    Parameters
-    ----------
-    n_bits : int
-        At least 1.
     """
 
     n_bits: float = 64
     name: ClassVar[str] = "binomial"
 
     def __post_init__(self) -> None:
-        whole = np.isfinite(self.n_bits) and self.n_bits >= 1 and self.n_bits == int(self.n_bits)
-        self._check(whole, "n_bits", "a whole number >= 1")
+        super().__post_init__()
+        if self.n_bits != int(self.n_bits):
+            raise ValueError(f"Binomial: expected n_bits to be a whole number >= 1, got {self.n_bits!r}")
 
     def _quantile(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
-        from scipy import stats
-
-        return np.asarray(
-            2 * stats.binom.ppf(u, self.n_bits, 0.5) / self.n_bits - 1
-        )  # SciPy's of 0 is below -1
+        return np.asarray(2 * stats.binom.ppf(u, self.n_bits, 0.5) / self.n_bits - 1)  # below -1 for u = 0
 
 
 class Empirical:
-    """Distribution of given similarities.
-
-    Parameters
-    ----------
-    similarities : array-like, shape (n,)
-        In [-1, 1].
-    """
+    """Distribution of given similarities, array-like of shape (n,) in [-1, 1]."""
 
     name: ClassVar[str] = "empirical"
 
@@ -227,12 +170,11 @@ _DISTRIBUTIONS = {kind.name: kind for kind in (Beta, TruncatedGaussian, Truncate
 def parse_calibration(
     calibration: str | CalibrationDistribution, name: str = "calibration"
 ) -> CalibrationDistribution:
-    """Make a calibration distribution from how it prints.
+    """Make a calibration distribution of how it prints, ``"beta(5, 5)"``; a distribution is returned as it is.
 
     Parameters
     ----------
     calibration : str or CalibrationDistribution
-        Such as ``"beta(5, 5)"`` or ``"truncated_gaussian(0, 0.3)"``; a distribution is returned as it is.
     name : str
         What messages call it.
 
@@ -258,24 +200,11 @@ def parse_calibration(
 
 
 def target_quantiles(calibration: CalibrationDistribution, n_pairs: int) -> NDArray[np.float64]:
-    r"""Similarities that `n_pairs` pairs are to have: quantiles at the middles of `n_pairs` equal slices.
+    r"""Similarities that `n_pairs` >= 1 pairs are to have, ascending, shape (n_pairs,), float64.
+
+    They are the quantiles at the middles of N = `n_pairs` equal slices (supplement of the paper, algorithm 1):
 
     .. math:: C_n = F^{-1}\!\left(\frac{2n - 1}{2N}\right), \quad n = 1, \dots, N
-
-    Parameters
-    ----------
-    calibration : CalibrationDistribution
-    n_pairs : int
-        N, at least 1.
-
-    Returns
-    -------
-    ndarray, shape (n_pairs,), float64
-        Ascending, in [-1, 1].
-
-    References
-    ----------
-    Supplement of the paper, algorithm 1.
     """
     return calibration.quantile((2 * np.arange(1, n_pairs + 1) - 1) / (2 * n_pairs))
 
@@ -333,26 +262,16 @@ def _check_pairs(similarities: Tensor, **values: Tensor | None) -> None:
 
 
 def positive_pairs(labels: Tensor, pairs: str = "half") -> Tensor:
-    """Tell which pairs of a batch are positive: of the same class, or with a label in common.
+    """Tell which pairs of a batch are positive: of the same class, or with a label in common; shape (n_pairs,), bool.
 
-    Parameters
-    ----------
-    labels : Tensor, shape (n,) of ids, or (n, n_labels) of 0 and 1
-    pairs : {"half", "all"}
-        See `sdclib.losses.pairs`.
-
-    Returns
-    -------
-    Tensor, shape (n_pairs,), bool
+    Labels have shape (n,), of ids, or (n, n_labels), of 0 and 1; for `pairs` see `sdclib.losses.pairs`.
     """
     first, second = pairs_of(labels, pairs)
     return first == second if labels.ndim == 1 else (first.bool() & second.bool()).any(dim=1)
 
 
 def matching_loss(continuous_codes: Tensor, targets: Tensor, pairs: str = "half") -> Tensor:
-    r"""Mean absolute difference between the code cosine of each pair of a batch and its target.
-
-    .. math:: L = \frac{1}{N} \sum_{i=1}^{N} | s_i - c_i |
+    """Mean absolute difference between the code cosine of each pair of a batch and its target.
 
     With targets that depend on a pair's own feature cosine alone, this is SDC's calibration loss without the alignment
     of quantiles.
@@ -387,23 +306,14 @@ def ranking_loss(
 
     No value of :math:`t` enters, only the order; a pair of pairs that is in order by more than a few :math:`\tau`
     costs next to nothing. The factor :math:`\tau` keeps the slope in :math:`s_i - s_j` below 1, as that of an absolute
-    difference is; for :math:`\tau \to 0` the loss is the hinge :math:`\max(0, s_j - s_i)`.
+    difference is. The loss is 0 where no two pairs differ in :math:`t`, as with a single pair.
 
     Parameters
     ----------
-    continuous_codes : Tensor, shape (n, n_bits), n >= 2
-        With gradient.
-    features : Tensor, shape (n, d)
-        The same rows' features; no gradient flows into them.
+    continuous_codes, features, pairs, positive
+        See `calibration_loss`.
     temperature : float
         :math:`\tau` > 0, in units of the cosine.
-    pairs, positive : optional
-        See `calibration_loss`.
-
-    Returns
-    -------
-    Tensor, shape ()
-        0 where no two pairs differ in t, as with a single pair.
 
     References
     ----------

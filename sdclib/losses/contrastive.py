@@ -1,7 +1,8 @@
 """Losses on two augmented views: contrastive terms, agreement of views, use of bits.
 
-All are means over the batch, as tensors of shape () with a gradient. Arguments whose shapes do not fit each other are
-a ValueError that names them.
+All are means over the batch, as tensors of shape () with a gradient. `first` and `second` belong to the two views, row
+by row to the same images. Arguments whose shapes do not fit each other are a ValueError that names them. The papers
+are cited in full in `sdclib.methods.contrastive`.
 """
 
 from __future__ import annotations
@@ -38,13 +39,11 @@ def nt_xent_loss(first: Tensor, second: Tensor, temperature: float = 0.3) -> Ten
 
     .. math:: L = -\frac{1}{2n} \sum_i \log \frac{\exp s_{i p(i)}}{\sum_{j \ne i} \exp s_{ij}}
 
-    pytorch-metric-learning's `NTXentLoss` gives the same value (a test of this function compares them), but took a
-    hundred times longer a step at the batch sizes of this study.
+    pytorch-metric-learning's `NTXentLoss` gives the same value but took a hundred times longer a step.
 
     Parameters
     ----------
-    first, second : Tensor, shapes (n, n_bits)
-        Codes of the two views, row by row of the same images; n >= 1.
+    first, second : Tensor, shapes (n, n_bits), n >= 1
     temperature : float
         :math:`\tau` > 0.
 
@@ -66,18 +65,8 @@ def soft_sort(scores: Tensor, temperature: float) -> Tensor:
 
     .. math:: P_{jk} = \frac{\exp(-|s_{[j]} - s_k| / \tau)}{\sum_l \exp(-|s_{[j]} - s_l| / \tau)}
 
-    Equal scores share their ranks evenly.
-
-    Parameters
-    ----------
-    scores : Tensor, shape (..., n)
-    temperature : float
-        :math:`\tau` > 0, in units of the scores.
-
-    Returns
-    -------
-    Tensor, shape (..., n, n)
-        Each row is a distribution over the items.
+    Scores of shape (..., n) give a matrix of shape (..., n, n), each row a distribution over the items; equal scores
+    share their ranks evenly. The temperature :math:`\tau` > 0 is in units of the scores.
 
     References
     ----------
@@ -98,7 +87,7 @@ def sorted_nce_loss(
     sort_temperature: float = 1 / 64,
     as_released: bool = False,
 ) -> Tensor:
-    r"""SortedNCE: what the codes rank at the top is to be near in the latent space, what follows to be far.
+    r"""SortedNCE of NSH: what the codes rank at the top is to be near in the latent space, what follows to be far.
 
     For each image :math:`i` the latent vectors :math:`z` of the first view are softly sorted by the similarity of
     their codes to that of image :math:`i`: :math:`e_{ij} = \sum_k P^{(i)}_{jk} z_k`, with :math:`P^{(i)}` the
@@ -110,30 +99,23 @@ def sorted_nce_loss(
         L = -\frac{1}{n m} \sum_{i=1}^{n} \sum_{p=1}^{m}
             \log \frac{\exp c_{ip}}{\exp c_{ip} + \sum_{j > m} \exp c_{ij}}
 
-    The gradient reaches the latent vectors and, through the soft order, the similarities. The vectors
-    :math:`e_{ij}` themselves are not built: their cosines follow from the products of latent vectors.
+    The gradient reaches the latent vectors and, through the soft order, the similarities.
 
     Parameters
     ----------
     code_similarity : Tensor, shape (n, n)
         Of image i and the image j that is to be sorted.
     first, second : Tensor, shapes (n, latent_size)
-        Latent vectors of the two views, row by row of the same images; taken at length 1.
+        Latent vectors, taken at length 1.
     n_positives : int
         :math:`m`, from 1 to n - 1.
-    temperature : float
-        :math:`\tau` > 0.
-    sort_temperature : float
-        Of `soft_sort`, > 0.
+    temperature, sort_temperature : float
+        :math:`\tau` > 0, and that of `soft_sort`, > 0.
     as_released : bool
         As the SDC authors' code has it: :math:`c_{ij} = e_{ij} \cdot z'_i / \tau`, with :math:`e_{ij}` as short as
         averaging makes it; and softmax is applied twice: the shares
-        :math:`\exp c_{ip} / (\exp c_{ip} + \sum_{j > m} \exp c_{ij})`, and those of the negatives, all between 0 and
-        1, take the place of the :math:`c` in the loss. So it cannot fall below :math:`\log(1 + (n - m) / e)`.
-
-    References
-    ----------
-    J. Yu et al., "Learning to hash naturally sorts", IJCAI 2022.
+        :math:`\exp c_{ip} / (\exp c_{ip} + \sum_{j > m} \exp c_{ij})`, and those of the negatives, take the place of
+        the :math:`c` in the loss, which so cannot fall below :math:`\log(1 + (n - m) / e)`.
     """
     n = len(first)
     _check_alike(first, second)
@@ -161,7 +143,7 @@ IMAGES = 8  # compared at a time with all others: bounds memory at IMAGES * n * 
 
 
 def mutual_attention(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Let the tokens of two views of an image attend to each other; a part of WCH, see `weighted_contrastive_loss`.
+    r"""Let the tokens of two views of an image attend to each other; a part of WCH.
 
     With tokens :math:`x_i, y_j` of the views of one image and :math:`s_{ij} = \cos(x_i, y_j)`, each token is replaced
     by what the other view has where they look alike:
@@ -171,15 +153,7 @@ def mutual_attention(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         \tilde{x}_j = \sum_i \frac{\exp s_{ij}}{\sum_k \exp s_{kj}} x_i, \qquad
         \tilde{y}_i = \sum_j \frac{\exp s_{ij}}{\sum_k \exp s_{ik}} y_j
 
-    Parameters
-    ----------
-    first, second : Tensor, shapes (n, n_tokens, token_size)
-        Patch tokens of the two views, row by row of the same images.
-
-    Returns
-    -------
-    first, second : Tensor, shapes (n, n_tokens, token_size)
-        The first view's tokens seen from the second view, and the reverse.
+    Takes and returns two tensors of shape (n, n_tokens, token_size).
     """
     _check_alike(first, second)
     similarity = normalize(first, dim=-1) @ normalize(second, dim=-1).transpose(1, 2)
@@ -228,7 +202,7 @@ def image_weights(first: Tensor, second: Tensor, temperature: float = 0.2) -> Te
 def weighted_contrastive_loss(
     first: Tensor, second: Tensor, weights: Tensor, temperature: float = 0.3
 ) -> Tensor:
-    r"""Cross-entropy between the weights of the images and what the codes of the two views say.
+    r"""Cross-entropy between the weights of the images and what the codes of the two views say; a part of WCH.
 
     With codes :math:`b, b'` in :math:`\{-1, 1\}^K` of the two views,
 
@@ -242,15 +216,10 @@ def weighted_contrastive_loss(
     Parameters
     ----------
     first, second : Tensor, shapes (n, n_bits)
-        Codes of the two views, row by row of the same images.
     weights : Tensor, shape (n, n)
         See `image_weights`. Rows need not sum to 1, and are not made to.
     temperature : float
         :math:`\tau` > 0.
-
-    References
-    ----------
-    J. Yu et al., "Weighted contrastive hashing", ACCV 2022.
     """
     n, n_bits = first.shape
     _check_alike(first, second)
@@ -260,24 +229,13 @@ def weighted_contrastive_loss(
 
 
 def code_alignment_loss(first: Tensor, second: Tensor) -> Tensor:
-    r"""Cross-entropy of each view's logits against the other view's binary codes.
+    r"""Cross-entropy of each view's logits against the other view's binary codes; a part of CroVCA.
 
-    With logits :math:`z, z'` of the two views, their bits :math:`b = [z \ge 0]` and :math:`b' = [z' \ge 0]`, and
+    With logits :math:`z, z'` of shape (n, n_bits) of the two views, their bits :math:`b = [z \ge 0]` and
+    :math:`b' = [z' \ge 0]`, which are constants, and
     :math:`\ell(z, b) = -b \log \sigma(z) - (1 - b) \log(1 - \sigma(z))`,
 
     .. math:: L = \frac{1}{2nK} \sum_{i,k} \ell(z_{ik}, b'_{ik}) + \ell(z'_{ik}, b_{ik}) .
-
-    The bits are constants, so no gradient flows through them.
-
-    Parameters
-    ----------
-    first, second : Tensor, shapes (n, n_bits), n >= 1
-        Logits of the two views, row by row of the same images.
-
-    References
-    ----------
-    Moummad et al., "Image hashing via cross-view code alignment in the age of foundation models", arXiv 2510.27584,
-    2025.
     """
     _check_alike(first, second)
     return (_cross_entropy(first, second) + _cross_entropy(second, first)) / 2
@@ -295,22 +253,16 @@ def coding_rate(continuous_codes: Tensor, distortion: float = 0.05) -> Tensor:
 
     .. math:: R = \frac{1}{2} \log \det \left( I + \frac{K}{n \epsilon^2} Z^\top Z \right) ,
 
-    in nats: about what it takes to write down the batch with a mean squared error of :math:`\epsilon^2`. It is
-    computed from the smaller of :math:`Z^\top Z` and :math:`Z Z^\top`, which give the same determinant.
+    in nats: about what it takes to write down the batch with a mean squared error of :math:`\epsilon^2`. It lies
+    between :math:`\frac{1}{2} \log(1 + K / \epsilon^2)`, all codes on one line, and
+    :math:`\frac{m}{2} \log(1 + \frac{K}{m \epsilon^2})` with :math:`m = \min(n, K)`, all singular values of :math:`Z`
+    equal.
 
     Parameters
     ----------
     continuous_codes : Tensor, shape (n, n_bits), n >= 1
-        With gradient.
     distortion : float
         :math:`\epsilon^2` > 0.
-
-    Returns
-    -------
-    Tensor, shape ()
-        Between :math:`\frac{1}{2} \log(1 + K / \epsilon^2)`, all codes on one line, and
-        :math:`\frac{m}{2} \log(1 + \frac{K}{m \epsilon^2})` with :math:`m = \min(n, K)`, all singular values of
-        :math:`Z` equal.
 
     References
     ----------
@@ -327,37 +279,22 @@ def coding_rate(continuous_codes: Tensor, distortion: float = 0.05) -> Tensor:
 
 
 def bernoulli_kl_loss(first: Tensor, second: Tensor) -> Tensor:
-    r"""Symmetric Kullback-Leibler divergence between independent Bernoulli bits, given by their logits.
+    r"""Symmetric Kullback-Leibler divergence between Bernoulli bits, given by their logits; a part of CIBHash.
 
-    With :math:`p = \sigma(a)` and :math:`q = \sigma(b)` for the logits :math:`a, b` of the two views,
+    With :math:`p = \sigma(a)` and :math:`q = \sigma(b)` for the logits :math:`a, b`, of shape (n, n_bits), of the two
+    views,
 
     .. math::
 
         L = \frac{1}{2n} \sum_{i=1}^{n} \left( D(p_i \| \bar q_i) + D(q_i \| \bar p_i) \right), \qquad
         D(p \| q) = \sum_{k=1}^{K} p_k \log \frac{p_k}{q_k} + (1 - p_k) \log \frac{1 - p_k}{1 - q_k} .
 
-    The bar marks a constant: the second argument of a divergence gets no gradient, each view is drawn to where the
-    other is. The sum is computed from the logits as
-    :math:`p (a - b) - \log(1 + e^a) + \log(1 + e^b)`, which stays finite where a bit is all but certain.
-
-    Parameters
-    ----------
-    first, second : Tensor, shapes (n, n_bits), n >= 1
-        Logits of the two views, row by row of the same images.
-
-    Returns
-    -------
-    Tensor, shape ()
-        At least 0 but for rounding; 0 where both views agree in every probability.
-
-    References
-    ----------
-    Qiu et al., "Unsupervised hashing with contrastive information bottleneck", IJCAI 2021.
+    The bar marks a constant: each view is drawn to where the other is.
     """
     _check_alike(first, second)
     return (_divergence(first, second.detach()) + _divergence(second, first.detach())) / 2
 
 
 def _divergence(a: Tensor, b: Tensor) -> Tensor:
-    """D of the bits with logits a from those with logits b: summed over bits, mean over rows."""
+    """D of bits with logits a from those with logits b; it stays finite where a bit is all but certain."""
     return (a.sigmoid() * (a - b) - softplus(a) + softplus(b)).sum(dim=1).mean()

@@ -26,25 +26,14 @@ def check_rows(codes: Tensor, features: Tensor) -> None:
 
 
 def half_pairs(batch: Tensor) -> tuple[Tensor, Tensor]:
-    """Split a batch of shape (n, ...) into its pairs, row i of the first half with row i of the second.
-
-    Of an odd batch the last row is left out.
-    """
+    """Pair row i of a batch's first half with row i of its second; of an odd batch the last row is left out."""
     return pairs_of(batch)
 
 
 def pairs_of(batch: Tensor, pairs: str = "half") -> tuple[Tensor, Tensor]:
-    """First and second row of each pair of a batch.
+    """First and second row of each pair of a batch of shape (n, ...), n >= 2, each of shape (n_pairs, ...).
 
-    Parameters
-    ----------
-    batch : Tensor, shape (n, ...), n >= 2
-    pairs : {"half", "all"}
-        See `PAIRS`; for "all" in the order (0, 1), (0, 2), ..., (n - 2, n - 1).
-
-    Returns
-    -------
-    first, second : Tensor, shape (count_pairs_of(n, pairs), ...)
+    `pairs` is one of `PAIRS`; the order of all is (0, 1), (0, 2), ..., (n - 2, n - 1).
     """
     rows, columns = _places(batch, pairs)
     return batch[rows], batch[columns]

@@ -1,7 +1,7 @@
 """Losses by pairs or classes: similarities of features, labels of pairs, class codes.
 
 All are means over the batch, as tensors of shape () with a gradient. Arguments whose shapes do not fit each other are
-a ValueError that names them.
+a ValueError that names them. The papers are cited in full where the methods are.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["cosine_classification_loss", "pair_label_loss", "pair_similarity_los
 
 
 def pair_similarity_loss(codes: Tensor, features: Tensor) -> Tensor:
-    r"""Mean squared difference between the cosines of codes and of features, over the pairs of a batch.
+    r"""Mean squared difference between the cosines of codes and of features, over the pairs of a batch (GreedyHash).
 
     With the :math:`N` pairs that `sdclib.losses.pairs.half_pairs` makes,
 
@@ -26,21 +26,15 @@ def pair_similarity_loss(codes: Tensor, features: Tensor) -> Tensor:
     Parameters
     ----------
     codes : Tensor, shape (n, n_bits), n >= 2
-        With gradient.
     features : Tensor, shape (n, d)
         The same rows' features; no gradient flows into them.
-
-    References
-    ----------
-    S. Su, C. Zhang, K. Han and Y. Tian, "Greedy hash: towards fast optimization for accurate hash coding in CNN",
-    NeurIPS 2018.
     """
     check_rows(codes, features)
     return mse_loss(pair_similarities(codes), pair_similarities(features.detach()))
 
 
 def pair_label_loss(continuous_codes: Tensor, labels: Tensor) -> Tensor:
-    r"""Squared difference between the inner products of codes and the labels of pairs, over all that have a label.
+    r"""Squared difference between inner products of codes and labels of pairs, over all that have one (SSDH).
 
     With codes :math:`h` in :math:`[-1, 1]^K` and labels :math:`S_{ij}`, 1 for similar, -1 for dissimilar and 0 for
     undecided,
@@ -52,12 +46,7 @@ def pair_label_loss(continuous_codes: Tensor, labels: Tensor) -> Tensor:
     Parameters
     ----------
     continuous_codes : Tensor, shape (n, n_bits), n >= 1
-        With gradient.
     labels : Tensor, shape (n, n), values -1, 0 and 1
-
-    References
-    ----------
-    E. Yang, C. Deng, T. Liu, W. Liu and D. Tao, "Semantic structure-based unsupervised deep hashing", IJCAI 2018.
     """
     n, n_bits = continuous_codes.shape
     if labels.shape != (n, n):
@@ -69,7 +58,7 @@ def pair_label_loss(continuous_codes: Tensor, labels: Tensor) -> Tensor:
 def cosine_classification_loss(
     continuous_codes: Tensor, labels: Tensor, class_targets: Tensor, scale: float = 8.0, margin: float = 0.2
 ) -> Tensor:
-    r"""Cross-entropy of the softmax over cosines with class targets, with a margin on the right classes.
+    r"""Cross-entropy of the softmax over cosines with class targets, with a margin on the right classes (OrthoHash).
 
     With :math:`y_{ic} = 1` where row :math:`i` has class :math:`c` and 0 elsewhere, class targets
     :math:`o_c \in \{-1, 1\}^K` and :math:`z_{ic} = \sigma (\cos(f_i, o_c) - m \, y_{ic})`,
@@ -84,20 +73,12 @@ def cosine_classification_loss(
     Parameters
     ----------
     continuous_codes : Tensor, shape (n, n_bits)
-        With gradient.
     labels : Tensor, shape (n,), int64, or (n, n_classes) of 0 and 1
         Numbers of the classes from 0, or 0/1 vectors.
     class_targets : Tensor, shape (n_classes, n_bits)
         Of -1 and 1.
-    scale : float
-        :math:`\sigma`, the inverse of a temperature.
-    margin : float
-        :math:`m`.
-
-    References
-    ----------
-    J. T. Hoe et al., "One loss for all: deep hashing with a single cosine similarity based learning objective",
-    NeurIPS 2021.
+    scale, margin : float
+        :math:`\sigma`, the inverse of a temperature, and :math:`m`.
     """
     (n, n_bits), n_classes = continuous_codes.shape, len(class_targets)
     if class_targets.shape[1] != n_bits:

@@ -64,10 +64,7 @@ __all__ = [
 def register(kind: type[BaseHasher]) -> None:
     """Make a method known by its `method`, `label` and `color`; a class that has these is registered when it is made.
 
-    Raises
-    ------
-    ValueError
-        If another class has the same name.
+    ValueError if another class has the same name.
     """
     known = _CLASSES.setdefault(kind.method, kind.__name__)
     name = known if isinstance(known, str) else known.__name__
@@ -112,7 +109,7 @@ METHODS: Mapping[str, type[BaseHasher]] = _Methods()
 
 
 def make_hasher(method: str, n_bits: int, *, seed: int = 0, **parameters: Any) -> BaseHasher:
-    """Make a hasher by name.
+    """Make a hasher, not yet fitted, by name.
 
     Parameters
     ----------
@@ -124,11 +121,6 @@ def make_hasher(method: str, n_bits: int, *, seed: int = 0, **parameters: Any) -
         Given as `random_state` to methods that draw anything.
     **parameters
         Further parameters of the method.
-
-    Returns
-    -------
-    BaseHasher
-        Not yet fitted.
 
     Raises
     ------
@@ -157,7 +149,7 @@ def make_hasher(method: str, n_bits: int, *, seed: int = 0, **parameters: Any) -
 
 
 def hasher_for(goal: str, n_bits: int, *, seed: int = 0, **parameters: Any) -> BaseHasher:
-    """Make the hasher that this study recommends for a goal, see `GOALS`.
+    """Make the hasher that this study recommends for a goal, see `GOALS`; else as `make_hasher`.
 
     Parameters
     ----------
@@ -166,16 +158,6 @@ def hasher_for(goal: str, n_bits: int, *, seed: int = 0, **parameters: Any) -> B
         What is best for one goal is not for the other.
     n_bits, seed, parameters
         As in `make_hasher`.
-
-    Returns
-    -------
-    BaseHasher
-        Not yet fitted.
-
-    Raises
-    ------
-    ValueError
-        If the goal or a parameter is unknown.
     """
     method, chosen = GOALS[check_name(goal, "goal", GOALS)]
     return make_hasher(method, n_bits, seed=seed, **(chosen | parameters))

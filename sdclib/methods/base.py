@@ -187,15 +187,7 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return tags
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float32]:
-        """Continuous codes.
-
-        Parameters
-        ----------
-        X : array-like, shape (n, d)
-
-        Returns
-        -------
-        ndarray, shape (n, n_bits), float32
+        """Continuous codes of features of shape (n, d): shape (n, n_bits), float32.
 
         Raises
         ------
@@ -221,12 +213,7 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """Write the fitted method into `folder`: `hasher.json` and a safetensors file that it names by its hash.
 
         Over an older save the change is atomic: cut short, the folder still holds the old method whole. Of other
-        files only the weights that the older `hasher.json` names are deleted.
-
-        Returns
-        -------
-        pathlib.Path
-            The folder.
+        files only the weights that the older `hasher.json` names are deleted. Returns the folder.
 
         Raises
         ------
@@ -332,12 +319,11 @@ def _seed(random_state: Any) -> int:
 
 
 def check_training_labels(y: object, n: int, method: str) -> NDArray[np.integer]:
-    """Check the labels of training rows, and number the classes that there are.
+    """Check the labels of training rows, see `BaseHasher.fit`, and number the classes that there are.
 
     Parameters
     ----------
     y : array-like, shape (n,) or (n, n_labels)
-        See `BaseHasher.fit`.
     n : int
         Training rows.
     method : str
@@ -351,8 +337,7 @@ def check_training_labels(y: object, n: int, method: str) -> NDArray[np.integer]
     Raises
     ------
     ValueError
-        If there are none, their number is wrong, they are neither ids nor 0/1 vectors, some are NaN, or they are of
-        fewer than two classes.
+        If there are none, of the wrong number, kind or with NaN, or fewer than two classes.
     """
     if y is None:
         raise ValueError(

@@ -76,14 +76,9 @@ class SignHasher(ClosedFormHasher):
     Parameters
     ----------
     n_bits : int
-        Code length, at most the features' width.
+        At most the features' width.
     center : bool
-        Subtract the training mean first.
-
-    Attributes
-    ----------
-    mean_ : ndarray, shape (d,), float32
-        What is subtracted; zeros without centring.
+        Subtract the training mean, `mean_`, first.
     """
 
     method = "sign"
@@ -157,16 +152,10 @@ class RotationHasher(LinearHasher):
     random_state : int
         Seed of the rotation. Of two lengths with the same seed, the shorter code is the start of the longer one.
 
-    Attributes
-    ----------
-    projection_ : ndarray, shape (d, n_bits), float32
-        The first `n_bits` columns of :math:`Q`, orthonormal.
-
     Notes
     -----
     :math:`Q` comes from the QR decomposition of a Gaussian matrix, each column with the sign that makes the diagonal
-    of R positive; without it the rotation would not be uniform (Haar). Only the columns in use are drawn: they are
-    distributed as those of a whole rotation.
+    of R positive; without it the rotation would not be uniform (Haar). Only the columns in use are drawn.
 
     This is the first step of RaBitQ alone. RaBitQ keeps a bit for every dimension, scales centred vectors to length 1
     (which leaves signs as they are) and stores correction factors to estimate distances from float queries; codes
@@ -197,33 +186,15 @@ class RotationHasher(LinearHasher):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class PCAHHasher(LinearHasher):
-    r"""Sign of the first `n_bits` principal components.
+    """Sign of the first `n_bits` principal components, at most the features' width and the number of training rows.
 
-    With the training mean :math:`\mu` and the eigenvectors :math:`w_1, \dots, w_K` of the largest eigenvalues of the
-    training covariance,
-
-    .. math:: f_k(x) = w_k^\top (x - \mu), \quad b_k = \mathrm{sign}(f_k).
-
-    Parameters
-    ----------
-    n_bits : int
-        Code length K, at most the features' width and the number of training rows.
-
-    Attributes
-    ----------
-    projection_ : ndarray, shape (d, n_bits), float32
-        Orthonormal columns, in descending order of variance.
-
-    Notes
-    -----
-    The sign of an eigenvector is open; it flips one bit of every code and leaves Hamming distances as they are.
-    scikit-learn's choice is kept: the component's entry of largest magnitude is positive.
-
-    The baseline has no authors of its own. In the paper below it is what is left of the method without labels.
+    The columns of `projection_` are orthonormal, in descending order of variance. The sign of an eigenvector is open
+    and leaves Hamming distances as they are; the component's entry of largest magnitude is positive.
 
     References
     ----------
-    J. Wang, S. Kumar and S.-F. Chang, "Semi-supervised hashing for scalable image retrieval", CVPR 2010.
+    The baseline has no authors of its own; it is what is left without labels of J. Wang, S. Kumar and S.-F. Chang,
+    "Semi-supervised hashing for scalable image retrieval", CVPR 2010.
     """
 
     method = "pcah"
@@ -271,7 +242,7 @@ class SHHasher(ClosedFormHasher):
     -----
     The method is at times described by the sign of a product over all components. An eigenfunction of the box is such
     a product, but the paper leaves out those that vary along more than one component, as their bits follow from
-    others; of the product then only one factor is not constant, and the formula above is the same.
+    others; of the product then only one factor is not constant.
 
     As in the authors' code the ends of the range lie an epsilon of double precision outside the training data, and
     equal frequencies are taken in the order of components. An image may fall outside the box; the sinusoid goes on.
@@ -322,10 +293,9 @@ class ITQHasher(LinearHasher):
 
     With :math:`V` the PCA projections, codes :math:`B` and rotation :math:`R` are improved in turn,
 
-    .. math:: \min_{B, R} \| B - V R \|_F^2, \quad B = \mathrm{sign}(V R), \quad R = \text{Procrustes}(V, B),
+    .. math:: \min_{B, R} \| B - V R \|_F^2, \quad B = \mathrm{sign}(V R), \quad R = \text{Procrustes}(V, B).
 
-    with scikit-learn's PCA and SciPy's orthogonal Procrustes solution. (faiss's `ITQMatrix` is not used: its
-    steps do not reach a fixed point of this alternation, which a test of this class asks for.)
+    faiss's `ITQMatrix` is not used: its steps do not reach a fixed point of this alternation.
 
     Parameters
     ----------
@@ -335,11 +305,6 @@ class ITQHasher(LinearHasher):
         Alternations.
     random_state : int
         Seed of the first rotation.
-
-    Attributes
-    ----------
-    projection_ : ndarray, shape (d, n_bits), float32
-        PCA and rotation in one matrix.
 
     References
     ----------
@@ -375,19 +340,12 @@ class NeighbourITQHasher(ITQHasher):
 
     Parameters
     ----------
-    n_bits : int
-        Code length, at most the features' width and the number of training rows.
     n_neighbors, n_steps : int
         Of the teacher; 0 steps leave the directions of the features.
     ridge : float
         :math:`\lambda` > 0.
-    n_iterations, random_state : optional
+    n_bits, n_iterations, random_state
         See `ITQHasher`.
-
-    Attributes
-    ----------
-    projection_ : ndarray, shape (d, n_bits), float32
-        Map, PCA and rotation in one matrix.
 
     Notes
     -----

@@ -39,22 +39,15 @@ class CIBHashHasher(TrainedHasher):
 
     A head :math:`f(x) = W_2 \, \mathrm{ReLU}(W_1 x + c_1) + c_2` gives each bit the probability
     :math:`p = \sigma(f)`. In training a bit is drawn, :math:`b = \mathrm{sign}(p - u)` with :math:`u` uniform in
-    (0, 1), and the gradient of :math:`b` is passed to :math:`p` unchanged (`sdclib.methods.trained`). From
-    two augmented views of each image,
+    (0, 1), and the gradient of :math:`b` is passed to :math:`p` unchanged. From two augmented views of each image,
 
-    .. math::
+    .. math:: L = \mathrm{NT\text{-}Xent}_\tau(b, b') + \beta \, \mathrm{KL}(f, f')
 
-        L = \mathrm{NT\text{-}Xent}_\tau(b, b')
-            + \frac{\beta}{2n} \sum_i \left( D(p_i \| p'_i) + D(p'_i \| p_i) \right),
-
-    where :math:`D` is the Kullback-Leibler divergence, summed over the bits (`sdclib.losses.contrastive`). When
-    images are hashed nothing is drawn: continuous codes are the logits :math:`f`, and a bit is 1 where
-    :math:`p \ge 1/2`.
+    with `sdclib.losses.contrastive.nt_xent_loss` and `sdclib.losses.contrastive.bernoulli_kl_loss`. When images are
+    hashed nothing is drawn: continuous codes are the logits :math:`f`, and a bit is 1 where :math:`p \ge 1/2`.
 
     Parameters
     ----------
-    n_bits : int
-        Code length K.
     hidden_features : int
         Width of the hidden layer.
     temperature : float
@@ -63,29 +56,19 @@ class CIBHashHasher(TrainedHasher):
         :math:`\beta`.
     stochastic : bool
         Draw bits in training; otherwise :math:`u = 1/2`.
-    learning_rate : float
-        Of Adam.
     n_neighbors, n_steps : int, optional
         Where given, the second view shows not the image itself but one drawn from it and its so many nearest by the
         teacher of `TrainedHasher`.
-    weight_decay, batch_size, epochs, step_epoch, random_state, device, progress : optional
-        See `TrainedHasher`, as for the attributes.
-
-    Attributes
-    ----------
-    head_ : torch.nn.Sequential
-        From features to logits, on the CPU.
-    history_ : DataFrame
-        With contrastive_loss and kl_loss.
+    n_bits, learning_rate, weight_decay, batch_size, epochs, step_epoch, random_state, device, progress
+        See `TrainedHasher`, as for the attributes; `history_` has contrastive_loss and kl_loss.
 
     Notes
     -----
-    Defaults are the authors'. Their head, too, stands on a frozen network (VGG16), but every epoch augments anew;
-    here two of a fixed number of views are drawn in each step. Bits are drawn as in the paper, while the authors' code
-    has :math:`u = 1/2`, which ``stochastic=False`` gives. As in that code, the second argument of a divergence gets
-    no gradient. The code trains 16-bit codes for at least 80 epochs, which must be asked for here; it looks every
-    20 epochs at a labelled validation set and keeps the best, here the last is kept; it trains on a short last batch,
-    here it is dropped; its sign(0) is 0, here +1.
+    Defaults are the authors'. Their head, too, stands on a frozen network (VGG16), but every epoch augments anew; here
+    two of a fixed number of views are drawn in each step. Bits are drawn as in the paper, while the authors' code has
+    :math:`u = 1/2`, which ``stochastic=False`` gives. The code trains 16-bit codes for at least 80 epochs, which must
+    be asked for here; it looks every 20 epochs at a labelled validation set and keeps the best, here the last is kept;
+    it trains on a short last batch, here it is dropped; its sign(0) is 0, here +1.
 
     References
     ----------
@@ -120,9 +103,7 @@ class CIBHashHasher(TrainedHasher):
     def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
         views = more["views"]
         nearest = self._nearest_by_teacher(features)
-        temperature = check_real(self.temperature, "temperature", minimum=0)
-        if temperature == 0:
-            raise ValueError(f"temperature: expected a number > 0, got {self.temperature!r}")
+        temperature = check_real(self.temperature, "temperature", minimum=1e-6)
         kl_weight = check_real(self.kl_weight, "kl_weight", minimum=0)
         optimizer = self._adam(head.parameters())
 
@@ -151,27 +132,21 @@ class NSHHasher(TrainedHasher):
     r"""Sort a batch by the codes, and train so that the top of each list is near and the rest is far.
 
     Of two views :math:`x, x'` of the images of a batch, a hash head :math:`f` gives :math:`h = \tanh f(x)` and codes
-    :math:`b = \mathrm{sign}(h)`, and a latent head vectors :math:`z`. By the code similarities
-    :math:`S_{ij} = b_i \cdot b'_j / 2K + 1/2`, one less the share of differing bits, each image softly sorts the
-    others' latent vectors, and `sdclib.losses.contrastive` (with :math:`m` positives) is taken over these lists:
+    :math:`b = \mathrm{sign}(h)`, whose gradient passes the sign unchanged, and a latent head vectors :math:`z`. By the
+    code similarities :math:`S_{ij} = b_i \cdot b'_j / 2K + 1/2`, one less the share of differing bits, each image
+    softly sorts the others' latent vectors, for `sdclib.losses.contrastive.sorted_nce_loss`:
 
     .. math::
 
         L = L_{\text{SortedNCE}}(S, z, z') + \lambda \, \frac{1}{2 n K} \sum_{i,k} \left( (h_{ik} - b_{ik})^2
             + (h'_{ik} - b'_{ik})^2 \right)
 
-    The gradient passes the sign unchanged (`sdclib.methods.trained`).
-
     Parameters
     ----------
-    n_bits : int
-        Code length K.
     n_positives : int
-        :math:`m`, ranks that count as positive; less than `batch_size`.
-    temperature : float
-        Of the contrastive loss, > 0.
-    sort_temperature : float, optional
-        Of the soft order, in units of S, > 0; 1 / K, which is one bit, if not given.
+        Ranks that count as positive; less than `batch_size`.
+    temperature, sort_temperature : float
+        Of the contrastive loss, and of the soft order, in units of S, > 0; by default 1 / K, which is one bit.
     quantization_weight : float
         :math:`\lambda`.
     hidden_features : int
@@ -179,19 +154,11 @@ class NSHHasher(TrainedHasher):
     latent_features : int
         Width of :math:`z`.
     form : {"sdc"}, optional
-        ``"sdc"`` is the loss of the SDC authors' code: :math:`S` is made of :math:`h` in place of its signs, and
-        `sdclib.losses.contrastive.sorted_nce_loss` is taken ``as_released``.
-    learning_rate : float
-        Of Adam.
-    weight_decay, batch_size, epochs, step_epoch, random_state, device, progress : optional
-        See `TrainedHasher`, as for the attributes.
-
-    Attributes
-    ----------
-    head_ : torch.nn.Sequential
-        The hash head :math:`f`, on the CPU; its outputs are the continuous codes. The latent head is not kept.
-    history_ : DataFrame
-        With contrastive_loss and quantization_loss.
+        ``"sdc"`` is the loss of the SDC authors' code: :math:`S` is made of :math:`h` in place of its signs, and the
+        contrastive loss is taken ``as_released``.
+    n_bits, learning_rate, weight_decay, batch_size, epochs, step_epoch, random_state, device, progress
+        See `TrainedHasher`, as for the attributes; the latent head is not kept, and `history_` has contrastive_loss and
+        quantization_loss.
 
     Notes
     -----
@@ -204,10 +171,8 @@ class NSHHasher(TrainedHasher):
     makes all ranks alike). The contrastive loss takes the softmax once; both re-implementations apply it twice, which
     bounds the loss and flattens its gradient. The SDC authors' configuration is
     ``NSHHasher(n_bits, form="sdc", hidden_features=0, temperature=0.3, weight_decay=1e-5)``; there the two views have
-    augmentations of different kinds, where here both are drawn alike.
-
-    The backbone is frozen and its views are cached, where the authors draw new ones each epoch. A short last batch is
-    dropped.
+    augmentations of different kinds, where here both are drawn alike. Views are cached, where the authors draw new ones
+    each epoch.
 
     Where features share a direction, bits lean to one side from the start, and the quantization term draws them over
     to it. With ``quantization_weight=0`` and a rate of 1e-3 the SDC authors' configuration learns.
@@ -279,40 +244,29 @@ class NSHHasher(TrainedHasher):
 class WCHHasher(TrainedHasher):
     r"""Contrastive codes of two views, where images with similar patches count as positive in part.
 
-    The patch tokens of an image's two views attend to each other; token by token they then give each pair of images
-    in the batch a weight :math:`w_{nm}`, 1 for the image itself (`sdclib.losses.contrastive`). With
-    :math:`b, b'` the codes :math:`\mathrm{sign}(\tanh f(x))` of the two views' features,
+    The patch tokens of an image's two views attend to each other, see `sdclib.losses.contrastive.mutual_attention`;
+    token by token they then give each pair of images in the batch a weight :math:`w_{nm}`, 1 for the image itself, see
+    `sdclib.losses.contrastive.image_weights`. With :math:`b, b'` the codes :math:`\mathrm{sign}(\tanh f(x))` of the two
+    views' features, whose gradient passes the sign unchanged, and
+    `sdclib.losses.contrastive.weighted_contrastive_loss`,
 
-    .. math::
+    .. math:: L = L_\text{weighted}(b, b', w) - \frac{1}{K} \sum_k \mathrm{Var}_n \, b_{nk} .
 
-        L = -\frac{1}{N} \sum_{n,m} w_{nm}
-            \log \frac{\exp(b_n \cdot b'_m / K \tau)}{\sum_l \exp(b_n \cdot b'_l / K \tau)}
-            - \frac{1}{K} \sum_k \mathrm{Var}_n \, b_{nk} .
-
-    The second term wants each bit set in half of the batch. The gradient passes the sign unchanged
-    (`sdclib.methods.trained`).
+    The second term wants each bit set in half of the batch.
 
     Parameters
     ----------
-    n_bits : int
-        Code length K.
     temperature : float
-        :math:`\tau` > 0.
+        > 0.
     weight_temperature : float
-        :math:`\tau_w` > 0 of the weights: the lower, the fewer images count as positive.
+        > 0, of the weights: the lower, the fewer images count as positive.
     hidden_features : int
         Width of the head's hidden layer.
     learning_rate : float
         Of Adam at the start; it falls to 0 along half a cosine.
-    weight_decay, batch_size, epochs, step_epoch, optimizer, random_state, device, progress : optional
-        See `TrainedHasher`, as for the attributes.
-
-    Attributes
-    ----------
-    head_ : torch.nn.Sequential
-        LayerNorm and two linear layers, :math:`f`, on the CPU; its outputs are the continuous codes.
-    history_ : DataFrame
-        With contrastive_loss, balance_loss and mean_weight (of an image for another).
+    n_bits, weight_decay, batch_size, epochs, step_epoch, optimizer, random_state, device, progress
+        See `TrainedHasher`, as for the attributes; `history_` has contrastive_loss, balance_loss and mean_weight (of an
+        image for another).
 
     Notes
     -----
@@ -397,39 +351,24 @@ class CroVCAHasher(TrainedHasher):
     A head :math:`z(x) = \mathrm{BatchNorm}(W_2 \, \mathrm{ReLU}(W_1 x + c_1) + c_2)` is trained on two augmented
     views of each image, with logits :math:`z, z'`, by
 
-    .. math::
+    .. math:: L = L_\text{alignment}(z, z') - \lambda \, \frac{n + K}{n K} \cdot \frac{R(z) + R(z')}{2}
 
-        L = \frac{1}{2nK} \sum_{i,k} \left( \ell(z_{ik}, [z'_{ik} \ge 0]) + \ell(z'_{ik}, [z_{ik} \ge 0]) \right)
-            - \lambda \, \frac{n + K}{n K} \cdot \frac{R(z) + R(z')}{2},
-
-    where :math:`\ell` is the binary cross-entropy, through whose target no gradient flows
-    (`sdclib.losses.contrastive`), and :math:`R` the coding rate of a batch of :math:`n`
-    (`sdclib.losses.contrastive`), without which all images could get one code.
+    with `sdclib.losses.contrastive.code_alignment_loss` and the coding rate :math:`R` of a batch of :math:`n`,
+    `sdclib.losses.contrastive.coding_rate`, without which all images could get one code.
 
     Parameters
     ----------
-    n_bits : int
-        Code length K.
     hidden_features : int, optional
         Width of the hidden layer; None for the features' own.
     rate_weight : float
         :math:`\lambda`.
     distortion : float
-        :math:`\epsilon^2` > 0 of the coding rate.
-    learning_rate : float
-        Of AdamW at the start; it falls along half a cosine, step by step, to 1e-6.
-    weight_decay : float
-        Of AdamW.
-    batch_size, epochs, step_epoch, optimizer, random_state, device, progress : optional
-        See `TrainedHasher`, as for the attributes.
-
-    Attributes
-    ----------
-    head_ : torch.nn.Sequential
-        From features to logits, on the CPU.
-    history_ : DataFrame
-        With alignment_loss and coding_rate (the mean of both views'); learning_rate is that of an epoch's first
-        step.
+        > 0, of the coding rate.
+    learning_rate, weight_decay : float
+        Of AdamW; the learning rate falls along half a cosine, step by step, to 1e-6.
+    n_bits, batch_size, epochs, step_epoch, optimizer, random_state, device, progress
+        See `TrainedHasher`, as for the attributes; `history_` has alignment_loss and coding_rate (the mean of both
+        views'), and the learning rate of an epoch's first step.
 
     Notes
     -----

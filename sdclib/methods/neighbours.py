@@ -14,28 +14,12 @@ N_STEPS = 4  # of the averaging
 
 
 def neighbour_graph(features: ArrayLike, n_neighbors: int = 10) -> sparse.csr_array:
-    r"""Weights between rows that are among each other's nearest neighbours by the cosine.
+    r"""Weights, symmetric, between rows that are among each other's nearest neighbours by the cosine.
 
     With :math:`A_{ij} = 1` where j is one of the `n_neighbors` rows most similar to i, and else 0, the weights are
     :math:`W = \tfrac12 (A + A^\top) + I`: 1 for neighbours of each other, one half where only one of two rows counts
-    the other among its own, and 1 for each row with itself.
-
-    Parameters
-    ----------
-    features : array-like, shape (n, d)
-        Finite, no all-zero row.
-    n_neighbors : int
-        At least 1, less than n.
-
-    Returns
-    -------
-    csr_array, shape (n, n), float32
-        Symmetric.
-
-    Raises
-    ------
-    ValueError
-        If there are no more rows than `n_neighbors`, or the features cannot be used.
+    the other among its own, and 1 for each row with itself. ValueError if there are no more rows than `n_neighbors`, or
+    the features, shape (n, d), cannot be used.
     """
     import faiss
 
@@ -73,20 +57,13 @@ def smooth_over_neighbours(
     Parameters
     ----------
     features : array-like, shape (n, d)
-        Best centred, as neighbours are those by the cosine.
-    n_neighbors : int
-        See `neighbour_graph`.
-    n_steps : int
-        T; 0 gives the unit features.
+        Best centred, as neighbours are those by the cosine; else as in `neighbour_graph`.
+    n_neighbors, n_steps : int
+        At least 1, and less than n; and t, where 0 gives the unit features.
 
     Returns
     -------
     ndarray, shape (n, d), float32
-
-    Raises
-    ------
-    ValueError
-        See `neighbour_graph`.
 
     References
     ----------

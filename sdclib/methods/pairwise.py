@@ -30,33 +30,21 @@ __all__ = [
 class GreedyHashHasher(TrainedHasher):
     r"""Train a linear head so that the cosines of binary codes are those of the features.
 
-    With :math:`h = W x + c`, codes :math:`b = \mathrm{sign}(h)` and the :math:`N` pairs of a batch, the first half
-    against the second,
+    With :math:`h = W x + c`, codes :math:`b = \mathrm{sign}(h)` and a batch of :math:`n`,
 
-    .. math::
+    .. math:: L = L_\text{pairs}(b, x) + \lambda \, \frac{1}{n K} \sum_{i,k} \bigl| |h_{ik}| - 1 \bigr|^3
 
-        L = \frac{1}{N} \sum_{i=1}^{N} \left( \cos(b_i, b_{N+i}) - \cos(x_i, x_{N+i}) \right)^2
-            + \lambda \, \frac{1}{2 N K} \sum_{i,k} \bigl| |h_{ik}| - 1 \bigr|^3 .
-
-    The gradient passes the sign unchanged, see `sdclib.methods.trained`.
+    with :math:`L_\text{pairs}` of `sdclib.losses.pairwise.pair_similarity_loss`. The gradient passes the sign
+    unchanged.
 
     Parameters
     ----------
-    n_bits : int
-        Code length K.
     penalty_weight : float
         :math:`\lambda`, of the distance of continuous codes from -1 and 1.
     learning_rate, momentum, weight_decay : float
         Of stochastic gradient descent.
-    batch_size, epochs, step_epoch, optimizer, n_neighbors, n_steps, random_state, device, progress : optional
-        See `TrainedHasher`, as for the attributes.
-
-    Attributes
-    ----------
-    head_ : torch.nn.Linear
-        From features to :math:`h`, on the CPU.
-    history_ : DataFrame
-        With similarity_loss and penalty.
+    n_bits, batch_size, epochs, step_epoch, optimizer, n_neighbors, n_steps, random_state, device, progress
+        See `TrainedHasher`, as for the attributes; `history_` has similarity_loss and penalty.
 
     Notes
     -----
@@ -65,9 +53,8 @@ class GreedyHashHasher(TrainedHasher):
     dropout while training; the training set is ten times as large, so an epoch has ten times as many steps; the
     short last batch is kept; sign(0) is 0; and the epoch that is best on the queries is reported.
 
-    Gradient descent without adaptive steps is not free of scale: at one learning rate, features twice as long move
-    :math:`h` four times as far a step. With features other than the authors', and fewer steps, the default can end
-    far from convergence: at 64 bits on the packaged set, a learning rate of 0.01 doubles mAP@R.
+    Features twice as long move :math:`h` four times as far a step. With features other than the authors', and fewer
+    steps, the default can end far from convergence: at 64 bits on the packaged set, 0.01 doubles mAP@R.
 
     References
     ----------
@@ -115,8 +102,8 @@ BLOCK_ROWS = 1024  # whose distances are in memory at a time
 def half_gaussians(features: Tensor) -> tuple[float, float, float]:
     r"""Where cosine distances are most frequent, and how far they spread to the left and to the right of it.
 
-    The distances :math:`d = 1 - \cos` of all pairs are counted in bins of width 0.01. The lower edge :math:`m` of the
-    fullest bin splits them in two, and each part, together with its mirror image in :math:`m`, is taken for a
+    The distances :math:`d = 1 - \cos` of all pairs of rows are counted in bins of width 0.01. The lower edge :math:`m`
+    of the fullest bin splits them in two, and each part, together with its mirror image in :math:`m`, is taken for a
     Gaussian, which then has mean :math:`m` and variance
 
     .. math::
@@ -124,16 +111,8 @@ def half_gaussians(features: Tensor) -> tuple[float, float, float]:
         \sigma_l^2 = \frac{1}{|\{d \le m\}|} \sum_{d \le m} (d - m)^2, \qquad
         \sigma_r^2 = \frac{1}{|\{d > m\}|} \sum_{d > m} (d - m)^2 .
 
+    Features of shape (n, d), n >= 2, give :math:`m, \sigma_l, \sigma_r`; a sigma is 0 where no pair lies on its side.
     Time grows with the square of the rows, memory with the rows.
-
-    Parameters
-    ----------
-    features : Tensor, shape (n, d), n >= 2
-
-    Returns
-    -------
-    mode, sigma_left, sigma_right : float
-        A sigma is 0 where no pair lies on its side.
     """
     rows = normalize(features, dim=1)
     counts = torch.zeros(N_BINS, dtype=torch.int64, device=rows.device)
@@ -158,20 +137,10 @@ def _distances(rows: Tensor) -> Iterator[Tensor]:
 
 
 def bihalf_codes(continuous_codes: Tensor) -> Tensor:
-    r"""Codes in which each bit is +1 for one half of the batch and -1 for the other.
+    r"""Codes, -1 or +1, in which each bit is +1 for one half of the batch and -1 for the other.
 
-    Bit by bit, the :math:`\lfloor n / 2 \rfloor` rows of the largest values become +1, the others -1; among equal
-    values the first row comes first. The gradient passes unchanged, as through the identity.
-
-    Parameters
-    ----------
-    continuous_codes : Tensor, shape (n, n_bits)
-        Finite.
-
-    Returns
-    -------
-    Tensor, shape (n, n_bits)
-        Exactly -1 or +1.
+    Bit by bit of the continuous codes, shape (n, n_bits), the :math:`\lfloor n / 2 \rfloor` rows of the largest values
+    become +1, the others -1; among equal values the first row comes first. The gradient passes unchanged.
     """
     order = continuous_codes.detach().argsort(dim=0, descending=True, stable=True)
     codes = torch.full_like(continuous_codes, -1).scatter_(0, order[: len(order) // 2], 1)
@@ -184,36 +153,25 @@ def bihalf_codes(continuous_codes: Tensor) -> Tensor:
 class BiHalfHasher(TrainedHasher):
     r"""Train a linear head so that binary codes with half-half bits keep the cosines of the features.
 
-    With continuous codes :math:`u = W x + c` of the :math:`n` rows of a batch, their half-half codes :math:`b` (see
-    `bihalf_codes`) and the :math:`N = \lfloor n / 2 \rfloor` pairs of the first half against the second,
+    With continuous codes :math:`u = W x + c` of the :math:`n` rows of a batch and their half-half codes :math:`b`, see
+    `bihalf_codes`,
 
-    .. math::
+    .. math:: L = L_\text{pairs}(b, x) + \frac{\gamma}{2 n K} \sum_{i,k} (u_{ik} - b_{ik})^2
 
-        L = \frac{1}{N} \sum_{i=1}^{N} \left( \cos(b_i, b_{N+i}) - \cos(x_i, x_{N+i}) \right)^2
-            + \frac{\gamma}{2 n K} \sum_{i,k} (u_{ik} - b_{ik})^2 .
-
-    The first term's gradient passes from :math:`b` to :math:`u` unchanged; in the second, :math:`b` is a constant.
-    Together :math:`u` gets :math:`\partial L / \partial b + \gamma (u - b) / (n K)`, which is how the authors write
-    the layer. Half-half bits depend on who else is in the batch, so images are hashed with :math:`\mathrm{sign}(u)`,
-    as the authors do; the second term is what makes :math:`b` and :math:`\mathrm{sign}(u)` agree.
+    with :math:`L_\text{pairs}` of `sdclib.losses.pairwise.pair_similarity_loss`, whose gradient passes from :math:`b`
+    to :math:`u` unchanged; in the second term, :math:`b` is a constant. Half-half bits depend on who else is in the
+    batch, so images are hashed with :math:`\mathrm{sign}(u)`; the second term is what makes :math:`b` and
+    :math:`\mathrm{sign}(u)` agree.
 
     Parameters
     ----------
-    n_bits : int
-        Code length K.
     gamma : float
         :math:`\gamma`.
     learning_rate, momentum, weight_decay : float
         Of stochastic gradient descent.
-    batch_size, epochs, step_epoch, optimizer, n_neighbors, n_steps, random_state, device, progress : optional
-        See `TrainedHasher`, as for the attributes.
-
-    Attributes
-    ----------
-    head_ : torch.nn.Linear
-        From features to :math:`u`, on the CPU.
-    history_ : DataFrame
-        With similarity_loss and distance, the mean of :math:`(u - b)^2`.
+    n_bits, batch_size, epochs, step_epoch, optimizer, n_neighbors, n_steps, random_state, device, progress
+        See `TrainedHasher`, as for the attributes; `history_` has similarity_loss and distance, the mean of
+        :math:`(u - b)^2`.
 
     Notes
     -----
@@ -222,9 +180,9 @@ class BiHalfHasher(TrainedHasher):
     write the second term as part of the layer's gradient and not of the loss; the steps are the same.
 
     Half-half codes have a mean cosine near 0 and features of a common direction do not, so the first term cannot get
-    small. On the packaged set it even grows while codes get better; it is the second term that teaches, and with
-    :math:`\gamma = 0` they get worse than the untrained ones. The learning rate is made for longer features (see
-    `sdclib.methods.pairwise`): 20 epochs at 0.01 give better codes there than the default's 300.
+    small. On the packaged set it even grows while codes get better; with :math:`\gamma = 0` they get worse than the
+    untrained ones. The learning rate is made for longer features: 20 epochs at 0.01 give better codes there than the
+    default's 300.
 
     References
     ----------
@@ -273,7 +231,7 @@ class SSDHHasher(TrainedHasher):
     r"""Train a linear head on the pairs that are clearly nearer or farther than most.
 
     The mode :math:`m` of the cosine distances :math:`d_{ij}` of all training pairs, and their spreads
-    :math:`\sigma_l, \sigma_r` to its left and right (`sdclib.methods.pairwise`), give the labels
+    :math:`\sigma_l, \sigma_r` to its left and right (`half_gaussians`), give the labels
 
     .. math::
 
@@ -283,27 +241,15 @@ class SSDHHasher(TrainedHasher):
             0 & \text{otherwise,}
         \end{cases}
 
-    and with :math:`h = \tanh(W x + c)` the loss of a batch of :math:`n` rows is (`sdclib.losses.pairwise`)
-
-    .. math:: L = \frac{1}{n^2} \sum_{i,j=1}^{n} |S_{ij}| \left( \frac{h_i^\top h_j}{K} - S_{ij} \right)^2 .
+    to which `sdclib.losses.pairwise.pair_label_loss` draws :math:`h = \tanh(W x + c)`.
 
     Parameters
     ----------
-    n_bits : int
-        Code length K.
     alpha, beta : float
         How many spreads below and above the mode the labels begin.
-    learning_rate, weight_decay : float
-        Of Adam.
-    batch_size, epochs, step_epoch, random_state, device, progress : optional
-        See `TrainedHasher`, as for the attributes.
-
-    Attributes
-    ----------
-    head_ : torch.nn.Linear
-        From features to :math:`W x + c`, on the CPU.
-    history_ : DataFrame
-        With similar and dissimilar, the shares of a batch's pairs with labels 1 and -1.
+    n_bits, learning_rate, weight_decay, batch_size, epochs, step_epoch, random_state, device, progress
+        See `TrainedHasher`, as for the attributes; `history_` has similar and dissimilar, the shares of a batch's pairs
+        with labels 1 and -1.
 
     Notes
     -----
@@ -362,22 +308,11 @@ class SSDHHasher(TrainedHasher):
 
 
 def bernoulli_bits(logits: Tensor, stochastic: bool = True) -> Tensor:
-    r"""Bits 0 and 1 with probabilities :math:`p = \sigma(f)` given by logits.
+    r"""Bits 0 and 1 with probabilities :math:`p = \sigma(f)` given by logits of any shape.
 
-    :math:`b = [p \ge u]` with :math:`u` uniform in (0, 1), or 1/2; the gradient of :math:`b` is passed to :math:`p`
-    unchanged, so that of :math:`f` is :math:`p (1 - p) \, \partial L / \partial b`.
-
-    Parameters
-    ----------
-    logits : Tensor
-        Of any shape.
-    stochastic : bool
-        Draw :math:`u` by torch's generator; otherwise :math:`u = 1/2`.
-
-    Returns
-    -------
-    Tensor
-        Of the shape of `logits`; exactly 0 or 1.
+    :math:`b = [p \ge u]` with :math:`u` uniform in (0, 1), by torch's generator, or 1/2 where it is not `stochastic`.
+    The gradient of :math:`b` is passed to :math:`p` unchanged, so that of :math:`f` is
+    :math:`p (1 - p) \, \partial L / \partial b`.
     """
     probabilities = logits.sigmoid()
     thresholds = torch.rand_like(probabilities) if stochastic else torch.full_like(probabilities, 0.5)
@@ -385,26 +320,12 @@ def bernoulli_bits(logits: Tensor, stochastic: bool = True) -> Tensor:
 
 
 def code_graph(bits: Tensor, exponent: float = 1.4) -> Tensor:
-    r"""Normalised adjacency of the rows of a batch by the Hamming distances of their codes.
+    r"""Normalised adjacency, shape (n, n), of the rows of a batch by the Hamming distances of their codes.
 
     :math:`D^{-1/2} A D^{-1/2}` with :math:`A_{ij} = (1 - d_{ij} / K)^{1.4}` and the degrees
-    :math:`D = \mathrm{diag}(A 1)`; each row is its own neighbour.
-
-    Parameters
-    ----------
-    bits : Tensor, shape (n, n_bits), values 0 and 1
-        With gradient, by :math:`d_{ij} = \sum_k b_{ik} (1 - b_{jk}) + (1 - b_{ik}) b_{jk}`.
-    exponent : float
-        At least 1.
-
-    Returns
-    -------
-    Tensor, shape (n, n)
-        Symmetric.
-
-    References
-    ----------
-    Shen et al., "Auto-encoding twin-bottleneck hashing", CVPR 2020. The exponent is from their code.
+    :math:`D = \mathrm{diag}(A 1)`; each row is its own neighbour. The exponent, at least 1, is that of TBH's code.
+    `bits`, 0 and 1 of shape (n, n_bits), have a gradient by
+    :math:`d_{ij} = \sum_k b_{ik} (1 - b_{jk}) + (1 - b_{ik}) b_{jk}`.
     """
     distances = bits @ (1 - bits).T + (1 - bits) @ bits.T
     adjacency = (1 - distances / bits.shape[1]).pow(exponent)
@@ -416,14 +337,14 @@ def code_graph(bits: Tensor, exponent: float = 1.4) -> Tensor:
 class TBHHasher(TrainedHasher):
     r"""Hash by an auto-encoder whose binary bottleneck is the graph on which its continuous one is smoothed.
 
-    From a hidden layer :math:`y = \mathrm{ReLU}(W_1 x + c_1)` come the logits of the bits, :math:`f = W_2 y + c_2`,
-    and a continuous code :math:`z = \sigma(W_3 y + c_3)`. A bit is :math:`b = [\sigma(f) \ge u]`. With the
-    Hamming distances :math:`d_{ij}` of the codes of a batch, :math:`A_{ij} = (1 - d_{ij} / K)^{1.4}` and its degrees
-    :math:`D`, a graph convolution smooths the continuous codes, and a decoder takes the features from what it gives:
+    From a hidden layer :math:`y = \mathrm{ReLU}(W_1 x + c_1)` come the logits of the bits, :math:`f = W_2 y + c_2`, and
+    a continuous code :math:`z = \sigma(W_3 y + c_3)`. A bit is :math:`b = [\sigma(f) \ge u]`. On the graph :math:`G` of
+    the codes of a batch, see `code_graph`, a convolution smooths the continuous codes, and a decoder takes the features
+    from what it gives:
 
     .. math::
 
-        z' = \sigma \left( D^{-1/2} A D^{-1/2} (Z W_4 + c_4) \right), \qquad
+        z' = \sigma \left( G (Z W_4 + c_4) \right), \qquad
         \hat{x} = W_6 \, \mathrm{ReLU}(W_5 z' + c_5) + c_6 .
 
     Codes are only good for which images share what they know, so similar images get similar ones. Two critics
@@ -441,44 +362,30 @@ class TBHHasher(TrainedHasher):
 
     Parameters
     ----------
-    n_bits : int
-        Code length K.
-    hidden_features : int
-        Width of the hidden layers of encoder and decoder.
-    latent_features : int
-        Width of the continuous code.
+    hidden_features, latent_features : int
+        Width of the hidden layers of encoder and decoder, and of the continuous code.
     adversarial_weight : float
         :math:`\lambda`.
     stochastic : bool
         Draw the thresholds :math:`u` from (0, 1) in training; otherwise :math:`u = 1/2`.
-    learning_rate, weight_decay : float
-        Of Adam, for the auto-encoder and for the critics.
-    batch_size, epochs, step_epoch, random_state, device, progress : optional
-        See `TrainedHasher`, as for the attributes.
-
-    Attributes
-    ----------
-    head_ : torch.nn.Sequential
-        From features to :math:`f`, on the CPU.
-    history_ : DataFrame
-        With reconstruction (the first term of the loss) and critic_loss (:math:`4 \log 2` where the critics
-        cannot tell).
+    n_bits, learning_rate, weight_decay, batch_size, epochs, step_epoch, random_state, device, progress
+        See `TrainedHasher`, as for the attributes; `history_` has reconstruction, the first term of the loss, and
+        critic_loss, :math:`4 \log 2` where the critics cannot tell.
 
     Notes
     -----
-    Layers, loss, batch size and :math:`u = 1/2` are those of the authors' code, which too learns from the features of
-    a frozen VGG16. It makes 100,000 steps at a learning rate of 1e-4, which takes hours on a processor. The defaults
-    here make about 1,200 (100 epochs of 5,000 rows) at 1e-3, in the second half of which the loss falls slowly; at
-    1e-4 most of them would go into the mean feature, which the decoder learns first. The authors' schedule is
-    about ``learning_rate=1e-4, epochs=8000``.
+    Layers, loss, batch size and :math:`u = 1/2` are those of the authors' code, which too learns from the features of a
+    frozen VGG16. It makes 100,000 steps at a learning rate of 1e-4 (here about ``learning_rate=1e-4, epochs=8000``),
+    which takes hours on a processor. The defaults here make about 1,200 (100 epochs of 5,000 rows) at 1e-3, in the
+    second half of which the loss falls slowly; at 1e-4 most of them would go into the mean feature.
 
     Also here: the decoder's output is linear, as features need not be positive (the authors' code has had it both
     ways); weights start as PyTorch starts them; the encoder fools the critics by :math:`-\log q(b)`, as in the
     authors' first code, not by :math:`\log(1 - q(b))`, as in their second; a short last batch is dropped.
 
     The reconstruction is a sum over batch and features, beside which :math:`\lambda = 1` is next to nothing: bits
-    need not become fair coins, and on the packaged set some hundreds of different codes are all there are. They are not
-    what the method can do: three times the steps make them much better there.
+    need not become fair coins, and on the packaged set some hundreds of different codes are all there are. Three times
+    the steps make them much better there.
 
     References
     ----------

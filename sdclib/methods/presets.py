@@ -44,7 +44,7 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class SDCSettings:
-    """All settings of one SDC training but data, code length and seed.
+    """All settings of one SDC training but data, code length and seed; ValueError names one that is out of range.
 
     Parameters
     ----------
@@ -53,35 +53,27 @@ class SDCSettings:
     pairs : {"half", "all"}
         Which rows of a batch make pairs, see `sdclib.losses.pairs`.
     center : bool
-        Whether the mean of the training features is subtracted from them, for head and order of pairs alike.
-    hidden_features : int or None
-        Width of the hidden layers; None takes the features' width d.
-    n_hidden_layers : int
-        0 is the linear head.
-    quantization_weight : float
-        Weight of the quantization loss.
+        Subtract the mean of the training features from them, for head and order of pairs alike.
+    hidden_features, n_hidden_layers : int
+        Width, None for the features' own, and number of the hidden layers; 0 is the linear head.
+    quantization_weight, contrastive_weight : float
+        Weights of the quantization loss, and of NT-Xent between two augmented views, which needs views above 0.
     learning_rate, weight_decay : float
         Adam's, with betas (0.9, 0.999); the decay is Adam's L2 penalty.
-    batch_size : int
-        Rows a step; a short last batch is dropped.
-    epochs : int
-        Passes over the training set.
-    step_epoch : int
-        After each so many epochs the learning rate is multiplied by 0.1.
-    contrastive_weight : float
-        Weight of NT-Xent between two augmented views; above 0 the method needs views.
-    temperature : float
-        Of NT-Xent.
+    batch_size, epochs, step_epoch : int
+        See `sdclib.methods.trained.TrainedHasher`.
+    temperature, rank_temperature : float
+        Of NT-Xent, and of the ranking loss of ``match_by="rank"``; at least 1e-6.
     clip_targets : bool
-        Whether targets below 0 are raised to 0.
+        Raise targets below 0 to 0.
     view_pairs : bool
-        Whether calibration and quantization losses are those of the two augmented views, each with pairs of its own,
-        rather than of the images as they are. It needs a contrastive weight.
+        Take calibration and quantization losses of the two augmented views, each with pairs of its own, rather than of
+        the images as they are. It needs a contrastive weight.
     contrast : {"views", "image"}
         What the contrastive loss compares: two augmented views, or the image as it is with one augmented view.
     joint_views : bool
-        Whether both views pass through the head at once, so that BatchNorm sees them together, and the pairs inside
-        both are put in one order. It needs `view_pairs`, and pairs of halves.
+        Pass both views through the head at once, so that BatchNorm sees them together, and put the pairs inside both in
+        one order. It needs `view_pairs`, and pairs of halves.
     order_by : {"features", "neighbours", "labels"}
         First socket: what puts the pairs of a batch in order. The cosine of the features; that of the features
         averaged over their nearest neighbours, see `sdclib.methods.neighbours`; or labels, all negative pairs before
@@ -93,27 +85,19 @@ class SDCSettings:
     match_by : {"quantiles", "regression", "rank"}
         Third socket: how. Quantiles of the target, aligned in each batch; the target of each pair by itself, the same
         in every batch; or the order alone, see `sdclib.losses.calibration.ranking_loss`, which needs no target.
-    whiten : bool
-        Centre and whiten the features, see `sdclib.methods.sdc.whitening`.
-    shrinkage : float
-        Of the whitening, in (0, 1]: from almost equal variances to a mere rotation.
+    whiten, shrinkage : bool, float
+        Centre and whiten the features, see `sdclib.methods.sdc.whitening`; the shrinkage, in (0, 1], leads from almost
+        equal variances to a mere rotation.
     order_features : {"raw", "centred", "whitened"}, optional
         The features that put pairs in order, where the head sees others; by default what the head sees.
     n_neighbors, n_steps : int
         For ``order_by="neighbours"``.
     positive, negative : str or CalibrationDistribution, optional
         For ``order_by="labels"``: a distribution for the pairs of each kind, in place of one for all.
-    rank_temperature : float
-        For ``match_by="rank"``.
     norm : {"batch", "plain", "fixed", "none"}
         End of the head, see `sdclib.methods.trained.HashHead`.
     n_quantiles : int, optional
         Different targets in a batch, each the mean of as many neighbouring quantiles; one a pair by default.
-
-    Raises
-    ------
-    ValueError
-        If a value is out of range; the message names it.
     """
 
     calibration: str | CalibrationDistribution = DEFAULT
@@ -163,8 +147,7 @@ class SDCSettings:
         for name in ("learning_rate", "weight_decay", "quantization_weight", "contrastive_weight"):
             check_real(getattr(self, name), name, minimum=0)
         for name in ("temperature", "rank_temperature"):
-            if not check_real(getattr(self, name), name, minimum=0) > 0:
-                raise ValueError(f"{name}: expected a number above 0, got {getattr(self, name)!r}")
+            check_real(getattr(self, name), name, minimum=1e-6)
         if not 0 < check_real(self.shrinkage, "shrinkage", minimum=0) <= 1:
             raise ValueError(f"shrinkage: expected a number above 0 and at most 1, got {self.shrinkage!r}")
         for name, choices in CHOICES.items():
@@ -225,13 +208,7 @@ RENAMED = {"paper-contrastive": "paper", "release-contrastive": "release-simclr"
 
 
 def settings_from_preset(preset: str, **overrides: object) -> SDCSettings:
-    """Take a preset and replace what is given and not None.
-
-    Raises
-    ------
-    ValueError
-        If the preset is unknown or a value is out of range.
-    """
+    """Take a preset and replace what is given and not None; ValueError names what is unknown or out of range."""
     if preset == BEST:
         raise ValueError(
             "preset: expected one of SDCHasher's, got 'best', which is now sdclib.methods.hasher_for('classes', n_bits)"

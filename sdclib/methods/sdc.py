@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from sdclib.checks import check_int, check_name, check_real
+from sdclib.checks import check_name, check_real
 from sdclib.losses.calibration import (
     CalibrationDistribution,
     Empirical,
@@ -145,8 +145,6 @@ class SDCHasher(CalibratedHasher):
 
     Parameters
     ----------
-    n_bits : int
-        Code length K.
     preset : str
         ``"paper"``, ``"paper-no-contrastive"``, ``"paper-instance"``, ``"release"`` or ``"release-simclr"``, see
         `sdclib.methods.presets.preset_table`. ``"paper"`` and ``"release-simclr"`` have a contrastive term and need
@@ -155,13 +153,8 @@ class SDCHasher(CalibratedHasher):
         Such as ``"beta(5, 5)"``; this and the following parameters, where not None, replace the preset's value.
     order_by, target, match_by : str, optional
         The three sockets, see `sdclib.methods.presets.SDCSettings`, as for all other settings.
-    random_state, device, progress : optional
-        See `sdclib.methods.trained.TrainedHasher`.
-
-    Attributes
-    ----------
-    head_, history_
-        See `CalibratedHasher`.
+    n_bits, random_state, device, progress
+        See `sdclib.methods.trained.TrainedHasher`; for the attributes see `CalibratedHasher`.
 
     Examples
     --------
@@ -267,26 +260,15 @@ class NeighbourSDCHasher(CalibratedHasher):
 
     Parameters
     ----------
-    n_bits : int
-        Code length K.
     n_neighbors, n_steps : int
         See `sdclib.methods.neighbours.smooth_over_neighbours`; 0 steps leave SDC with ``center=True``.
-    target, match_by : str, optional
-        What code similarities are matched to, and how, in place of SDC's; see `sdclib.methods.presets.SDCSettings`.
-    calibration, quantization_weight, learning_rate, weight_decay, batch_size, n_hidden_layers : optional
+    epochs, step_epoch : int, optional
+        See `sdclib.methods.trained.TrainedHasher`. By default as many epochs as make 500 batches, so that training
+        takes as long on few rows as on many; the learning rate falls after four fifths of them.
+    calibration, target, match_by, quantization_weight, learning_rate, weight_decay, batch_size, n_hidden_layers
         See `sdclib.methods.presets.SDCSettings`.
-    epochs : int, optional
-        Passes over the training rows. By default as many as make 500 batches, so that training takes as long on few
-        rows as on many.
-    step_epoch : int, optional
-        After each `step_epoch` epochs the learning rate is multiplied by 0.1. By default after four fifths of them.
-    random_state, device, progress : optional
-        See `sdclib.methods.trained.TrainedHasher`.
-
-    Attributes
-    ----------
-    head_, history_
-        See `CalibratedHasher`.
+    n_bits, random_state, device, progress
+        See `sdclib.methods.trained.TrainedHasher`; for the attributes see `CalibratedHasher`.
 
     Notes
     -----
@@ -334,7 +316,7 @@ FEATURES = CHOICES["order_features"]
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class MatchingHasher(CalibratedHasher):
-    r"""SDC with another target, or matched to it in another way.
+    """SDC with another target, or matched to it in another way.
 
     The loss of a batch compares the code cosine :math:`s` of each pair with a target that is made from its feature
     cosine :math:`t`, for each value of `target`
@@ -349,23 +331,15 @@ class MatchingHasher(CalibratedHasher):
 
     Parameters
     ----------
-    n_bits : int
-        Code length K.
     target : {"cosine", "standardised", "mapped", "rank", "calibrated"}
     features : {"raw", "centred", "whitened"}
-        What head and cosines see. After training the transformation becomes part of the first layer, so that
-        `transform` takes features as they are.
+        What head and cosines see; `transform` takes features as they are.
     temperature : float
         Of the ranking loss.
-    calibration, shrinkage, quantization_weight, learning_rate, weight_decay, batch_size, epochs, step_epoch : optional
+    calibration, shrinkage, quantization_weight, learning_rate, weight_decay, batch_size, epochs, step_epoch
         See `sdclib.methods.presets.SDCSettings`.
-    random_state, device, progress : optional
-        See `sdclib.methods.trained.TrainedHasher`.
-
-    Attributes
-    ----------
-    head_, history_
-        See `CalibratedHasher`.
+    n_bits, random_state, device, progress
+        See `sdclib.methods.trained.TrainedHasher`; for the attributes see `CalibratedHasher`.
 
     Notes
     -----
@@ -395,21 +369,19 @@ class MatchingHasher(CalibratedHasher):
         """Settings of SDC."""
         target, match_by = MATCHES[check_name(self.target, "target", MATCHES)]
         features = check_name(self.features, "features", FEATURES)
-        if not check_real(self.temperature, "temperature", minimum=0) > 0:
-            raise ValueError(f"temperature: expected a number above 0, got {self.temperature!r}")
         return _own_settings(
             self,
             target=target,
             match_by=match_by,
             center=features == "centred",
             whiten=features == "whitened",
-            rank_temperature=self.temperature,
+            rank_temperature=check_real(self.temperature, "temperature", minimum=1e-6),
         )
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class SupervisedSDCHasher(CalibratedHasher):
-    r"""SDC with labels in the order of pairs, or in their targets too.
+    """SDC with labels in the order of pairs, or in their targets too.
 
     Each batch's pairs are put in order, negative pairs first and positive ones after them, by the feature cosine within
     each kind. With `labels`
@@ -421,23 +393,16 @@ class SupervisedSDCHasher(CalibratedHasher):
 
     Parameters
     ----------
-    n_bits : int
-        Code length K.
     labels : {"order", "target"}
     calibration : str or CalibrationDistribution
         For "order", see `sdclib.losses.calibration.parse_calibration`.
     positive, negative : str or CalibrationDistribution
         For "target". By default the positive pairs' has mean 0.8 and standard deviation 0.13, the negative pairs' mean
         0 and standard deviation 0.16.
-    quantization_weight, learning_rate, weight_decay, batch_size, epochs, step_epoch : optional
+    quantization_weight, learning_rate, weight_decay, batch_size, epochs, step_epoch
         See `sdclib.methods.presets.SDCSettings`.
-    random_state, device, progress : optional
-        See `sdclib.methods.trained.TrainedHasher`.
-
-    Attributes
-    ----------
-    head_, history_
-        See `CalibratedHasher`.
+    n_bits, random_state, device, progress
+        See `sdclib.methods.trained.TrainedHasher`; for the attributes see `CalibratedHasher`.
 
     Notes
     -----
@@ -575,24 +540,9 @@ def _targets(settings: SDCSettings, teacher: Tensor) -> Callable[[int], Tensor]:
 def coarsened(targets: Tensor, n_quantiles: int) -> Tensor:
     """Put the mean of each of `n_quantiles` equal groups of neighbouring targets in place of the targets.
 
-    Parameters
-    ----------
-    targets : Tensor, shape (n_pairs,)
-        Ascending.
-    n_quantiles : int
-        A divisor of n_pairs.
-
-    Returns
-    -------
-    Tensor, shape (n_pairs,)
-        With at most `n_quantiles` values, and the mean of the targets.
-
-    Raises
-    ------
-    ValueError
-        If the groups would not be equal.
+    Targets of shape (n_pairs,), ascending, keep shape and mean; ValueError if `n_quantiles` does not divide their
+    number.
     """
-    n_quantiles = check_int(n_quantiles, "n_quantiles", minimum=1)
     if len(targets) % n_quantiles:
         raise ValueError(f"n_quantiles: expected a divisor of {len(targets)} targets, got {n_quantiles}")
     means = targets.view(n_quantiles, -1).mean(dim=1)
@@ -608,16 +558,7 @@ def similarity_moments(features: Tensor) -> tuple[float, float]:
     r"""Mean and standard deviation of the cosine over all pairs of different rows, exactly and without listing them.
 
     With the unit rows :math:`u_i`, the sum of cosines is :math:`\|\sum_i u_i\|^2` and that of their squares
-    :math:`\|U^\top U\|_F^2`, each less the n ones of rows with themselves.
-
-    Parameters
-    ----------
-    features : Tensor, shape (n, d), n >= 2
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two rows.
+    :math:`\|U^\top U\|_F^2`, each less the n ones of rows with themselves. ValueError for fewer than two rows.
     """
     n = len(features)
     if n < 2:
@@ -630,31 +571,15 @@ def similarity_moments(features: Tensor) -> tuple[float, float]:
 
 
 def whitening(features: Tensor, shrinkage: float) -> Tensor:
-    r"""Matrix that whitens centred features, with the variances shrunk towards their mean.
+    r"""Matrix, shape (d, d), that whitens centred features, with the variances shrunk towards their mean.
 
     With the covariance :math:`V \Lambda V^\top` and the mean variance :math:`\bar\lambda`,
 
     .. math:: M = c \left( (1 - \gamma) \Lambda + \gamma \bar\lambda I \right)^{-1/2} V^\top ,
 
-    where :math:`c` keeps the mean squared length of the centred rows as it was, so that only directions change.
-
-    Parameters
-    ----------
-    features : Tensor, shape (n, d)
-    shrinkage : float
-        :math:`\gamma` in (0, 1]; 1 rotates only.
-
-    Returns
-    -------
-    Tensor, shape (d, d)
-
-    Raises
-    ------
-    ValueError
-        If `shrinkage` is out of range, or all rows are the same.
+    where :math:`c` keeps the mean squared length of the centred rows as it was, so that only directions change, and
+    :math:`\gamma`, the `shrinkage` in (0, 1], rotates only where it is 1. ValueError if all rows are the same.
     """
-    if not 0 < check_real(shrinkage, "shrinkage", minimum=0) <= 1:
-        raise ValueError(f"shrinkage: expected a number above 0 and at most 1, got {shrinkage!r}")
     centred = features.double() - features.double().mean(dim=0)
     variances, axes = torch.linalg.eigh(centred.T @ centred / len(centred))
     variances = variances.clamp_min(0)
@@ -668,21 +593,8 @@ def whitening(features: Tensor, shrinkage: float) -> Tensor:
 def linear_map(features: Tensor, calibration: CalibrationDistribution) -> Callable[[Tensor], Tensor]:
     """Make the linear map of the cosine that gives it the calibration distribution's mean and spread, cut to [-1, 1].
 
-    Parameters
-    ----------
-    features : Tensor, shape (n, d), n >= 2
-        Training features, over all of whose pairs the map is made.
-    calibration : CalibrationDistribution
-
-    Returns
-    -------
-    callable
-        From cosines, a tensor of any shape, to targets.
-
-    Raises
-    ------
-    ValueError
-        If all pairs have the same cosine.
+    It is made over all pairs of the training features, shape (n, d), n >= 2, and takes cosines of any shape to targets.
+    ValueError if all pairs have the same cosine.
     """
     mean, std = similarity_moments(features)
     if not std > 0:
@@ -696,17 +608,7 @@ def linear_map(features: Tensor, calibration: CalibrationDistribution) -> Callab
 def quantile_map(features: Tensor, calibration: CalibrationDistribution) -> Callable[[Tensor], Tensor]:
     """Make the increasing map of the cosine that gives it the calibration distribution, linear between quantiles.
 
-    Of more than 2,000 rows, 2,000 that torch's generator draws make the map.
-
-    Parameters
-    ----------
-    features : Tensor, shape (n, d), n >= 2
-    calibration : CalibrationDistribution
-
-    Returns
-    -------
-    callable
-        From cosines, a tensor of any shape, to targets.
+    Of more than 2,000 training rows, 2,000 that torch's generator draws make the map; it takes cosines of any shape.
     """
     rows = torch.randperm(len(features))[:MAPPED_ROWS].to(features.device)
     cosines = pair_similarities(features[rows], "all").double().cpu().numpy()

@@ -45,28 +45,19 @@ CLASS_TARGETS = ("bernoulli", "hadamard")
 class OrthoHashHasher(SupervisedHasher):
     """Train continuous codes to have the largest cosine with the fixed binary target of their class.
 
-    The one loss is the cross-entropy of `sdclib.losses.pairwise`: it asks for codes that are near to
-    their class's corner of the cube, which makes them separable and nearly binary at once.
+    The one loss is `sdclib.losses.pairwise.cosine_classification_loss`: it asks for codes that are near to their
+    class's corner of the cube, which makes them separable and nearly binary at once.
 
     Parameters
     ----------
-    n_bits : int
-        Code length K.
     class_targets : {"bernoulli", "hadamard"}
         See `class_targets`.
     scale, margin : float
         Of the loss; the scale is the inverse of a softmax temperature.
     n_hidden_layers : int
         Of the head, of the features' width; 0 is a linear head.
-    learning_rate, weight_decay : float
-        Of Adam.
-    batch_size, epochs, step_epoch, random_state, device, progress : optional
+    n_bits, learning_rate, weight_decay, batch_size, epochs, step_epoch, random_state, device, progress
         See `TrainedHasher`, as for the attributes.
-
-    Attributes
-    ----------
-    head_ : HashHead
-        The trained hash head, on the CPU.
 
     Notes
     -----
@@ -114,19 +105,10 @@ class OrthoHashHasher(SupervisedHasher):
 
 
 def class_targets(kind: str, n_classes: int, n_bits: int) -> Tensor:
-    """Draw a binary target for each class by torch's generator.
+    """Draw a binary target for each class, -1 and 1 of shape (n_classes, n_bits), float32, by torch's generator.
 
-    Parameters
-    ----------
-    kind : {"bernoulli", "hadamard"}
-        Fair coins, which are orthogonal in expectation, and where nothing keeps two classes from the same target when
-        the code is short; or rows of a Hadamard matrix in random order, which are orthogonal.
-    n_classes, n_bits : int
-
-    Returns
-    -------
-    Tensor, shape (n_classes, n_bits), float32
-        Of -1 and 1.
+    "bernoulli" draws fair coins, which are orthogonal in expectation, and where nothing keeps two classes from the same
+    target when the code is short; "hadamard" rows of a Hadamard matrix in random order, which are orthogonal.
 
     Raises
     ------
@@ -160,19 +142,10 @@ class LogitHasher(SupervisedHasher):
 
     Parameters
     ----------
-    n_bits : int
-        Code length K.
     n_hidden_layers : int
         1, of the features' width; 0 is a linear classifier.
-    learning_rate, weight_decay : float
-        Of Adam.
-    batch_size, epochs, step_epoch, random_state, device, progress : optional
+    n_bits, learning_rate, weight_decay, batch_size, epochs, step_epoch, random_state, device, progress
         See `TrainedHasher`, as for the attributes.
-
-    Attributes
-    ----------
-    head_ : torch.nn.Sequential
-        From features to :math:`f`, on the CPU.
 
     Notes
     -----

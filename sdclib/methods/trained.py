@@ -42,12 +42,9 @@ class HashHead(nn.Module):
 
     Parameters
     ----------
-    n_features : int
-        d, the features' width.
-    n_bits : int
-        K, the codes' length.
+    n_features, n_bits : int
     hidden_features : int
-        Width of the hidden layers. The paper has 4096; the authors' code has d.
+        Width of the hidden layers. The paper has 4096; the authors' code has `n_features`.
     n_hidden_layers : int
         1 for sets of categories; 0 gives the linear head for instance sets.
     norm : {"batch", "plain", "fixed", "none"}
@@ -160,17 +157,12 @@ def train(
         Rows, at least `batch_size`.
     optimizers : sequence of torch.optim.Optimizer
         Those that `step` uses.
-    batch_size, epochs : int
     step_epoch : int, optional
         After each `step_epoch` epochs the learning rates are multiplied by 0.1.
-    seed : int
-        Of the order of rows.
-    device : torch.device, optional
-        Where the row numbers are to be.
-    name : str
-        Of the progress bar.
-    progress : bool
-        Show a progress bar over epochs.
+    seed, device
+        Of the row numbers.
+    name, progress
+        Of the progress bar over epochs, and whether there is one.
     after_epoch : callable, optional
         Called with the number of each epoch that is over, from 1.
 
@@ -278,14 +270,11 @@ class ScaledLayerNorm(nn.LayerNorm):
 class TrainedHasher(BaseHasher):
     """Base of the methods that learn a hash head by gradient steps.
 
-    A method is a dataclass: its parameters are its fields. Those that all methods share are described here; where
-    `learning_rate`, `weight_decay` or `momentum` are fields, they are the optimizer's, and the decay is an L2 penalty.
-
-    A method makes its head in `_make_head` and trains it in `_train`. Features are multiplied with a power of two
-    before, see `training_scale`, and rows of more than ten times the median length are shortened to that; the
-    head then takes features as they are. Both draw from torch's generator, which is
-    seeded by `random_state` and put back afterwards, so the same seed on the same machine with the same number of
-    threads gives bit-identical weights.
+    A method is a dataclass whose parameters are its fields; those that many share are described here. It makes its head
+    in `_make_head` and trains it in `_train`. Features are multiplied with a power of two before, see `training_scale`,
+    and rows of more than ten times the median length are shortened to that; the head then takes features as they are.
+    Both draw from torch's generator, which is seeded by `random_state` and put back afterwards, so the same seed on the
+    same machine with the same number of threads gives bit-identical weights.
 
     Parameters
     ----------
@@ -297,18 +286,19 @@ class TrainedHasher(BaseHasher):
         Where to train and to encode: ``"auto"``, ``"cpu"``, ``"cuda"``.
     progress : bool
         Show a progress bar.
+    learning_rate, weight_decay : float
+        Of Adam, unless a method says otherwise; the decay is an L2 penalty.
     batch_size : int
-        Rows a step, at least 2; a short last batch is dropped. A field of each method, as are the next two.
+        Rows a step, at least 2; a short last batch is dropped.
     epochs : int
         Passes over the training rows.
     step_epoch : int, optional
         After each so many epochs the learning rate is multiplied by 0.1; None for never.
     optimizer : {"adam"}, optional
-        Adam, with a learning rate that falls by `step_epoch` alone, in place of the method's own. A field of methods
-        whose own is another.
+        Adam, with a learning rate that falls by `step_epoch` alone, in place of the method's own.
     n_neighbors, n_steps : int, optional
         Learn from similarities of centred features averaged over so many nearest neighbours, in so many steps (4 by
-        default), rather than of the features; see `sdclib.methods.neighbours.smooth_over_neighbours`. Fields of some.
+        default), rather than of the features; see `sdclib.methods.neighbours.smooth_over_neighbours`.
 
     Attributes
     ----------
@@ -395,13 +385,7 @@ class TrainedHasher(BaseHasher):
         return torch.optim.SGD(weights, lr=rate, momentum=momentum, weight_decay=decay, fused=True)
 
     def _schedule(self, **settings: Any) -> dict[str, Any]:
-        """Arguments of `sdclib.methods.trained.train` from the parameters, or from `settings` in their place.
-
-        Raises
-        ------
-        ValueError
-            If a setting is out of range.
-        """
+        """Arguments of `train` from the parameters or `settings`; ValueError for one out of range."""
         length = {
             name: getattr(self, name, None) for name in ("batch_size", "epochs", "step_epoch")
         } | settings
@@ -460,18 +444,8 @@ def draw_views(views: Tensor) -> tuple[Tensor, Tensor]:
 def straight_through_sign(x: Tensor) -> Tensor:
     r"""Sign, with :math:`\mathrm{sign}(0) = +1`, through which the gradient passes unchanged.
 
-    Forward :math:`b = \mathrm{sign}(x)`, backward :math:`\partial L / \partial x = \partial L / \partial b`: the
-    sign's own derivative, zero almost everywhere, is replaced by that of the identity.
-
-    Parameters
-    ----------
-    x : Tensor
-        Of any shape, finite.
-
-    Returns
-    -------
-    Tensor
-        Of the shape and type of `x`; exactly -1 or +1.
+    The sign's own derivative, zero almost everywhere, is replaced by that of the identity. Finite numbers of any shape
+    become exactly -1 or +1, of the same type.
 
     References
     ----------

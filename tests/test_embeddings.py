@@ -52,6 +52,11 @@ def test_labels_of_the_file(mine: Path) -> None:
     ):
         assert [found[tuple(row)] for row in part.tolist()] == part_labels.tolist()
     assert load_embeddings(mine).top_k == 90
+    np.save(mine.with_name("labels.npy"), labels)
+    for given in (labels.astype(str), mine.with_name("labels.npy")):  # in place of the file's
+        assert load_embeddings(mine, labels=given).sha256 == load_embeddings(mine).sha256
+    with pytest.raises(ValueError, match="labels: expected"):
+        load_embeddings(mine, labels=labels[:-1])
 
 
 def test_a_frame_is_the_same_as_a_file(mine: Path) -> None:

@@ -574,10 +574,18 @@ def test_lists_that_are_missing_empty_or_contradict(tmp_path: Path) -> None:
     write_lists(tmp_path, lines)
     for name in ("q1", "3", "7", "8"):
         (tmp_path / "images" / f"{name}.jpg").unlink()
-    with pytest.raises(
-        ValueError, match=r"34 images of the lists, but 4 are missing \(images/q1\.jpg, .*images/8\.jpg\)"
-    ):
+    what = r"4 of the 34 images of the lists are missing \(images/q1\.jpg, .*images/8\.jpg\)"
+    with pytest.raises(ValueError, match=f"{what}; missing='skip' leaves them out"):
         listed("nuswide", tmp_path)
+    small = dataclasses.replace(LISTED_SETS["nuswide"], top_k=10)
+    with pytest.warns(UserWarning, match=f"{what} and left out"):
+        images = small.load(root=tmp_path, missing="skip")
+    assert (sizes(images), len(images.ids)) == ((3, 27, 18), 30)
+    row = dict(zip(images.ids, images.labels, strict=True))["images/9.jpg"]
+    assert row.tolist() == [int(one) for one in lines["database"][9].split()[1:]]
+    assert [images.ids[i] for i in images.train] == [
+        f"images/{i}.jpg" for i in range(5, 25) if i not in (7, 8)
+    ]
     for content, message in ((b"\n", "expected at least one image"), (b"\xff\xfe", "expected a text file")):
         (tmp_path / "test.txt").write_bytes(content)
         with pytest.raises(ValueError, match=rf"test\.txt: {message}"):

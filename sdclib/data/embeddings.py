@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sdclib.checks import check_features, check_int, check_real
 from sdclib.data.features import FeatureSet
 from sdclib.data.splits import check_rows, seeded_order
-from sdclib.data.vectors import VectorFile, arrays_sha256, encode_labels, read_vectors
+from sdclib.data.vectors import VectorFile, arrays_sha256, encode_labels, load_npy, read_vectors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +29,7 @@ def load_embeddings(
     *,
     key: str | None = None,
     columns: Sequence[str] | None = None,
+    labels: ArrayLike | Path | str | None = None,
     query_share: float | None = None,
     n_train: int | None = None,
     seed: int = 0,
@@ -50,6 +51,8 @@ def load_embeddings(
     ----------
     path, key, columns
         Vectors, and labels if there are any, see `sdclib.data.vectors.read_vectors`.
+    labels : array-like or path-like, optional
+        Labels, or an .npy of them, in place of those in the file: of shape (n,), or 0/1 vectors of shape (n, n_labels).
     query_share : float, optional
         Above 0, below 1; at least one row becomes a query. By default 0.1, or the file's own split.
     n_train : int, optional
@@ -65,6 +68,8 @@ def load_embeddings(
     file = read_vectors(path, key=key, columns=columns)
     values = check_features(file.vectors, where)
     n = len(values)
+    given = load_npy(Path(labels)) if isinstance(labels, str | Path) else labels
+    given = file.labels if given is None else given
     check_int(seed, "seed", minimum=0)
     if query_share is None and n_train is None and file.query_rows is not None:
         query_rows, database_rows, train = _own_split(file, where)
@@ -83,7 +88,7 @@ def load_embeddings(
         train = database_rows[:n_train]
     query, database = values[query_rows], values[database_rows]
     neighbours = None
-    if file.labels is None:
+    if given is None:
         k = check_int(n_neighbors, "n_neighbors", minimum=1)
         if k >= len(database):
             raise ValueError(
@@ -92,7 +97,7 @@ def load_embeddings(
         neighbours = tuple(nearest_neighbours(query, database, k))
         codes: NDArray[np.integer] = np.zeros((n, 0), dtype=np.uint8)
     else:
-        codes = encode_labels(file.labels, f"{where}: labels", n=n)
+        codes = encode_labels(given, f"{where}: labels" if labels is None else "labels", n=n)
     parts = (query, database, values[train], codes[query_rows], codes[database_rows])
     return FeatureSet(
         name=Path(where).stem if name is None else name,

@@ -36,7 +36,8 @@ def load_image_set(name: str, *, train_in_database: bool = True, **options: Any)
         `ImageSet.separate_train`, and the name ends in -disjoint).
     **options
         ``root``: the set's folder, by default the one called `name` in `sdclib.data.images.data_root`. Others as in
-        `CommittedSet.load` (``download``) and `load_folder` (``n_query``, ``n_train``, ``top_k``, ``seed``).
+        `CommittedSet.load` (``download``), `ListedSet.load` (``missing``) and `load_folder` (``n_query``, ``n_train``,
+        ``top_k``, ``seed``).
     """
     loader = LOADERS[check_name(name, "name", LOADERS)]
     for option in options:

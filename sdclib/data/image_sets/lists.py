@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sdclib.checks import check_name
 from sdclib.data.image_sets.sources import LOADERS
 from sdclib.data.images import ImageSet, data_root, file_reader
 from sdclib.data.tables import listed
@@ -73,21 +75,23 @@ class ListedSet:
     licence: str
     citation: str
 
-    def load(self, *, root: Path | str | None = None) -> ImageSet:
+    def load(self, *, root: Path | str | None = None, missing: str = "error") -> ImageSet:
         """Read the lists test.txt (queries), database.txt and train.txt, and look whether their images are there.
 
         `root` is the folder of the lists, which their paths start from, ``data_root() / name`` by default. Ids are the
         paths as listed. Training images that are all in the database are its `train_index`, otherwise `separate_train`.
-        ValueError that says where if a list is not as described, lists contradict each other, or images are missing.
+        ValueError that says where if a list is not as described, lists contradict each other, or images are missing;
+        with ``missing="skip"`` missing images are left out of all lists, with a warning.
         """
+        check_name(missing, "missing", ("error", "skip"))
         folder = data_root() / self.name if root is None else Path(root)
         files = [folder / f"{role}.txt" for role in ("test", "database", "train")]
-        lost = [file.name for file in files if not file.is_file()]
-        if lost:
+        no_list = [file.name for file in files if not file.is_file()]
+        if no_list:
             fields = f"{self.n_labels} numbers 0 or 1" if self.multi_label else "a class id"
             raise ValueError(
                 f"{folder}: expected the lists test.txt, database.txt, train.txt, one image a line (its path from "
-                f"here, then {fields}), but {', '.join(lost)} not found"
+                f"here, then {fields}), but {', '.join(no_list)} not found"
             )
         number: dict[str, int] = {}
         labels: list[NDArray[np.integer]] = []
@@ -102,9 +106,20 @@ class ListedSet:
             parts.append(np.array([number[path] for path in paths]))
         absent = [path for path in number if not os.path.isfile(folder / path)]
         if absent:
-            raise ValueError(
-                f"{folder}: expected the {len(number)} images of the lists, but {len(absent)} are missing "
-                f"({listed(absent)}); lists without them leave them out"
+            lost_images = (
+                f"{len(absent)} of the {len(number)} images of the lists are missing ({listed(absent)})"
+            )
+            if missing == "error" or len(absent) == len(number):
+                raise ValueError(
+                    f"{folder}: expected all images, but {lost_images}; missing='skip' leaves them out"
+                )
+            warnings.warn(f"{folder}: {lost_images} and left out", stacklevel=2)
+            lost = set(absent)
+            kept = np.array([path not in lost for path in number])
+            parts = [np.cumsum(kept)[part[kept[part]]] - 1 for part in parts]
+            number, labels = (
+                dict.fromkeys(np.array(list(number))[kept].tolist(), 0),
+                list(np.array(labels)[kept]),
             )
         query, database, train = parts
         inside = np.isin(train, database).all()

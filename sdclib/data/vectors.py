@@ -133,7 +133,11 @@ def encode_labels(labels: ArrayLike, name: str, *, n: int) -> NDArray[np.integer
             array = np.array([np.asarray(row) for row in array])
     except ValueError as error:  # lists of several lengths
         raise ValueError(f"{name}: expected shape ({n},) or ({n}, n_labels) ({error})") from error
-    if array.ndim == 1 and all(isinstance(value, str) for value in array.tolist()):
+    if (
+        array.ndim == 1
+        and array.dtype.kind in "OUT"
+        and all(isinstance(value, str) for value in array.tolist())
+    ):
         array = np.unique(array.astype(str), return_inverse=True)[1]
     if array.dtype.kind not in "biuf":
         raise ValueError(

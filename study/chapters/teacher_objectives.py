@@ -18,12 +18,12 @@ WITHOUT, WITH = "#D55E00", "#0072B2"
 def name_objectives(runs: pd.DataFrame) -> pd.DataFrame:
     """Add columns: objective, by name; teacher, whether features averaged over neighbours are what is learned from."""
     names = []
-    for row in runs.itertuples():
-        name = METHOD_LABELS[row.method].removesuffix(" by neighbours")
-        if row.method == "neighbour-sdc":
-            name = {"similarities": "Cosine", "linear": "Linear map"}.get(row.target, name)
-            name = "Order alone" if row.match_by == "rank" else name
-            name += ", linear head" if row.n_hidden_layers == 0 else ""
+    for row in runs.to_dict("records"):
+        name = METHOD_LABELS[row["method"]].removesuffix(" by neighbours")
+        if row["method"] == "neighbour-sdc":
+            name = {"similarities": "Cosine", "linear": "Linear map"}.get(row["target"], name)
+            name = "Order alone" if row["match_by"] == "rank" else name
+            name += ", linear head" if row["n_hidden_layers"] == 0 else ""
         names.append(name)
     steps = runs["n_steps"].fillna(0).astype(int) > 0
     return runs.assign(
@@ -45,7 +45,7 @@ def plot_teacher(named: pd.DataFrame) -> Figure:
     )
     for n_bits, row in zip(lengths, panels, strict=True):
         for data, axes in zip(sets, row, strict=True):
-            at = means.get((data, n_bits)).reindex(order)
+            at = means.loc[order, (data, n_bits)]
             y = range(len(order))
             axes.hlines(y, at.min(axis=1), at.max(axis=1), color="0.7", linewidth=1)
             for teacher, color, marker, label in (

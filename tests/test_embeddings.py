@@ -76,6 +76,16 @@ def test_split_depends_on_seed_alone(mine: Path) -> None:
     np.testing.assert_array_equal(load_embeddings(mine).query, expected)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_cosines_that_differ_by_little_more_than_rounding(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = (np.eye(1, 16) + 2e-3 * rng.standard_normal((3000, 16))).astype(np.float32)
+    found = nearest_neighbours(rows[:200], rows[200:], 10)
+    unit = rows.astype(float) / np.linalg.norm(rows.astype(float), axis=1, keepdims=True)
+    cosines = unit[:200] @ unit[200:].T
+    np.testing.assert_array_equal(found, np.sort(np.argsort(-cosines, axis=1)[:, :10], axis=1))
+
+
 def test_training_rows_are_the_first_of_the_database(mine: Path) -> None:
     features = load_embeddings(mine, n_train=30, top_k=20)
     np.testing.assert_array_equal(features.query, load_embeddings(mine).query)

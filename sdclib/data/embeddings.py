@@ -139,8 +139,8 @@ def nearest_neighbours(query: ArrayLike, database: ArrayLike, k: int) -> NDArray
     for start in range(0, len(rows), height):
         for i, row in enumerate(unit_rows[start : start + height] @ unit_items.T, start=start):
             least = np.partition(row, n - k)[n - k]
-            above = np.flatnonzero(row > least + ROUNDING)
-            near = np.flatnonzero(abs(row - least) <= ROUNDING)
+            is_near = abs(row - least) <= ROUNDING
+            above, near = np.flatnonzero((row > least) & ~is_near), np.flatnonzero(is_near)
             if len(above) + len(near) > k:  # the product rounds by position: the order of these is open
                 near = _largest(row_cosines(rows[i], items, near), near, k - len(above))
             found[i] = np.sort(np.concatenate([above, near]))
@@ -160,7 +160,8 @@ def row_cosines(query: NDArray[Any], items: NDArray[Any], rows: NDArray[np.int64
 def _largest(values: NDArray[np.float64], rows: NDArray[np.int64], k: int) -> NDArray[np.int64]:
     """Pick the rows of the k largest values; those that differ by rounding alone are tied, the lower rows first."""
     least = np.partition(values, len(values) - k)[len(values) - k]
-    above, equal = values > least + EQUAL, abs(values - least) <= EQUAL
+    equal = abs(values - least) <= EQUAL
+    above = (values > least) & ~equal
     return np.concatenate([rows[above], rows[equal][: k - above.sum()]])
 
 

@@ -57,6 +57,6 @@ def plot_teacher(named: pd.DataFrame) -> Figure:
             axes.set_title(f"{set_name(data)}, {n_bits} bits", fontsize="medium")
             axes.grid(axis="x", color="0.9")
     panels[0, 0].set_yticks(range(len(order)), order)
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     figure.supxlabel("expected mAP@R (%)", fontsize="medium")
     return figure

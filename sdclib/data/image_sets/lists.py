@@ -94,33 +94,25 @@ class ListedSet:
                 f"here, then {fields}), but {', '.join(no_list)} not found"
             )
         number: dict[str, int] = {}
+        absent: dict[str, None] = {}
         labels: list[NDArray[np.integer]] = []
         parts = []
         for file in files:
             paths, of_list = read_list(file, self.n_labels, multi_label=self.multi_label)
             for path, label in zip(paths, of_list, strict=True):
-                if number.setdefault(path, len(labels)) == len(labels):
+                if path not in number and not os.path.isfile(folder / path):
+                    absent[path] = None
+                elif number.setdefault(path, len(labels)) == len(labels):
                     labels.append(label)
                 elif not np.array_equal(labels[number[path]], label):
                     raise ValueError(f"{file}: expected the same labels of {path} as in the other lists")
-            parts.append(np.array([number[path] for path in paths]))
-        absent = [path for path in number if not os.path.isfile(folder / path)]
+            parts.append(np.array([number[path] for path in paths if path in number], dtype=np.int64))
         if absent:
-            lost_images = (
-                f"{len(absent)} of the {len(number)} images of the lists are missing ({listed(absent)})"
-            )
-            if missing == "error" or len(absent) == len(number):
-                raise ValueError(
-                    f"{folder}: expected all images, but {lost_images}; missing='skip' leaves them out"
-                )
-            warnings.warn(f"{folder}: {lost_images} and left out", stacklevel=2)
-            lost = set(absent)
-            kept = np.array([path not in lost for path in number])
-            parts = [np.cumsum(kept)[part[kept[part]]] - 1 for part in parts]
-            number, labels = (
-                dict.fromkeys(np.array(list(number))[kept].tolist(), 0),
-                list(np.array(labels)[kept]),
-            )
+            n_listed = len(number) + len(absent)
+            lost = f"{len(absent)} of the {n_listed} images of the lists are missing ({listed(list(absent))})"
+            if missing == "error" or not number:
+                raise ValueError(f"{folder}: expected all images, but {lost}; missing='skip' leaves them out")
+            warnings.warn(f"{folder}: {lost} and left out", stacklevel=2)
         query, database, train = parts
         inside = np.isin(train, database).all()
         position = {image: i for i, image in enumerate(database.tolist())}

@@ -18,14 +18,14 @@ CHAPTERS = sorted(path.stem for path in (PROJECT_ROOT / "notebooks").glob("*.ipy
 
 
 @cache
+def code_cells(chapter):
+    found = read_json(PROJECT_ROOT / "notebooks" / f"{chapter}.ipynb")["cells"]
+    return [cell for cell in found if cell["cell_type"] == "code"]
+
+
 def cells(chapter):
     """Source and tags of the code cells."""
-    found = read_json(PROJECT_ROOT / "notebooks" / f"{chapter}.ipynb")["cells"]
-    return [
-        ("".join(cell["source"]), cell["metadata"].get("tags", ()))
-        for cell in found
-        if cell["cell_type"] == "code"
-    ]
+    return [("".join(cell["source"]), cell["metadata"].get("tags", ())) for cell in code_cells(chapter)]
 
 
 def count(chapter):
@@ -69,3 +69,10 @@ def test_code_is_short_and_visible_and_builds_no_sentence(chapter):
         assert found, f"{chapter} is as it should be: take it off the list"
     else:
         assert found == {}
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_no_warning_was_saved(chapter):
+    outputs = [output for cell in code_cells(chapter) for output in cell["outputs"]]
+    printed = "".join("".join(output.get("text", "")) for output in outputs)
+    assert not re.findall(r".*Warning:.*", printed)

@@ -36,6 +36,7 @@ from study.chapters.measures import (
     collect_queries,
     collect_unseen,
 )
+from study.claims import claims_of, decide
 from study.provenance import OWN_RESULTS, RESULTS, uncommitted, write_manifest
 from study.runs import (
     RunSpec,
@@ -146,16 +147,21 @@ def collect_tables(settings: dict[str, Any], specs: list[RunSpec], folder: Path)
     tables |= {f"{table}_{name}": MEASURES[name](specs) for name in sorted(measures & MEASURES.keys())}
     for name, rows in tables.items():
         _write(folder / f"{name}.csv", rows.to_csv(index=False).encode())
+    by_query: dict[str, Any] = {}
     for name in sorted(measures & BY_QUERY.keys()):
         chosen = specs
         if name == "draws" and "claims" in settings:
             claims = [claim for claim in settings["claims"] if claim.get("draws")]
             chosen = expand_config({**settings, "runs": [], "claims": claims})
-        rows = BY_QUERY[name](chosen)
+        rows = by_query[name] = BY_QUERY[name](chosen)
         # Values of queries all differ, so a dictionary of them would be longer.
         repeated: Any = [column for column in rows if column not in ("ap", "overlap")]
         data = rows.to_parquet(index=False, compression="zstd", use_dictionary=repeated)
         _write(folder / f"{table}_{name}.parquet", data)
+    if "claims" in settings and "queries" in by_query:
+        words = decide(claims_of(settings), **by_query)
+        words["by_draw"] = [" ".join(f"{effect:.3f}" for effect in effects) for effects in words["by_draw"]]
+        _write(folder / f"{table}_words.csv", words.to_csv(index=False).encode())
 
 
 def _write(path: Path, data: bytes) -> None:

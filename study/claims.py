@@ -18,11 +18,12 @@ from sdclib.checks import check_name
 from study.provenance import PROJECT_ROOT
 from study.runs import claim_runs, expand_config, read_config
 
-__all__ = ["WORDS", "Claim", "decide", "read_claims"]
+__all__ = ["WORDS", "Claim", "claims_of", "decide", "read_claims"]
 
 WORDS = ("reproduced", "equivalent", "contradicted", "cannot tell")
 COLUMNS = {"map": "ap", "intersection": "overlap"}  # of a table of queries, by the metric of a claim
 KEY = ["data", "method", "n_bits", "parameters"]  # what the runs of a mean share
+FIELDS = ("name", "sentence", "source", "metric", "side", "margin")  # of a claim, in the table of words
 LEVEL = 0.05
 Mean = tuple[str, str, int, str]  # the values of KEY
 Values = tuple[NDArray[np.float64], NDArray[np.int64]]  # of seeds and queries; class of each query
@@ -52,7 +53,11 @@ class Claim:
 
 def read_claims(path: str | os.PathLike[str] = PROJECT_ROOT / "config" / "claims.yaml") -> list[Claim]:
     """Read the claims of a sweep's configuration; errors as `study.runs.read_config`."""
-    config, _ = read_config(path)
+    return claims_of(read_config(path)[0])
+
+
+def claims_of(config: Mapping[str, Any]) -> list[Claim]:
+    """Make the claims of a sweep's configuration that has been read."""
     claims = []
     for claim in config["claims"]:
         means: dict[Mean, float] = {}
@@ -90,9 +95,9 @@ def decide(
     Returns
     -------
     DataFrame
-        One row a claim: name, sentence, source, n_seeds (the fewest of a mean), effect, low, high (points); p, p_holm;
-        word, one of `WORDS`; would_tell (what would, where the word is "cannot tell"); by_draw (effects by draw of
-        queries, the protocol's first).
+        One row a claim: its fields name to margin; n_seeds (the fewest of a mean), effect, low, high (points); p,
+        p_holm; word, one of `WORDS`; would_tell (what would, where the word is "cannot tell"); by_draw (effects by
+        draw of queries, the protocol's first).
     """
     table, drawn = _by_mean(queries), [] if draws is None else [_by_mean(d) for _, d in draws.groupby("draw")]
     rows = [_examine(claim, table, drawn, n_resamples, seed) for claim in claims]
@@ -101,8 +106,8 @@ def decide(
         row["p_holm"] = p
         row["word"] = _word(claim, row)
         row["would_tell"] = row["would_tell"] if row["word"] == "cannot tell" else ""
-    columns = ["name", "sentence", "source", "n_seeds", "effect", "low", "high", "p", "p_holm"]
-    return pd.DataFrame(rows)[[*columns, "word", "would_tell", "by_draw"]]
+    columns = [*FIELDS, "n_seeds", "effect", "low", "high", "p", "p_holm", "word", "would_tell", "by_draw"]
+    return pd.DataFrame(rows)[columns]
 
 
 def _by_mean(table: pd.DataFrame) -> dict[Mean, pd.DataFrame]:
@@ -113,7 +118,7 @@ def _examine(
     claim: Claim, table: Mapping[Mean, pd.DataFrame], drawn: list[Any], n_resamples: int, seed: int
 ) -> dict[str, Any]:
     """Effect, interval and p of a claim, and what would tell if they do not."""
-    row: dict[str, Any] = {"name": claim.name, "sentence": claim.sentence, "source": claim.source}
+    row: dict[str, Any] = {name: getattr(claim, name) for name in FIELDS}
     values, fewest = _values(claim, table)
     row |= {"n_seeds": fewest, "effect": np.nan, "low": np.nan, "high": np.nan, "p": 1.0, "by_draw": ()}
     if fewest < claim.least_seeds:

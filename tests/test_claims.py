@@ -69,6 +69,9 @@ def test_a_sweep_writes_what_its_claims_need(runs, tmp_path):
     table = decide(claims, queries, draws)
     assert table["word"].tolist() == ["cannot tell"] * 2
     assert table["would_tell"].str.startswith("3 seeds").all()
+    written = pd.read_csv(tmp_path / "t_words.csv")
+    assert list(written) == list(table)
+    assert written[["name", "word", "would_tell"]].equals(table[["name", "word", "would_tell"]])
 
 
 def made_up(means, n_seeds=5, n_queries=200, spread=(0.2, 0.01), n_classes=10):

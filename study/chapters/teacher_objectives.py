@@ -45,7 +45,7 @@ def plot_teacher(named: pd.DataFrame) -> Figure:
     )
     for n_bits, row in zip(lengths, panels, strict=True):
         for data, axes in zip(sets, row, strict=True):
-            at = means.xs((data, n_bits), axis=1, level=("data", "n_bits")).loc[order]
+            at: pd.DataFrame = means.xs((data, n_bits), axis=1, level=("data", "n_bits")).loc[order]
             y = range(len(order))
             axes.hlines(y, at.min(axis=1), at.max(axis=1), color="0.7", linewidth=1)
             for teacher, color, marker, label in (

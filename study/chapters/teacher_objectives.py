@@ -34,9 +34,9 @@ def name_objectives(runs: pd.DataFrame) -> pd.DataFrame:
 @STYLE
 def plot_teacher(named: pd.DataFrame) -> Figure:
     """Draw the mAP of `name_objectives` without and with the teacher: a panel a set and code length."""
-    means = 100 * named.pivot_table(
-        index="objective", columns=["data", "n_bits", "teacher"], values="map_expected", sort=False
-    )
+    by = ["data", "n_bits", "teacher"]
+    means = 100 * named.pivot_table(index="objective", columns=by, values="map_expected", sort=False)
+    means = means.sort_index(axis=1)  # what pandas wants of nested columns
     sets, lengths = named["data"].unique(), sorted(named["n_bits"].unique())
     order = list(means.mean(axis=1).sort_values().index)
     size = (2.5 * len(sets) + 0.5, (0.24 * len(order) + 0.8) * len(lengths))
@@ -45,7 +45,7 @@ def plot_teacher(named: pd.DataFrame) -> Figure:
     )
     for n_bits, row in zip(lengths, panels, strict=True):
         for data, axes in zip(sets, row, strict=True):
-            at: pd.DataFrame = means.xs((data, n_bits), axis=1, level=("data", "n_bits")).loc[order]
+            at = means.loc[order, (data, n_bits)]
             y = range(len(order))
             axes.hlines(y, at.min(axis=1), at.max(axis=1), color="0.7", linewidth=1)
             for teacher, color, marker, label in (

@@ -188,7 +188,9 @@ def mean_text(mean: float, half: float) -> str:
 
 
 def interval_text(row: Row) -> str:
-    """Write a difference in brief: ``+1.2 (0.8 to 1.6)``."""
+    """Write a difference: ``+1.2 (0.8 to 1.6)``; the mean alone where there is no interval."""
+    if pd.isna(row["low"]):
+        return f"{row['mean']:+z.1f}"
     return f"{row['mean']:+z.1f} ({row['low']:z.1f} to {row['high']:z.1f})"
 
 

@@ -23,7 +23,7 @@ IMAGES = {"map_expected": "whole database", "map_unseen": "images not trained on
 def read_runs(name: str = "goal_classes") -> pd.DataFrame:
     """Read runs as rows for each of `IMAGES`: method, rule (None: it has no rule), n_bits, seed, images, mAP (%)."""
     unseen = pd.read_csv(RESULTS / f"{name}_unseen.csv", dtype={"id": str})[["id", "map_unseen"]]
-    runs = published(name).merge(unseen, on="id")
+    runs = published(name).merge(unseen.drop_duplicates("id"), on="id")  # two rules may have one setting
     keys = ["method", "rule", "n_bits", "seed"]
     long = runs.melt(keys, list(IMAGES), var_name="images", value_name="mAP")
     return long.assign(images=long["images"].map(IMAGES), mAP=100 * long["mAP"])

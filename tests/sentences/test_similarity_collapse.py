@@ -24,12 +24,11 @@ def test_bias_of_features(sets):
     )
     packaged = "cifar10-embedded"
     says(
-        "Features that come out of a ReLU are not negative, so even unlike images have a cosine well "
-        "above zero.",
+        "Even unlike images have a cosine well above zero: the bias.",
         sets["negative_mean"].min() > 0.2,
     )
     says(
-        "Their values take either sign, but their cosines keep the bias.",
+        "Values of the packaged features take either sign, but their cosines keep the bias.",
         0.25 < (load_features("cifar10-embedded").train < 0).mean() < 0.75
         and plain.loc[packaged, "negative_mean"] > 0.2,
     )
@@ -43,7 +42,7 @@ def test_sign_of_features():
         100 * where(runs(name), method="sign", center=False)["map_expected"]
         for name in ("main", "cifar10_closed")
     )
-    says("Sign of features is not the usual hash here.", packaged.min() > own.max() + 20)
+    says("Packaged features are another thing than a network's own.", packaged.min() > own.max() + 20)
     negative = 100 * (load_features(DATA).train[:, :64] < 0).mean()
     states(TEXT, f"with {negative:.0f} % of their values below 0.")
     assert own.max() - own.min() < 0.05
@@ -58,17 +57,15 @@ def test_other_methods_collapse_less():
     means = full.groupby("config")["intersection"].mean()
     less = means[means < means[find(full, preset="paper-no-contrastive")]]
     says(
-        "Nor is the collapse of SDC the least: on all of CIFAR-10 BiHalf, TBH and GreedyHash have less.",
+        "On all of CIFAR-10 BiHalf, TBH and GreedyHash collapse less.",
         {config.method for config in less.index} == {"bihalf", "tbh", "greedyhash"},
     )
     here = where(runs("main"), n_bits=64).groupby("config")["intersection"].mean()
     assert here.idxmin() == find(runs("main"), method="sdc", preset="paper-no-contrastive")
     states(
         TEXT,
-        f"At 64 bits the least collapse of these {len(here)} rows is that of SDC by the preset "
-        f"`paper-no-contrastive` "
-        f"(intersection {100 * here.min():.1f} %), the most that of {here.idxmax()} "
-        f"({100 * here.max():.1f} %).",
+        f"of these {len(here)} hashes, at 64 bits, SDC with the preset `paper-no-contrastive` collapses least "
+        f"(intersection {100 * here.min():.1f} %) and {here.idxmax()} most ({100 * here.max():.1f} %).",
     )
     ranks = where(summarise(runs("main")), n_bits=64).set_index("config")
     assert ranks["map_expected"].idxmax() == here.idxmin()

@@ -52,8 +52,7 @@ def test_protocol(results):
     )
     floats = results[results["n_bits"].isna()]
     says(
-        "What the cosine of the features themselves gets, as they are and less the mean of the training "
-        "features.",
+        "Float features ranked by their cosine, as they are and centred.",
         len(floats) == 2 and set(floats["method"]) == {"cosine"} and set(floats["center"]) == {False, True},
     )
 
@@ -65,7 +64,7 @@ def test_settings(results):
         5000 // 400 * max(rivals["epochs"]["tbh"]) < 100_000 / 50 and rivals["epochs"]["ssdh"] == {60},
     )
     says(
-        "Where a learning rate is named, it is the one that tuning found.",
+        "A learning rate beside a name was chosen on held-out training images.",
         {0.01, 1e-4} == rivals["learning_rate"]["bihalf"] == rivals["learning_rate"]["greedyhash"],
     )
 

@@ -31,19 +31,15 @@ def test_the_order_under_each_rule(rules, mean):
     paper = differences(
         rules, "paper", ("bihalf", "sdc with term"), ("bihalf", "sdc"), ("sdc with term", "sdc")
     )
-    says(
-        "BiHalf is five ahead of SDC without it",
-        round(paper["mean"].iloc[1]) == 5 and (paper["low"] > 0).all(),
-    )
+    says("BiHalf is ahead, and SDC better with its term", (paper["low"] > 0).all())
     ordered = mean["tuned"].sort_values(ascending=False)
     says("within a point of each other", ordered.iloc[0] - ordered.iloc[2] < 1)
     states(
         "rules",
-        f"no rival is ahead of SDC's released code ({shown['authors', 'sdc']} %), and CIBHash "
-        f"({shown['authors', 'cibhash']} %) is level with it; by the paper's rule BiHalf "
+        f"By the rules of their authors no rival is ahead of SDC's released code ({shown['authors', 'sdc']} %), "
+        f"and CIBHash ({shown['authors', 'cibhash']} %) is level with it; by the paper's rule BiHalf "
         f"({shown['paper', 'bihalf']} %) is {paper['mean'].iloc[0]:.1f} points ahead of SDC with its contrastive "
-        f"term ({shown['paper', 'sdc with term']} %) and five ahead of SDC without it ({shown['paper', 'sdc']} %); "
-        "and where each method is tuned with the same budget, "
+        f"term ({shown['paper', 'sdc with term']} %). Tuned with the same budget, "
         f"BiHalf ({shown['tuned', 'bihalf']} %), SDC by neighbours ({shown['tuned', 'neighbour-sdc']} %) and SDC "
         f"({shown['tuned', 'sdc']} %) are within a point of each other and "
         f"{ordered.iloc[2] - ordered.iloc[3]:.1f} points ahead of the rest.",
@@ -55,8 +51,8 @@ def test_what_the_rule_is_worth(rules, mean):
     says("There are three seeds of each.", (rules.groupby(["rule", "name"]).size() == 3).all())
     states(
         "rules",
-        f"it is worth {gains['sdc']:.0f} points to SDC, {gains['bihalf']:.0f} to BiHalf, {gains['tbh']:.0f} to TBH and "
-        f"{gains['greedyhash']:.0f} to GreedyHash.",
+        f"The rule is worth {gains['sdc']:.0f} points to SDC, {gains['bihalf']:.0f} to BiHalf, {gains['tbh']:.0f} to "
+        f"TBH and {gains['greedyhash']:.0f} to GreedyHash.",
     )
     half = mean_interval(rules.loc[(rules["name"] == "neighbour-sdc") & (rules["rule"] == "paper"), "mAP"])[1]
     says("SDC by neighbours has the same under every rule", gains["neighbour-sdc"] < half)

@@ -55,7 +55,7 @@ def test_fewer_rows_and_imbalance(tails, classes):
     states(
         CHAPTER,
         f"with a long tail SDC loses {fewer[sdc] + unequal[sdc]:.1f} points of expected mAP and falls behind ITQ, "
-        f"which loses {fewer['ITQ'] + unequal['ITQ']:.1f}. It is not imbalance that tells them apart, which costs SDC "
+        f"which loses {fewer['ITQ'] + unequal['ITQ']:.1f}. What tells them apart is not imbalance, which costs SDC "
         f"{unequal[sdc]:.1f} points and ITQ {unequal['ITQ']:.1f}, but fewer rows, which cost SDC {fewer[sdc]:.1f} "
         f"and ITQ {fewer['ITQ']:.1f}.",
     )

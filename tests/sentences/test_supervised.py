@@ -39,8 +39,8 @@ def test_answer(gain):
 
     states(
         CHAPTER,
-        f"labels in the order gain {mean('order', EMBEDDED):.1f} points on the embedded CIFAR-10 at 64 bits, "
-        f"labels in the target another {mean('target', EMBEDDED):.1f}; on Caltech-101, whose batches have few "
+        f"labels in the order of the pairs gain {mean('order', EMBEDDED):.1f} points on the packaged CIFAR-10 at 64 "
+        f"bits, labels in the target another {mean('target', EMBEDDED):.1f}. On Caltech-101, whose batches have few "
         f"positive pairs, the order gains nothing measurable and the target {mean('target', CALTECH):.1f}.",
     )
     says(
@@ -51,16 +51,16 @@ def test_answer(gain):
     says("ahead of hashed logits everywhere", (gain["logits"]["low"] > 0).all())
     ahead = gain["ortho"][gain["ortho"]["low"] > 0].index.tolist()
     says(
-        "ahead of OrthoHash at 16 bits and where an image has several labels",
+        "OrthoHash is behind at 16 bits and where an image has several labels",
         set(ahead) == {("corel5k/efficientnet-lite0", 64), (f"{EMBEDDED}+unseen", 16)},
     )
     states(
         CHAPTER,
-        f"behind it at 64 bits, by {-mean('ortho', EMBEDDED):.1f} points on the embedded CIFAR-10 and by "
-        f"{-mean('ortho', CALTECH):.1f} on Caltech-101.",
+        f"is ahead at 64 bits, by {-mean('ortho', EMBEDDED):.1f} points on the packaged CIFAR-10 and by "
+        f"{-mean('ortho', CALTECH):.1f} on Caltech-101,",
     )
     says(
-        "the order of supervised SDC and OrthoHash stays",
+        "which of supervised SDC and OrthoHash is ahead stays the same",
         (gain["ortho"].loc[[EMBEDDED, CALTECH], "high"] < 0).all(),
     )
 
@@ -72,7 +72,7 @@ def test_targets():
     states(
         CHAPTER,
         f"of the {n_pairs} pairs of a batch {n_pairs * caltech:.1f} are positive on Caltech-101 and "
-        f"{n_pairs * embedded:.1f} on the embedded CIFAR-10",
+        f"{n_pairs * embedded:.1f} on the packaged CIFAR-10",
     )
     positive, negative = (
         target_quantiles(parse_calibration(text), 10_000) for text in ("beta(18, 2)", "beta(20, 20)")
@@ -105,14 +105,6 @@ def test_training_rows_in_the_database(results):
     def loss(config, data):
         return means[config, data, 64] - means[config, f"{data}+unseen", 64]
 
-    says(
-        "Every figure is lower in the smaller database.",
-        all(
-            loss(config, data) > 0
-            for config, data, n in means.index
-            if (config, f"{data}+unseen", n) in means.index
-        ),
-    )
     ortho = find(results, method="orthohash", class_targets="bernoulli", learning_rate=1e-4)
     unlabelled = [find(results, method=method) for method in ("itq", "sdc", "matching")]
     states(

@@ -74,7 +74,6 @@ def test_bounds():
     width = 100 * (results["map_optimistic"] - results["map_pessimistic"]).groupby(results["n_bits"]).mean()
     states(
         TEXT,
-        f"Between the worst and the best order lie {width[16]:.1f} points at 16 bits and {width[64]:.1f} "
-        f"at 64 (mean over "
-        "methods).",
+        f"Ties alone leave {width[16]:.1f} points between the worst and the best order at 16 bits and {width[64]:.1f} "
+        "at 64 (mean over methods).",
     )

@@ -93,7 +93,6 @@ def test_what_could_go(variants, less, even):
     )
     states(TEXT, f"It makes all bits even, against {even['none']:.0f} % without it.")
     says("It makes all bits even.", even["base"] == 100)
-    says("No bit is constant without it either.", where(variants, variant="none")["constant_bits"].max() == 0)
 
 
 def test_last_epochs(variants):

@@ -168,9 +168,3 @@ def test_the_choice_for_classes_under_three_rules():
         "It is the same among images that were not trained on.",
         (unseen["mean"] - whole["mean"]).abs().max() < 0.1,
     )
-    ratios = bench("neighbours")["ratios"]
-    states(
-        TEXT,
-        f"SDC by neighbours fits in {100 * ratios['neighbour-sdc']:.0f} % of the time of `release` and ITQ by "
-        f"neighbours in {100 * ratios['neighbour-itq']:.0f} %.",
-    )

@@ -424,9 +424,9 @@ SHARDS = _file(
 )
 WORKERS = {
     "--engine": _text(
-        "for shards: local, or ray with the workers of Ray, here or of RAY_ADDRESS", default="local"
+        "for shards: local, or ray (a Ray cluster, that of RAY_ADDRESS where it is set)", default="local"
     ),
-    "--workers": _number("most shards at a time on Ray"),
+    "--workers": _number("at most so many shards at a time on Ray"),
 }
 EVERYWHERE = {
     "--key": _text("array or column of vectors, where a file has several"),
@@ -439,16 +439,14 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], str], str, dict[str, di
         "Fit a hash method on vectors and write it into a folder.",
         {
             "embeddings": SHARDS,
-            "--out": _file("FOLDER", "where the method goes", required=True),
+            "--out": _file("FOLDER", "where the fitted method goes", required=True),
             "--n-bits": _number("code length", 64),
             "--goal": _text(
-                "classes (find items of the same class) or neighbours (find the nearest vectors): the method that is "
-                "best for it without labels, in place of --method"
+                "what codes are to find: classes (items of the same class) or neighbours (the nearest vectors); takes "
+                "the best method for it, in place of --method"
             ),
             "--method": _text(f"one of {', '.join(VECTOR_METHODS)}; sdc where none is given"),
-            "--preset": _text(
-                f"of sdc, one of {', '.join([*PRESETS, *RENAMED])}; release where none is given"
-            ),
+            "--preset": _text(f"of sdc, one of {', '.join(WITHOUT_VIEWS)}; release where none is given"),
             "--set": _text(
                 "parameter of the method; may be repeated", metavar="NAME=VALUE", action="append", default=[]
             ),
@@ -466,9 +464,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], str], str, dict[str, di
         {
             "model": MODEL,
             "embeddings": SHARDS,
-            "--out": _file(
-                "CODES.npy", "of shards a folder, of Parquet files of ids and codes", required=True
-            ),
+            "--out": _file("CODES.npy", "packed codes; for shards a folder of Parquet files", required=True),
             **WORKERS,
             "--skip-bad": {"action": "store_true", "help": "go on where a shard is bad, and name it"},
             "--bit-order": _text(
@@ -481,12 +477,12 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], str], str, dict[str, di
     ),
     "search": (
         search,
-        "Find the nearest vectors of every query by codes; writes their rows, and ids where files have them.",
+        "Find the nearest vectors of every query by codes; writes their row numbers, and ids where files have them.",
         {
             "model": MODEL,
             "database": DATABASE,
             "queries": QUERIES,
-            "--out": _file("NEIGHBOURS.npz", required=True),
+            "--out": _file("NEIGHBOURS.npz", "rows of the neighbours", required=True),
             "--format": _text(
                 "npz, or csv or parquet with a line a neighbour; by default what --out ends with"
             ),
@@ -501,7 +497,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], str], str, dict[str, di
     ),
     "export": (
         export,
-        "Write a fitted method for other programs: ONNX model, faiss index, tables of databases.",
+        "Write a fitted method for other programs: ONNX model, faiss index, database tables.",
         {
             "model": MODEL,
             "--onnx": _file("HEAD.onnx", "from features to continuous codes; needs the package onnx"),
@@ -519,10 +515,10 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], str], str, dict[str, di
     ),
     "report": (
         report,
-        "Say what codes would do for vectors: one HTML page.",
+        "Measure which codes suit your vectors; writes one HTML page.",
         {
             "embeddings": EMBEDDINGS,
-            "--out": _file("REPORT.html", required=True),
+            "--out": _file("REPORT.html", "the page", required=True),
             "--n-bits": _number("code lengths", nargs="+") | {"default": list(REPORT_BITS)},
             "--methods": _text(
                 f"some of {', '.join([*VECTOR_METHODS, *QUANTIZERS])}",
@@ -534,7 +530,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], str], str, dict[str, di
             "--rescore": _number("candidates that float vectors re-score", 100),
             "--max-vectors": _number("size of the random sample", 20_000),
             "--max-train": _number("vectors to learn from", 5000),
-            "--epochs": _number("of SDC; those of its preset where none is given"),
+            "--epochs": _number("training epochs of SDC; those of its preset where none is given"),
             "--seed": SEED,
         },
     ),

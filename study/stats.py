@@ -15,7 +15,6 @@ from study.tables import Config, by_setting, setting_name
 __all__ = [
     "against",
     "by_bits",
-    "by_sign",
     "compared",
     "contrast",
     "count_signs",
@@ -28,7 +27,6 @@ __all__ = [
     "points_text",
     "range_text",
     "rank_text",
-    "seed_noise",
     "summarise",
 ]
 
@@ -169,16 +167,6 @@ def summarise(
     return summary.reset_index()
 
 
-def seed_noise(
-    results: pd.DataFrame, metric: str = "map_expected", by: str | list[str] = "config"
-) -> tuple[float, int]:
-    """Pool the standard deviation over seeds of all values of `by`, in points, and give its degrees of freedom."""
-    groups = results.groupby(by)[metric]
-    freedom = int((groups.size() - 1).sum())
-    squares = ((results[metric] - groups.transform("mean")) ** 2).sum()
-    return float(100 * np.sqrt(squares / freedom)), freedom
-
-
 # What is shown: cells of tables and parts of sentences.
 
 
@@ -203,13 +191,6 @@ def range_text(rows: pd.DataFrame) -> str:
     """Write the least and the greatest mean difference: ``+1.2 to +3.4 points``, once where they are the same."""
     values = [f"{value:+z.1f}" for value in (rows["mean"].min(), rows["mean"].max())]
     return f"{' to '.join(dict.fromkeys(values))} points"
-
-
-def by_sign(row: Row, above: str, below: str, neither: str) -> str:
-    """Choose words by an interval: all of it above 0, all of it below 0, or neither."""
-    if row["low"] > 0:
-        return above
-    return below if row["high"] < 0 else neither
 
 
 def count_signs(rows: pd.DataFrame) -> tuple[int, int, int]:

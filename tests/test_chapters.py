@@ -19,7 +19,6 @@ from study.chapters.contributions import (
     with_targets,
 )
 from study.chapters.equal_bytes import decide_over_sets, decision_table
-from study.chapters.feature_bias import bias_table, by_verdict, collapse_table, gain_table
 from study.chapters.imbalance import (
     add_ratios,
     in_order,
@@ -259,53 +258,6 @@ def test_targets_of_pairs(tiny):
     several = dataclasses.replace(tiny, query_labels=vectors[0], database_labels=vectors[1])
     with pytest.raises(ValueError, match="features: expected one label a training row in tiny"):
         pair_targets(several, Beta(5, 5))
-
-
-# Bias of the features
-
-
-@pytest.fixture
-def biased():
-    """Float cosine, plain and centred, and three seeds of two methods in three sets."""
-    sets = {  # bias, mAP of float cosine and of both methods, intersections of the four
-        "cifar10/efficientnet-lite0": (0.4, 0.70, 0.75, 0.65, 0.50, 0.40, 0.30, 0.45),
-        "coil20/efficientnet-lite0": (0.3, 0.90, 0.90, 0.90, 0.10, 0.10, 0.10, 0.11),
-        "tiny": (0.2, 0.60, 0.40, 0.62, 0.20, 0.25, 0.30, 0.20),
-    }
-    tables = []
-    for data, (bias, cosine, first, second, *collapse) in sets.items():
-        for center in (False, True):
-            floats = seeds_of({Config("cosine", f"{center}"): [cosine]}, data=data, n_bits=None)
-            tables.append(
-                floats.assign(center=center, intersection=collapse[center], all_mean=0.0 if center else bias)
-            )
-        for config, value, overlap in ((A, first, collapse[2]), (B, second, collapse[3])):
-            tables.append(
-                around({config: value}, data=data).assign(intersection=overlap + NOISE, all_mean=0.0)
-            )
-    table = pd.concat(tables, ignore_index=True)
-    table = table.assign(negative_mean=table["all_mean"] - 0.01, overlap_auc=1 - table["intersection"])
-    return bias_table(table, A, B, 64)
-
-
-def test_bias_collapse_and_gains_side_by_side(biased):
-    assert biased.index.tolist() == ["CIFAR-10", "COIL-20", "tiny"]
-    row = biased.loc["CIFAR-10"]
-    assert row[
-        ["all_mean", "negative_mean", "float", "centred", "first", "second", "auc_float"]
-    ].tolist() == pytest.approx([0.4, 0.39, 50, 40, 30, 45, 50])
-    assert row["first_ci"] == pytest.approx(STUDENT)
-    for name, mean, half in (("gain", 10, WELCH), ("gain_float", 5, STUDENT), ("drop", 15, WELCH)):
-        assert row[[name, f"{name}_low", f"{name}_high"]].tolist() == pytest.approx(
-            [mean, mean - half, mean + half]
-        )
-
-
-def test_bias_is_laid_out_and_sorted_by_its_intervals(biased):
-    shown = collapse_table(biased, A, B)
-    assert shown["mean cosine: negative pairs"].is_monotonic_increasing
-    assert gain_table(biased, A, B).loc["CIFAR-10", f"{A} less {B}"] == "+10.0 (7.7 to 12.3)"
-    assert by_verdict(biased, "gain") == {"above": ["CIFAR-10"], "below": ["tiny"], "neither": ["COIL-20"]}
 
 
 # Imbalance of classes

@@ -16,7 +16,6 @@ from sdclib.data.images import ImageSet
 from sdclib.figures.style import NEGATIVE_COLOR, POSITIVE_COLOR
 from sdclib.losses.calibration import Beta
 from sdclib.methods import METHOD_COLORS
-from study.chapters.feature_bias import plot_bias
 from study.chapters.pair_targets import PairTargets, plot_pair_targets
 from study.chapters.target_figures import (
     plot_reached,
@@ -211,19 +210,6 @@ def test_targets_and_what_codes_make_of_them() -> None:
     values = np.array([-0.5, 0.5])
     pairs = plot_pair_targets(PairTargets(values, values, values, values > 0)).axes
     assert [axes.get_title() for axes in pairs] == ["cosine as it is", "linear map", "quantile map"]
-
-
-def test_bias_has_a_column_of_points_a_set() -> None:
-    columns = {"negative_mean": [0.2, 0.4], "float": 50.0, "first": [30.0, 10], "second": 45.0}
-    table = pd.DataFrame(columns | {"gain": [10.0, 0], "gain_float": [5.0, 1]}, index=["a", "b"])
-    table = table.assign(first_ci=1.0, second_ci=1.0)
-    for name in ("gain", "gain_float"):
-        table[f"{name}_low"], table[f"{name}_high"] = table[name] - 1, table[name] + 1
-    above, below = plot_bias(table, ITQ, LSH).axes
-    assert [container.get_label() for container in above.containers] == ["Float cosine", "LSH", "ITQ"]
-    np.testing.assert_allclose(np.asarray(above.containers[2][0].get_ydata(), float), [30, 10])
-    assert [container.get_label() for container in below.containers] == ["less Float cosine", "less LSH"]
-    np.testing.assert_allclose(np.asarray(below.containers[1][0].get_ydata(), float), [10, 0])
 
 
 def image_set() -> ImageSet:

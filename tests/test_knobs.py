@@ -24,6 +24,7 @@ SWEEP = {
 }
 TURNED = {"seeds": [0, 1], "settings": {"epochs": 1}}  # and a set of 300 vectors
 KNOBS = {
+    "bias": {**TURNED, "dial": [-1, 3], "methods": ["itq", "sdc"], "n_bits": 8},
     "calibration": {**TURNED, "targets": ["beta(2, 2)", "beta(5, 5)"], "n_bits": 16},
     "instances": {**TURNED, "methods": ["lsh"], "n_bits": 8},
     "features": {"n_bits": 8},

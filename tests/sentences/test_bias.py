@@ -1,0 +1,89 @@
+import pytest
+
+from study.chapters.dial import change, with_dial
+from study.stats import contrast
+from tests.sentences.published import runs, says, states
+
+TEXT, IMAGES, WORDS = "bias", "CIFAR-10", "WordNet (text)"
+COLLAPSE, RANKING = "intersection", "map_expected"
+
+
+@pytest.fixture(scope="module")
+def table():
+    return with_dial(runs("bias"))
+
+
+@pytest.fixture(scope="module")
+def changes(table):
+    """Changes from no bias to four times the mean, by method and set."""
+    return {metric: change(table, metric).set_index(["name", "set"]) for metric in (COLLAPSE, RANKING)}
+
+
+def lead(table, other, data, dial, metric):
+    """Difference of SDC and another method at one place of the dial."""
+    here = table[(table["set"] == data) & (table["dial"] == dial)].groupby("name")[metric]
+    return contrast([100 * here.get_group(name).astype(float) for name in ("SDC", other)], [1, -1])
+
+
+def test_what_centres_and_what_does_not(changes):
+    up, rank = (changes[metric]["mean"] for metric in (COLLAPSE, RANKING))
+    states(
+        TEXT,
+        f"the intersection of LSH rises by {up['LSH', IMAGES]:.1f} points on CIFAR-10 and by {up['LSH', WORDS]:.1f} on "
+        f"text, and that of BiHalf by {up['BiHalf', IMAGES]:.1f} and {up['BiHalf', WORDS]:.1f};",
+    )
+    itq = changes[COLLAPSE].loc["ITQ"], changes[RANKING].loc["ITQ"]
+    says("ITQ does not change", all((of["low"] < 0).all() and (of["high"] > 0).all() for of in itq))
+    states(
+        TEXT,
+        f"LSH loses {-rank['LSH', IMAGES]:.1f} points of mAP on CIFAR-10 and {-rank['LSH', WORDS]:.1f} on text",
+    )
+    signs = up["Sign of features"], rank["Sign of features"]
+    says("Signs: more intersection, lower mAP", (signs[0] > 0).all() and (signs[1] < 0).all())
+    states(
+        TEXT,
+        f"{up['Float cosine', IMAGES]:.1f} points more intersection on CIFAR-10, "
+        f"{up['Float cosine', WORDS]:.1f} on text",
+    )
+    says("BiHalf collapses more, beyond chance", (changes[COLLAPSE].loc["BiHalf", "low"] > 0).all())
+
+
+def test_sdc(table, changes):
+    up, rank = changes[COLLAPSE], changes[RANKING]
+    states(
+        TEXT,
+        f"BiHalf loses {-rank['mean']['BiHalf', IMAGES]:.1f} points of mAP and SDC none, but SDC's own intersection "
+        f"rises by {up['mean']['SDC', IMAGES]:.1f} points there and by {up['mean']['SDC', WORDS]:.1f} on text.",
+    )
+    says("SDC loses none", rank.loc[("SDC", IMAGES), "mean"] > 0)
+    states(TEXT, f"with the contrastive term, {up['mean']['SDC, contrastive', IMAGES]:.1f} points;")
+    lsh, bihalf = (up["mean"][name, IMAGES] - up["mean"]["SDC", IMAGES] for name in ("LSH", "BiHalf"))
+    states(
+        TEXT, f"on CIFAR-10, by {lsh:.1f} points over LSH and {bihalf:.1f} over BiHalf; on text over neither"
+    )
+    says(
+        "on text over neither",
+        up["mean"]["SDC", WORDS] >= max(up["mean"]["LSH", WORDS], up["mean"]["BiHalf", WORDS]),
+    )
+
+
+def test_without_bias(table):
+    less, more = (
+        [lead(table, "ITQ", data, -1, metric) for data in (IMAGES, WORDS)] for metric in (COLLAPSE, RANKING)
+    )
+    states(TEXT, f"its intersection is {-less[0]['mean']:.1f} and {-less[1]['mean']:.1f} points below ITQ's.")
+    states(
+        TEXT,
+        f"SDC still has {-less[0]['mean']:.1f} and {-less[1]['mean']:.1f} points less intersection than ITQ, and "
+        f"{more[0]['mean']:.1f} and {more[1]['mean']:.1f} points more mAP",
+    )
+    says("beyond chance", max(of["high"] for of in less) < 0 < min(of["low"] for of in more))
+
+
+def test_runs(table):
+    seeds = table.groupby(["set", "name", "dial"])["seed"].nunique().unstack()
+    says(
+        "Three seeds, five places of the dial.",
+        set(seeds.to_numpy().ravel()) == {1, 3} and seeds.shape[1] == 5,
+    )
+    says("64 bits", set(table["n_bits"].dropna()) == {64})

@@ -40,8 +40,8 @@ def test_the_change_is_from_one_end_of_the_dial_to_the_other(runs):
     )  # t of 4 degrees
     assert floats[["low", "high"]].isna().all()
     table = change_table(runs)
-    assert table.loc["Float cosine"].tolist() == ["+4.0", "+4.0", "-4.0", "-4.0"]
-    assert table.loc["LSH", "mAP, tiny"] == "-20.0 (-20.5 to -19.5)"
+    assert table.loc[("tiny", "Float cosine")].tolist() == ["+4.0", "-4.0"]
+    assert table.loc[("tiny", "LSH"), "expected mAP"] == "-20.0 (-20.5 to -19.5)"
     names = {text.get_text() for axes in plot_dial(runs).axes for text in axes.texts}
     assert names == {"LSH", "ITQ", "Float cosine"}
     with pytest.raises(ValueError, match=r"runs: expected data sets NAME\+bias\(NUMBER\), got \['tiny'\]"):

@@ -86,10 +86,9 @@ def change(runs: pd.DataFrame, metric: str, ends: tuple[float, float] | None = N
 
 
 def change_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """Lay `change` of both metrics out, a row a method and a column a metric and set."""
+    """Lay `change` of both metrics out, a row a set and method."""
     columns = {}
-    for metric, title in {"intersection": "intersection", "map_expected": "mAP"}.items():
-        for name, rows in change(runs, metric).groupby("set", sort=False):
-            texts = [interval_text(row) for row in rows.to_dict("records")]
-            columns[f"{title}, {name}"] = pd.Series(texts, rows["name"])
-    return pd.DataFrame(columns).fillna("").rename_axis("method")
+    for metric, title in {"intersection": "intersection", "map_expected": "expected mAP"}.items():
+        rows = change(runs, metric).set_index(["set", "name"]).rename_axis(["set", "method"])
+        columns[title] = pd.Series([interval_text(row) for row in rows.to_dict("records")], rows.index)
+    return pd.DataFrame(columns)

@@ -28,4 +28,6 @@ def test_tuned_bihalf_is_level_and_neighbours_take_a_fifth_of_the_time():
     tuned = where(runs("rules"), rule="tuned")
     pair = compared(tuned, [(find(tuned, method="sdc"), find(tuned, method="bihalf"))])
     says("BiHalf is level with SDC once both are tuned", pair["mean"].abs().iloc[0] < 1)
+    again = compared(tuned, [(find(tuned, method="sdc"), find(tuned, method="neighbour-sdc"))])
+    says("tuning brings SDC level with SDC by neighbours", again["mean"].abs().iloc[0] < 1)
     says("in a fifth of its time", bench("neighbours")["ratios"]["neighbour-sdc"] <= 0.2)

@@ -90,8 +90,8 @@ def test_steps(results, less):
     states(
         TEXT,
         f"gain {here[DATA, 64]:.1f} and {here[DATA, 16]:.1f} points on the packaged features at 64 and 16 bits, "
-        f"{here['corel5k/efficientnet-lite0', 64]:.1f} on Corel-5k, and on Caltech-101 no more than chance may "
-        f"({here['caltech101/efficientnet-lite0', 64]:.1f}).",
+        f"{here['corel5k/efficientnet-lite0', 64]:.1f} on Corel-5k and "
+        f"{here['caltech101/efficientnet-lite0', 64]:.1f} on Caltech-101, which may be chance.",
     )
     says(
         "but on Caltech-101", set(spread.index[spread["low"] < 0]) == {("caltech101/efficientnet-lite0", 64)}
@@ -121,7 +121,7 @@ def test_centring_and_whitening(results, less):
     centred = [less((name, "centred"), (name, "raw"), n_bits=long) for name in ("standardised", "calibrated")]
     after = less(("calibrated", "centred"), ("standardised", "centred"), n_bits=long)
     says(
-        "No more than chance may with the linear map and with SDC; beyond chance on all three sets.",
+        "Nothing that can be told from chance, with the linear map or with SDC; beyond chance on all three sets.",
         [count_signs(rows) for rows in (*centred, after)] == [(0, 0, 3), (0, 0, 3), (0, 3, 0)],
     )
     whitened = less(("standardised", "whitened"), LINEAR, n_bits=long)
@@ -130,5 +130,5 @@ def test_centring_and_whitening(results, less):
     )
     states(TEXT, f"Whitening costs {span(whitened, -1)} points with the linear map.")
     bias = less(("cosine", "centred"), SDC).iloc[0]
-    says("Centring alone does not stand in for wide targets.", bias["high"] < 0)
+    says("Centring cannot replace wide targets.", bias["high"] < 0)
     states(TEXT, f"stays {-bias['mean']:.1f} points below SDC of plain ones")

@@ -78,6 +78,11 @@ def test_without_bias(table):
         f"{more[0]['mean']:.1f} and {more[1]['mean']:.1f} points more mAP",
     )
     says("beyond chance", max(of["high"] for of in less) < 0 < min(of["low"] for of in more))
+    usual = lead(table, "ITQ", IMAGES, 0, COLLAPSE), lead(table, "ITQ", IMAGES, 0, RANKING)
+    says(
+        "On the first page: SDC gains no less over ITQ where there is no bias at all.",
+        less[0]["mean"] <= usual[0]["mean"] and more[0]["mean"] >= usual[1]["mean"],
+    )
 
 
 def test_runs(table):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import subprocess
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import bench_bytes, bench_encoding, bench_metrics, bench_scale, bench_search, harness
+from benchmarks import (
+    bench_bytes,
+    bench_encoding,
+    bench_metrics,
+    bench_scale,
+    bench_search,
+    check_faults,
+    harness,
+)
 from benchmarks.bench_encoding import Plan
 from sdclib.files import read_json, write_json
 from sdclib.search.index import HammingIndex
@@ -210,3 +220,42 @@ def test_equal_bytes(tmp_path: Path) -> None:
     before = kept.stat().st_mtime_ns
     bench_bytes.measured("cifar10-embedded", 0, (), kept.parent)
     assert kept.stat().st_mtime_ns == before
+
+
+# Kills
+
+
+class Writing(check_faults.Work):
+    """A file that is written in two parts, in its place or beside it."""
+
+    moments = (0.0, 0.1)
+    code = """if True:
+        import os, sys, time
+        with open(sys.argv[1], "w") as file:
+            print("half", file=file, flush=True)
+            print(flush=True)
+            time.sleep(0.5)
+            print("and half", file=file)
+        os.replace(sys.argv[1], sys.argv[2])
+    """
+
+    def __init__(self, written: str):
+        self.written = written
+
+    def start(self, place: Path) -> subprocess.Popen:
+        files = [str(place / self.written), str(place / "file")]
+        process = check_faults.started(["-c", self.code, *files], stdout=subprocess.PIPE)
+        process.stdout.readline()
+        return process
+
+    def pieces(self, place: Path) -> dict[str, Any]:
+        path = place / "file"
+        return {"file": path.read_text()} if path.is_file() else {}
+
+
+@pytest.mark.parametrize(("written", "problems"), [("file", 1), (".file.tmp", 0)])
+def test_kills_find_what_is_written_in_its_place(written: str, problems: int, tmp_path: Path) -> None:
+    trial = check_faults.Trial(Writing(written), tmp_path, random.Random(0))
+    trial.run(1)
+    assert trial.kills == 1
+    assert len(trial.problems) == problems, trial.problems

@@ -172,16 +172,7 @@ def parse_calibration(
 ) -> CalibrationDistribution:
     """Make a calibration distribution of how it prints, ``"beta(5, 5)"``; a distribution is returned as it is.
 
-    Parameters
-    ----------
-    calibration : str or CalibrationDistribution
-    name : str
-        What messages call it.
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown, or the number or range of the values is wrong.
+    ValueError, which begins with `name`, if the distribution is unknown, or the number or range of its values is wrong.
     """
     if not isinstance(calibration, str):
         if not callable(getattr(calibration, "quantile", None)):
@@ -274,16 +265,8 @@ def matching_loss(continuous_codes: Tensor, targets: Tensor, pairs: str = "half"
     """Mean absolute difference between the code cosine of each pair of a batch and its target.
 
     With targets that depend on a pair's own feature cosine alone, this is SDC's calibration loss without the alignment
-    of quantiles.
-
-    Parameters
-    ----------
-    continuous_codes : Tensor, shape (n, n_bits), n >= 2
-        With gradient.
-    targets : Tensor, shape (n_pairs,)
-        In the order of the pairs; no gradient flows into them.
-    pairs : {"half", "all"}
-        See `sdclib.losses.pairs`.
+    of quantiles. Targets have shape (n_pairs,), in the order of the pairs; no gradient flows into them. For the others
+    see `calibration_loss`.
     """
     similarities = pair_similarities(continuous_codes, pairs)
     _check_pairs(similarities, targets=targets)

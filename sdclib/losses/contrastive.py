@@ -39,13 +39,8 @@ def nt_xent_loss(first: Tensor, second: Tensor, temperature: float = 0.3) -> Ten
 
     .. math:: L = -\frac{1}{2n} \sum_i \log \frac{\exp s_{i p(i)}}{\sum_{j \ne i} \exp s_{ij}}
 
-    pytorch-metric-learning's `NTXentLoss` gives the same value but took a hundred times longer a step.
-
-    Parameters
-    ----------
-    first, second : Tensor, shapes (n, n_bits), n >= 1
-    temperature : float
-        :math:`\tau` > 0.
+    for codes of shape (n, n_bits), n >= 1, and the temperature :math:`\tau` > 0. pytorch-metric-learning's `NTXentLoss`
+    gives the same value but took a hundred times longer a step.
 
     References
     ----------
@@ -174,19 +169,9 @@ def image_weights(first: Tensor, second: Tensor, temperature: float = 0.2) -> Te
         a_{nm} = \frac{1}{T} \sum_{i=1}^{T} \max_j \cos(\tilde{x}_{ni}, \tilde{y}_{mj}), \qquad
         w_{nm} = \exp\left( (a_{nm} - a_{nn}) / \tau_w \right) ,
 
-    which is a softmax over :math:`m` divided by its value at :math:`m = n`.
-
-    Parameters
-    ----------
-    first, second : Tensor, shapes (n, n_tokens, token_size)
-        Tokens, see `mutual_attention`.
-    temperature : float
-        :math:`\tau_w` > 0.
-
-    Returns
-    -------
-    Tensor, shape (n, n)
-        Positive, 1 on the diagonal.
+    which is a softmax over :math:`m` divided by its value at :math:`m = n`. Tokens have shape
+    (n, n_tokens, token_size), see `mutual_attention`, the temperature :math:`\tau_w` is > 0; the weights, of shape
+    (n, n), are positive, and 1 on the diagonal.
     """
     n, n_tokens, size = second.shape
     candidates = normalize(second, dim=-1).reshape(n * n_tokens, size).T
@@ -204,22 +189,15 @@ def weighted_contrastive_loss(
 ) -> Tensor:
     r"""Cross-entropy between the weights of the images and what the codes of the two views say; a part of WCH.
 
-    With codes :math:`b, b'` in :math:`\{-1, 1\}^K` of the two views,
+    With codes :math:`b, b'` in :math:`\{-1, 1\}^K` of the two views, of shape (n, n_bits),
 
     .. math::
 
         L = -\frac{1}{N} \sum_{n=1}^{N} \sum_{m=1}^{N} w_{nm}
-            \log \frac{\exp(b_n \cdot b'_m / K \tau)}{\sum_l \exp(b_n \cdot b'_l / K \tau)}
+            \log \frac{\exp(b_n \cdot b'_m / K \tau)}{\sum_l \exp(b_n \cdot b'_l / K \tau)} ,
 
-    Weights of 1 on the diagonal and 0 elsewhere make it the plain contrastive loss from one view to the other.
-
-    Parameters
-    ----------
-    first, second : Tensor, shapes (n, n_bits)
-    weights : Tensor, shape (n, n)
-        See `image_weights`. Rows need not sum to 1, and are not made to.
-    temperature : float
-        :math:`\tau` > 0.
+    with :math:`\tau` > 0 and weights of shape (n, n), see `image_weights`, whose rows need not sum to 1. Weights of 1
+    on the diagonal and 0 elsewhere make it the plain contrastive loss from one view to the other.
     """
     n, n_bits = first.shape
     _check_alike(first, second)
@@ -249,7 +227,8 @@ def _cross_entropy(logits: Tensor, other: Tensor) -> Tensor:
 def coding_rate(continuous_codes: Tensor, distortion: float = 0.05) -> Tensor:
     r"""Coding rate of continuous codes, to be maximised: large where directions are many and evenly used.
 
-    With the codes' directions :math:`z_i = f_i / \|f_i\|` as the rows of :math:`Z`,
+    With the codes' directions :math:`z_i = f_i / \|f_i\|`, of shape (n, n_bits), n >= 1, as the rows of :math:`Z`, and
+    the distortion :math:`\epsilon^2` > 0,
 
     .. math:: R = \frac{1}{2} \log \det \left( I + \frac{K}{n \epsilon^2} Z^\top Z \right) ,
 
@@ -257,12 +236,6 @@ def coding_rate(continuous_codes: Tensor, distortion: float = 0.05) -> Tensor:
     between :math:`\frac{1}{2} \log(1 + K / \epsilon^2)`, all codes on one line, and
     :math:`\frac{m}{2} \log(1 + \frac{K}{m \epsilon^2})` with :math:`m = \min(n, K)`, all singular values of :math:`Z`
     equal.
-
-    Parameters
-    ----------
-    continuous_codes : Tensor, shape (n, n_bits), n >= 1
-    distortion : float
-        :math:`\epsilon^2` > 0.
 
     References
     ----------

@@ -22,12 +22,7 @@ def pair_similarity_loss(codes: Tensor, features: Tensor) -> Tensor:
     .. math:: L = \frac{1}{N} \sum_{i=1}^{N} \left( \cos(b_i, b_{N+i}) - \cos(x_i, x_{N+i}) \right)^2
 
     For codes in :math:`\{-1, 1\}` the first cosine is :math:`1 - 2 d / K`, with their Hamming distance :math:`d`.
-
-    Parameters
-    ----------
-    codes : Tensor, shape (n, n_bits), n >= 2
-    features : Tensor, shape (n, d)
-        The same rows' features; no gradient flows into them.
+    Codes have shape (n, n_bits), n >= 2, features of the same rows (n, d); no gradient flows into the features.
     """
     check_rows(codes, features)
     return mse_loss(pair_similarities(codes), pair_similarities(features.detach()))
@@ -41,12 +36,8 @@ def pair_label_loss(continuous_codes: Tensor, labels: Tensor) -> Tensor:
 
     .. math:: L = \frac{1}{n^2} \sum_{i,j=1}^{n} |S_{ij}| \left( \frac{h_i^\top h_j}{K} - S_{ij} \right)^2 .
 
-    A row with itself counts as a pair: labelled 1 it draws :math:`h_i` to a corner of the cube.
-
-    Parameters
-    ----------
-    continuous_codes : Tensor, shape (n, n_bits), n >= 1
-    labels : Tensor, shape (n, n), values -1, 0 and 1
+    A row with itself counts as a pair: labelled 1 it draws :math:`h_i` to a corner of the cube. Codes have shape
+    (n, n_bits), n >= 1, labels (n, n).
     """
     n, n_bits = continuous_codes.shape
     if labels.shape != (n, n):

@@ -51,19 +51,9 @@ def smooth_over_neighbours(
 
     .. math:: P^t U \quad \text{less its mean}, \qquad P = D^{-1/2} W D^{-1/2},
 
-    for t steps. Noise that neighbours do not share averages out, and rows that are linked by chains of neighbours move
-    together.
-
-    Parameters
-    ----------
-    features : array-like, shape (n, d)
-        Best centred, as neighbours are those by the cosine; else as in `neighbour_graph`.
-    n_neighbors, n_steps : int
-        At least 1, and less than n; and t, where 0 gives the unit features.
-
-    Returns
-    -------
-    ndarray, shape (n, d), float32
+    for t = `n_steps`; 0 steps give the unit features. Noise that neighbours do not share averages out, and rows that
+    are linked by chains of neighbours move together. Features, shape (n, d), are best centred, as neighbours are those
+    by the cosine; else all is as in `neighbour_graph`. The result has the same shape, float32.
 
     References
     ----------

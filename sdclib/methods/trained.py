@@ -304,8 +304,6 @@ class TrainedHasher(BaseHasher):
     progress: bool = False
     if TYPE_CHECKING:  # fields of the methods, whose defaults differ
         learning_rate: Any
-        momentum: Any
-        weight_decay: Any
         batch_size: Any
         epochs: Any
         n_neighbors: Any
@@ -362,7 +360,8 @@ class TrainedHasher(BaseHasher):
         """As `_adam`, with momentum; Adam where `optimizer` says so."""
         if self._plain_adam:
             return self._adam(weights)
-        rate, momentum, decay = map(float, (self.learning_rate, self.momentum, self.weight_decay))
+        names = ("learning_rate", "momentum", "weight_decay")
+        rate, momentum, decay = (float(getattr(self, name)) for name in names)
         return torch.optim.SGD(weights, lr=rate, momentum=momentum, weight_decay=decay, fused=True)
 
     def _schedule(self, **settings: Any) -> dict[str, Any]:

@@ -136,7 +136,10 @@ def check_name(value: Any, name: str, known: Iterable[str]) -> str:
 
 
 def check_limits(owner: object, limits: Mapping[str, Limit]) -> None:
-    """Check what `owner` was made with, by name: numbers are whole where their limit is; None where its type has it."""
+    """Check the arguments that `owner` was made with, by name; ValueError says which one is out of its limits.
+
+    Numbers must be whole where their limit is. None is left alone where the argument's default or type has it.
+    """
     for name, parameter in inspect.signature(type(owner)).parameters.items():
         value, limit = getattr(owner, name), limits.get(name)
         may_be_none = parameter.default is None or "None" in str(parameter.annotation)

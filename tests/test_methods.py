@@ -134,6 +134,12 @@ def test_bad_parameters_are_named(method, X):
                 fit(hasher, X)
 
 
+def test_none_is_only_for_what_may_be_none(X):
+    fit(quick("logits", step_epoch=None), X)
+    with pytest.raises(ValueError, match="epochs: expected a whole number >= 1, got None"):
+        fit(quick("logits", epochs=None), X)
+
+
 def test_every_name_above_is_a_parameter():
     assert BAD.keys() <= {name for method in METHODS for name in METHODS[method]().get_params()}
 

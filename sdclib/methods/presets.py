@@ -31,7 +31,7 @@ BEST = "best"  # what `sdclib.methods.hasher_for` gives for classes; until the n
 # Settings that SDC got after the first runs, whose ids are made without them.
 LATER = {"order_by", "target", "match_by", "whiten", "shrinkage", "order_features", "n_neighbors", "n_steps"}
 LATER |= {"positive", "negative", "rank_temperature", "norm", "n_quantiles", "contrast", "joint_views"}
-# Of parameters in every method, see `sdclib.checks.check_limits`.
+# What parameters of these names may be, in every method, see `sdclib.checks.check_limits`.
 LIMITS: dict[str, Limit] = {
     **dict.fromkeys(("random_state", "n_hidden_layers", "n_steps"), 0),
     **dict.fromkeys(("n_bits", "hidden_features", "latent_features", "epochs", "step_epoch"), 1),

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-from collections.abc import Iterable
-from typing import Any
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 MIN_LENGTH = 1e-12  # below it torch counts a row as zero
+Limit: TypeAlias = int | float | tuple[str, ...]
+"""The least of whole numbers, the least of numbers, or names."""
 
 __all__ = [
+    "Limit",
     "as_array",
     "check_features",
     "check_int",
     "check_labels",
+    "check_limits",
     "check_name",
     "check_package",
     "check_real",
@@ -27,17 +32,10 @@ __all__ = [
 def check_features(
     features: ArrayLike, name: str = "X", *, n_features: int | None = None
 ) -> NDArray[np.float32]:
-    """Return a feature matrix as contiguous float32, shape (n, d); ValueError if it is not as described.
+    """Return a feature matrix, shape (n, d), as contiguous float32.
 
-    Parameters
-    ----------
-    features : array-like, shape (n, d)
-        At least one row and one column, all finite, no row all zeros (its cosine is not defined), none so long or
-        short that its squared length leaves float32.
-    name : str
-        How error messages name the argument.
-    n_features : int, optional
-        The number of columns that is expected.
+    ValueError, which begins with `name`, unless there is at least one row and one column, or `n_features` columns where
+    that is given; all are finite; and no row is all zeros, or so long or short that its squared length leaves float32.
     """
     array = as_array(features, name)
     if array.dtype.kind not in "fiub":
@@ -86,16 +84,10 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
 def check_views(
     views: ArrayLike | None, shape: tuple[int, int], method: str, instead: str = ""
 ) -> NDArray[np.float32]:
-    """Return the features of augmented views of training images as float32; ValueError if they are not as described.
+    """Return features of views of training images as float32, shape (n_views, n, d); `shape` is (n, d), n_views >= 2.
 
-    Parameters
-    ----------
-    views : array-like, shape (n_views, n, d), n_views >= 2
-        Each view as in `check_features`; None where there are none.
-    shape : tuple
-        (n, d) of the training features.
-    method, instead : str
-        For the message: what needs them, and what to do without them.
+    ValueError if there are none, for which the message names the `method` and what to do `instead`; or if a view is not
+    as `check_features` wants it.
     """
     expected = f"features of shape (n_views, {shape[0]}, {shape[1]}), n_views >= 2"
     if views is None:
@@ -131,7 +123,7 @@ def check_real(value: Any, name: str, *, minimum: float) -> float:
     """Return a finite number of at least `minimum` as float; ValueError if `value` is another, or a bool."""
     number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     if not number or not np.isfinite(value) or value < minimum:
-        raise ValueError(f"{name}: expected a finite number >= {minimum}, got {value!r}")
+        raise ValueError(f"{name}: expected a finite number >= {minimum:g}, got {value!r}")
     return float(value)
 
 
@@ -141,6 +133,24 @@ def check_name(value: Any, name: str, known: Iterable[str]) -> str:
     if value not in known:
         raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
     return str(value)
+
+
+def check_limits(owner: object, limits: Mapping[str, Limit]) -> None:
+    """Check the arguments that `owner` was made with, by name; ValueError says which one is out of its limits.
+
+    Numbers must be whole where their limit is. None is left alone where the argument's default or type has it.
+    """
+    for name, parameter in inspect.signature(type(owner)).parameters.items():
+        value, limit = getattr(owner, name), limits.get(name)
+        may_be_none = parameter.default is None or "None" in str(parameter.annotation)
+        if limit is None or (value is None and may_be_none):
+            continue
+        if isinstance(limit, tuple):
+            check_name(value, name, limit)
+        elif isinstance(limit, int):
+            check_int(value, name, minimum=limit)
+        else:
+            check_real(value, name, minimum=limit)
 
 
 def check_labels(labels: ArrayLike, name: str, *, n: int) -> NDArray[np.integer]:

@@ -72,24 +72,6 @@ def pair_label(codes, labels):
     return total / n**2
 
 
-def reference_calibration_loss(codes, features, alpha, beta):
-    """Loss of the paper's algorithm 1, pair by pair in float64 with SciPy's quantiles."""
-    n_pairs = len(codes) // 2
-    pairs = []
-    for i in range(n_pairs):
-        f, g = codes[i], codes[n_pairs + i]
-        x, y = features[i], features[n_pairs + i]
-        s = float(np.dot(f, g) / np.linalg.norm(f) / np.linalg.norm(g))
-        t = float(np.dot(x, y) / np.linalg.norm(x) / np.linalg.norm(y))
-        pairs.append((t, i, s))
-    pairs.sort()
-    total = 0.0
-    for n, (_, _, s) in enumerate(pairs, start=1):
-        u = (2 * n - 1) / (2 * n_pairs)
-        total += abs(s - (2 * stats.beta.ppf(u, alpha, beta) - 1))
-    return total / n_pairs
-
-
 def reference_sdc(features, n_bits, *, seed, epochs=100, alpha=5.0, beta=5.0):
     """Train by the published algorithm with the released code's settings, written down without the library.
 

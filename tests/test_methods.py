@@ -11,11 +11,6 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
 
 from sdclib.files import read_json
@@ -81,45 +76,17 @@ class TestContract:
         loaded = METHODS[method].load(folder)
         np.testing.assert_array_equal(loaded.decision_function(X), hasher.decision_function(X))
         assert loaded.get_params() == hasher.get_params()
-        (weights,) = folder.glob("*.safetensors")
-        content = bytearray(weights.read_bytes())
-        content[-1] ^= 1
-        weights.write_bytes(content)
-        with pytest.raises(ValueError, match=r"weights-.*\.safetensors: damaged"):
-            METHODS[method].load(folder)
-        (folder / "hasher.json").write_text("{")
-        with pytest.raises(ValueError, match=r"hasher\.json: damaged"):
-            METHODS[method].load(folder)
 
-    @pytest.mark.parametrize(
-        ("damage", "message"),
-        [
-            (lambda X: X.__setitem__((5, 3), np.nan), r"X: expected finite values, got NaN.*first in row 5"),
-            (lambda X: X.__setitem__((2, 0), np.inf), r"X: expected finite values.*first in row 2"),
-            (lambda X: X.__imul__(1e30), r"X: expected rows of a length between"),
-            (lambda X: X.__setitem__(7, 0), r"X: expected no all-zero row.*first is row 7"),
-        ],
-    )
-    def test_bad_values_are_named(self, method, X, damage, message):
-        more = extras(METHODS[method](), X)
-        damage(X)
-        with pytest.raises(ValueError, match=message):
-            quick(method).fit(X, **more)
-        with pytest.raises(ValueError, match=message):
-            fitted(method).transform(X)
 
-    def test_bad_shapes_are_named(self, method, X):
-        for bad, message in (
-            (X[:, :23], "X: expected 24 features a row, got 23"),
-            (X[0], "X: expected a 2D array"),
-            (X[:0], "X: expected at least one row"),
-            (np.array([["a", "b"]]), "X: expected a numeric array"),
-        ):
-            with pytest.raises(ValueError, match=message):
-                fitted(method).transform(bad)
-            if bad.shape != (N, 23):
-                with pytest.raises(ValueError, match=message):
-                    quick(method).fit(bad)
+def test_bad_features_are_named(X):
+    """By the class that all methods share; scikit-learn's checks below give each of them NaN and infinity."""
+    damaged = X.copy()
+    damaged[5, 3] = np.nan
+    for call in (quick("lsh").fit, fitted("lsh").transform):
+        with pytest.raises(ValueError, match=r"X: expected finite values, got NaN.*first in row 5"):
+            call(damaged)
+    with pytest.raises(ValueError, match="X: expected 24 features a row, got 23"):
+        fitted("lsh").transform(X[:, :23])
 
 
 NUMBERS = (
@@ -154,23 +121,23 @@ BAD: dict[str, list[Any]] = {
     **{name: [-1, "much"] for name in NUMBERS},
     **{name: ["magic"] for name in NAMES},
 }
-# Settings with which a parameter is looked at.
-SETTING_OF = {
-    ("sdc", "shrinkage"): {"whiten": True},
-    ("sdc", "temperature"): {"contrastive_weight": 1.0},
-    ("matching", "shrinkage"): {"features": "whitened"},
-    ("matching", "temperature"): {"target": "rank"},
-    **{("supervised-sdc", name): {"labels": "target"} for name in ("positive", "negative")},
-}
 
 
 @of_every_method
 def test_bad_parameters_are_named(method, X):
     for name in BAD.keys() & METHODS[method]().get_params().keys():
         for value in BAD[name]:
-            hasher = quick(method, **SETTING_OF.get((method, name), {})).set_params(**{name: value})
+            hasher = quick(method).set_params(**{name: value})
+            if method == "supervised-sdc" and name in ("positive", "negative"):
+                hasher.set_params(labels="target")
             with pytest.raises(ValueError, match=rf"^[^:]*\b{name}\b.*: expected"):
                 fit(hasher, X)
+
+
+def test_none_is_only_for_what_may_be_none(X):
+    fit(quick("logits", step_epoch=None), X)
+    with pytest.raises(ValueError, match="epochs: expected a whole number >= 1, got None"):
+        fit(quick("logits", epochs=None), X)
 
 
 def test_every_name_above_is_a_parameter():
@@ -262,6 +229,11 @@ class TestFiles:
         folder = fitted("lsh").save(tmp_path)
         with pytest.raises(ValueError, match="expected method 'itq', got 'lsh'"):
             ITQHasher.load(folder)
+        (weights,) = folder.glob("*.safetensors")
+        content = weights.read_bytes()
+        weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(ValueError, match=r"weights-.*\.safetensors: damaged"):
+            LSHHasher.load(folder)
         description = read_json(folder / "hasher.json")
         (folder / "hasher.json").write_text(json.dumps({**description, "format_version": 99}))
         with pytest.raises(ValueError, match="expected format_version 1 to 2, got 99"):
@@ -269,21 +241,6 @@ class TestFiles:
         (folder / "hasher.json").write_text("[]")
         with pytest.raises(ValueError, match="not the description of a hasher"):
             LSHHasher.load(folder)
-
-    def test_saving_again_replaces_and_an_interrupted_save_loses_nothing(self, X, tmp_path, monkeypatch):
-        def interrupted(*args):
-            raise KeyboardInterrupt
-
-        first, second = fitted("lsh", seed=1), fitted("lsh", seed=2)
-        first.save(tmp_path)
-        with monkeypatch.context() as patch:
-            patch.setattr("sdclib.methods.base.write_json", interrupted)
-            with pytest.raises(KeyboardInterrupt):
-                second.save(tmp_path)
-        np.testing.assert_array_equal(LSHHasher.load(tmp_path).transform(X), first.transform(X))
-        second.save(tmp_path)
-        np.testing.assert_array_equal(LSHHasher.load(tmp_path).transform(X), second.transform(X))
-        assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -352,26 +309,10 @@ class TestScikitLearn:
         failed = {outcome["check_name"] for outcome in outcomes if outcome["status"] == "failed"}
         assert failed - set(ROUNDING) == set(expected(hasher)) - set(ROUNDING)
 
-    @pytest.mark.parametrize("method", ["itq", "pcah", "sdc", "supervised-sdc"])
-    def test_pipelines_and_clones(self, method, X):
-        y = np.arange(N) % 5
-        pipeline = make_pipeline(StandardScaler(), quick(method)).fit(X, y)
-        scaled = StandardScaler().fit_transform(X)
-        alone = quick(method).fit(scaled, y)
-        np.testing.assert_array_equal(pipeline.transform(X), alone.transform(scaled))
-        np.testing.assert_array_equal(pipeline.decision_function(X), alone.decision_function(scaled))
-        copy = clone(alone).set_params(n_bits=6)
-        assert copy.get_params() == alone.get_params() | {"n_bits": 6}
-        with pytest.raises(NotFittedError):
-            copy.transform(X)
-        assert copy.fit(X, y).transform(X).shape == (N, 6)
-        assert alone.transform(X).shape == (N, 12)
 
-    def test_neighbours_by_hamming_distance_and_a_search_for_the_code_length(self, X):
-        pipeline = make_pipeline(ITQHasher(), KNeighborsClassifier(5, metric="hamming"))
-        search = GridSearchCV(pipeline, {"itqhasher__n_bits": [1, 16]}, cv=3).fit(X, np.arange(N) % 5)
-        assert search.best_params_ == {"itqhasher__n_bits": 16}
-        assert search.best_score_ > 0.9
+HALF_RATE = {"learning_rate": 0.01, "step_epoch": None}
+SMALL_TBH = {"learning_rate": 5e-3, "hidden_features": 256, "latent_features": 128, "batch_size": 200}
+SMALL_NSH = {"learning_rate": 2e-4, "hidden_features": 256, "latent_features": 256}
 
 
 @pytest.mark.slow
@@ -380,36 +321,13 @@ class TestScikitLearn:
     [
         ("greedyhash", {"learning_rate": 0.01, "epochs": 10}, 0.1, 0.1, {}),
         # hashed by sign, and one by one, bits are nearly half-half all the same
-        (
-            "bihalf",
-            {"learning_rate": 0.01, "epochs": 6, "step_epoch": None},
-            0.2,
-            0.2,
-            {"bit_balance": (0.8, 1)},
-        ),
+        ("bihalf", HALF_RATE | {"epochs": 6}, 0.2, 0.2, {"bit_balance": (0.8, 1)}),
         # many images get the same code
         ("ssdh", {"epochs": 5}, 0.1, 0.05, {"unique_code_ratio": (0, 0.8)}),
-        (
-            "tbh",
-            {
-                "learning_rate": 5e-3,
-                "epochs": 15,
-                "hidden_features": 256,
-                "latent_features": 128,
-                "batch_size": 200,
-            },
-            0.03,  # 0.04 to 0.11 over four seeds
-            -1,
-            {"unique_code_ratio": (0, 0.3)},
-        ),
+        # above the start by 0.04 to 0.11 over four seeds
+        ("tbh", SMALL_TBH | {"epochs": 15}, 0.03, -1, {"unique_code_ratio": (0, 0.3)}),
         ("cibhash", {"epochs": 4}, 0.1, 0.1, {}),
-        (
-            "nsh",
-            {"learning_rate": 2e-4, "epochs": 4, "hidden_features": 256, "latent_features": 256},
-            0.05,
-            0.02,
-            {},
-        ),
+        ("nsh", SMALL_NSH | {"epochs": 4}, 0.05, 0.02, {}),
         ("crovca", {}, 0.1, 0.1, {}),
     ],
 )
@@ -434,13 +352,7 @@ def test_tiny_numbers_count_as_nothing_while_a_head_trains():
         found.append(is_flushed())
         return {"loss": torch.zeros(())}
 
-    train(
-        step,
-        4,
-        [torch.optim.SGD([torch.zeros(1, requires_grad=True)])],
-        batch_size=2,
-        epochs=1,
-        progress=False,
-    )
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)])
+    train(step, 4, [optimizer], batch_size=2, epochs=1, progress=False)
     assert found == [True, True]
     assert not is_flushed()

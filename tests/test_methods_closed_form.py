@@ -113,22 +113,6 @@ class TestSH:
         ours = SHHasher(n_bits=n_bits).fit(X).decision_function(X[:30])
         np.testing.assert_allclose(ours, expected, atol=1e-4 * n_bits)
 
-    def test_cuts_a_rectangle_as_by_hand(self):
-        u, v = np.meshgrid(np.linspace(0, 1, 34), np.linspace(0, 1, 20))
-        points = np.stack([3.3 * u.ravel() + 1, 2 * v.ravel() + 1], axis=1)
-        # frequencies 1/3.3, 1/2, 2/3.3, 3/3.3, 2/2: halves, halves of the short side, the outer quarters, ...
-        by_hand = np.stack(
-            [
-                u < 1 / 2,
-                v < 1 / 2,
-                (u < 1 / 4) | (u > 3 / 4),
-                (u < 1 / 6) | ((u > 1 / 2) & (u < 5 / 6)),
-                (v < 1 / 4) | (v > 3 / 4),
-            ],
-            axis=-1,
-        ).reshape(-1, 5)
-        np.testing.assert_array_equal(SHHasher(n_bits=5).fit(points).transform(points), by_hand)
-
     def test_blocks_of_rows_are_the_whole(self, X, monkeypatch):
         whole = SHHasher(n_bits=20).fit(X)
         monkeypatch.setattr("sdclib.methods.closed_form.ENCODE_ROWS", 33)

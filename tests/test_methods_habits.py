@@ -36,15 +36,6 @@ def test_a_frame_keeps_the_names_and_order_of_its_columns(frame, X, tmp_path):
             fitted.transform(frame[frame.columns[::-1]])
 
 
-def test_output_can_be_a_frame(frame):
-    hasher = ITQHasher(8).fit(frame)
-    assert list(hasher.get_feature_names_out()) == [f"itqhasher{i}" for i in range(8)]
-    codes = hasher.set_output(transform="pandas").transform(frame)
-    assert isinstance(codes, pd.DataFrame)
-    assert codes.index.equals(frame.index)
-    assert hasher.pack(frame).dtype == np.uint8
-
-
 @pytest.mark.parametrize("make", [LSHHasher, lambda **more: SDCHasher(8, **QUICK, **more)])
 def test_no_random_state_is_another_one_each_time_unless_numpy_is_seeded(X, make):
     def codes():

@@ -280,15 +280,6 @@ class TestTBH:
         assert minded.history_["critic_loss"].iloc[-1] != critic_loss.iloc[-1]
         assert np.abs(minded.decision_function(X) - ignored.decision_function(X)).max() > 0.1
 
-    def test_drawn_bits_are_drawn_from_the_seed_and_only_the_hash_head_is_kept(self, X):
-        settings = {"n_bits": 8, "epochs": 2, "batch_size": 30}
-        drawn, again = (self.small(stochastic=True, **settings).fit(X) for _ in range(2))
-        np.testing.assert_array_equal(drawn.decision_function(X), again.decision_function(X))
-        plain = self.small(**settings).fit(X).decision_function(X)
-        assert not np.array_equal(drawn.decision_function(X), plain)
-        shapes = [tuple(weight.shape) for weight in drawn.head_.state_dict().values()]
-        assert shapes == [(32, 12), (32,), (8, 32), (8,)]
-
 
 @pytest.mark.parametrize("method", ["greedyhash", "bihalf"])
 def test_a_teacher_takes_the_place_of_the_features_in_the_similarities(X, method):

@@ -42,30 +42,12 @@ class TestSupervisedSDC:
         assert [len(targets_of(n)) for n in (0, 10)] == [10, 10]
 
     def test_where_labels_say_nothing_order_is_sdc(self, X):
-        settings = {"n_bits": 12, "epochs": 3, "batch_size": 60, "learning_rate": 4e-4}
+        settings = {**QUICK, "learning_rate": 4e-4}
         alone = np.arange(240)  # no positive pair
         hasher = SupervisedSDCHasher(labels="order", **settings).fit(X, alone)
         sdc = SDCHasher(preset="release", **settings).fit(X)
         np.testing.assert_array_equal(hasher.decision_function(X), sdc.decision_function(X))
         assert (hasher.history_["positive"] == 0).all()
-
-    def test_labels_draw_positive_pairs_together(self, X, ids):
-        pairs_of_clusters = ids // 2  # which the features know nothing of
-        same = pairs_of_clusters[:, None] == pairs_of_clusters
-
-        def gap(hasher):
-            f = hasher.fit(X, pairs_of_clusters).decision_function(X)
-            f /= np.linalg.norm(f, axis=1, keepdims=True)
-            return (f @ f.T)[same].mean() - (f @ f.T)[~same].mean()
-
-        settings = {**QUICK, "epochs": 60, "learning_rate": 2e-3}
-        without = gap(SDCHasher(preset="release", **settings))
-        order, target = (
-            gap(SupervisedSDCHasher(labels=labels, **settings)) for labels in ("order", "target")
-        )
-        # over four seeds by 0.12 to 0.20, and by 0.11 to 0.56
-        assert order > without + 0.05
-        assert target > without + 0.05
 
 
 class TestOrthoHash:
@@ -81,18 +63,6 @@ class TestOrthoHash:
                 ValueError, match=f"class_targets: .*10 classes, got 'hadamard' with n_bits = {n_bits}"
             ):
                 class_targets("hadamard", 10, n_bits)
-
-    def test_codes_come_near_their_class_targets(self, X, ids, monkeypatch):
-        corners = np.tile(np.array([[1, 1, -1], [1, -1, 1], [-1, 1, 1], [-1, -1, -1]]), 4)
-        monkeypatch.setattr(
-            "sdclib.methods.supervised.class_targets", lambda *_: torch.from_numpy(corners).float()
-        )
-        settings = {"n_bits": 12, "epochs": 60, "batch_size": 60, "learning_rate": 2e-3}
-        bits = 2.0 * OrthoHashHasher(**settings).fit(X, ids).transform(X) - 1
-        agreement = (bits @ corners.T / 12)[np.arange(240), ids]
-        # over four seeds 0.67 to 0.77, and 0.96 to 0.98
-        assert agreement.mean() > 0.6
-        assert np.mean((bits @ corners.T).argmax(axis=1) == ids) > 0.9
 
 
 def test_hashed_logits_are_projections_of_a_classifiers_logits(X, ids):

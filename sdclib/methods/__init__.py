@@ -120,12 +120,7 @@ def make_hasher(method: str, n_bits: int, *, seed: int = 0, **parameters: Any) -
     seed : int
         Given as `random_state` to methods that draw anything.
     **parameters
-        Further parameters of the method.
-
-    Raises
-    ------
-    ValueError
-        If the method or a parameter is unknown.
+        Further parameters of the method; ValueError if one, or the method, is unknown.
     """
     if "random_state" in parameters:
         raise ValueError(

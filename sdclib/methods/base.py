@@ -19,10 +19,11 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sdclib.checks import check_features, check_int, check_labels, check_views
+from sdclib.checks import Limit, check_features, check_labels, check_limits, check_views
 from sdclib.codes import binarize, pack_codes
 from sdclib.files import file_sha256, read_json, write_bytes, write_json
 from sdclib.methods import register
+from sdclib.methods.presets import LIMITS
 
 __all__ = ["BaseHasher", "check_training_labels"]
 
@@ -47,6 +48,8 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     results_version : int
         Of the class; to be raised by hand when the method gives other codes than before, which golden codes show
         (``tests/golden.py``). Runs of an older number are then not taken for its own.
+    limits : dict
+        Of the class: the least value of parameters, or the names that they may have, see `sdclib.checks.check_limits`.
     n_features_in_ : int
         The width of the features seen in `fit`.
     feature_names_in_ : ndarray of str, shape (n_features_in_,)
@@ -67,6 +70,7 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     label: ClassVar[str]
     color: ClassVar[str]
     results_version: ClassVar[int] = 1
+    limits: ClassVar[dict[str, Limit]] = LIMITS
     n_bits: int
 
     def __init_subclass__(cls, **more: Any) -> None:
@@ -134,17 +138,13 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         tokens : array-like, shape (n_views, n, n_tokens, token_size), optional
             Patch tokens of the same views; likewise with `needs_tokens`.
 
-        Returns
-        -------
-        self
-
         Raises
         ------
         ValueError
             If the features, what else the method learns from, or a parameter cannot be used; the message names which.
             An earlier fit is then untouched.
         """
-        check_int(self.n_bits, "n_bits", minimum=1)
+        check_limits(self, self.limits)
         given, X = X, check_features(X)
         more: dict[str, NDArray] = {}
         if self.needs_labels:
@@ -189,12 +189,7 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     def decision_function(self, X: ArrayLike) -> NDArray[np.float32]:
         """Continuous codes of features of shape (n, d): shape (n, n_bits), float32.
 
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError
-            If `fit` was not called.
-        ValueError
-            If X has other columns than in `fit`, NaN, infinite or all-zero rows.
+        NotFittedError without a fit; ValueError if X has other columns than in `fit`, NaN, infinite or all-zero rows.
         """
         check_is_fitted(self, "n_features_in_")
         given, X = X, check_features(X, n_features=self.n_features_in_)
@@ -213,14 +208,8 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """Write the fitted method into `folder`: `hasher.json` and a safetensors file that it names by its hash.
 
         Over an older save the change is atomic: cut short, the folder still holds the old method whole. Of other
-        files only the weights that the older `hasher.json` names are deleted. Returns the folder.
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError
-            If `fit` was not called.
-        OSError
-            If it cannot be written; an older save is then untouched.
+        files only the weights that the older `hasher.json` names are deleted. Returns the folder; NotFittedError
+        without a fit.
         """
         check_is_fitted(self, "n_features_in_")
         folder = Path(folder)
@@ -250,12 +239,8 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     def load(cls, folder: str | os.PathLike[str]) -> Self:
         """Read what `save` wrote; no code in the files is run.
 
-        Raises
-        ------
-        FileNotFoundError
-            If there is no `hasher.json` in the folder, or no weights file.
-        ValueError
-            If a file is damaged, belongs to another method, or has another format version.
+        FileNotFoundError if a file is missing; ValueError that names the file if it is damaged, belongs to another
+        method, or has another format version.
         """
         path = Path(folder) / "hasher.json"
         description = read_json(path)
@@ -315,29 +300,15 @@ def _seed(random_state: Any) -> int:
     """Give the number that random numbers are drawn by, see `BaseHasher.seed_`."""
     if random_state is None:
         return int(check_random_state(None).randint(2**31 - 1))
-    return check_int(random_state, "random_state", minimum=0)
+    return int(random_state)
 
 
 def check_training_labels(y: object, n: int, method: str) -> NDArray[np.integer]:
-    """Check the labels of training rows, see `BaseHasher.fit`, and number the classes that there are.
+    """Check the labels of `n` training rows, see `BaseHasher.fit`, and number the classes that there are.
 
-    Parameters
-    ----------
-    y : array-like, shape (n,) or (n, n_labels)
-    n : int
-        Training rows.
-    method : str
-        What needs them, for the message.
-
-    Returns
-    -------
-    ndarray, shape (n,) int64 or (n, n_classes) uint8
-        Numbers of the classes from 0 in ascending order of their ids; or the vectors without labels that no row has.
-
-    Raises
-    ------
-    ValueError
-        If there are none, of the wrong number, kind or with NaN, or fewer than two classes.
+    Returns int64 of shape (n,), classes from 0 in ascending order of their ids; or uint8 of shape (n, n_classes),
+    without labels that no row has. ValueError, which names the `method`, if there are none; or if they are of the wrong
+    number or kind, with NaN, or of fewer than two classes.
     """
     if y is None:
         raise ValueError(

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from scipy.linalg import orthogonal_procrustes, solve
 from sklearn.decomposition import PCA
 
-from sdclib.checks import check_int, check_real
 from sdclib.methods.base import BaseHasher
 from sdclib.methods.neighbours import smooth_over_neighbours
 
@@ -322,7 +321,7 @@ class ITQHasher(LinearHasher):
         pca = self._fit_pca(X)
         V = pca.transform(X).astype(np.float64)
         R = np.linalg.qr(np.random.default_rng(self.seed_).standard_normal((self.n_bits, self.n_bits)))[0]
-        for _ in range(check_int(self.n_iterations, "n_iterations", minimum=1)):
+        for _ in range(self.n_iterations):
             R, _ = orthogonal_procrustes(V, np.where(V @ R >= 0, 1.0, -1.0))
         self.projection_ = np.ascontiguousarray(pca.components_.T @ R, dtype=np.float32)
 
@@ -365,13 +364,12 @@ class NeighbourITQHasher(ITQHasher):
     ridge: float = 1.0
 
     def _fit(self, X: NDArray[np.float32]) -> None:
-        ridge = check_real(self.ridge, "ridge", minimum=1e-12)
         self._check_length(min(X.shape), f"min(n_samples, n_features) = {min(X.shape)}")
         mean = X.mean(axis=0, dtype=np.float64)
         centred = X - mean
         teacher = smooth_over_neighbours(centred, self.n_neighbors, self.n_steps)
         scale = np.sqrt(np.mean(centred**2))
-        gram = centred.T @ centred / scale**2 + ridge * np.eye(X.shape[1])
+        gram = centred.T @ centred / scale**2 + self.ridge * np.eye(X.shape[1])
         linear = solve(gram, centred.T @ teacher / scale**2, assume_a="pos")
         super()._fit((centred @ linear).astype(np.float32))
         self.projection_ = np.ascontiguousarray(linear @ self.projection_, dtype=np.float32)

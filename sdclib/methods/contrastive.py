@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,7 +10,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from sdclib.checks import check_int, check_name, check_real
 from sdclib.losses.contrastive import (
     bernoulli_kl_loss,
     code_alignment_loss,
@@ -20,6 +20,7 @@ from sdclib.losses.contrastive import (
     sorted_nce_loss,
     weighted_contrastive_loss,
 )
+from sdclib.methods.presets import LIMITS
 from sdclib.methods.trained import (
     ScaledLayerNorm,
     TrainedHasher,
@@ -103,8 +104,6 @@ class CIBHashHasher(TrainedHasher):
     def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
         views = more["views"]
         nearest = self._nearest_by_teacher(features)
-        temperature = check_real(self.temperature, "temperature", minimum=1e-6)
-        kl_weight = check_real(self.kl_weight, "kl_weight", minimum=0)
         optimizer = self._adam(head.parameters())
 
         def bits(logits: Tensor) -> Tensor:
@@ -118,9 +117,9 @@ class CIBHashHasher(TrainedHasher):
             if nearest is not None:
                 partners = nearest[rows, torch.randint(nearest.shape[1], rows.shape).to(rows)]
             first, second = head(view[rows]), head(other[partners])
-            contrastive_loss = nt_xent_loss(bits(first), bits(second), temperature)
+            contrastive_loss = nt_xent_loss(bits(first), bits(second), self.temperature)
             kl_loss = bernoulli_kl_loss(first, second)
-            loss = contrastive_loss + kl_weight * kl_loss
+            loss = contrastive_loss + self.kl_weight * kl_loss
             gradient_step(loss, optimizer)
             return {"loss": loss, "contrastive_loss": contrastive_loss, "kl_loss": kl_loss}
 
@@ -186,6 +185,8 @@ class NSHHasher(TrainedHasher):
     label = "NSH"
     color = "#56B4E9"
 
+    limits = LIMITS | {"hidden_features": 0}
+
     n_positives: int = 2
     temperature: float = 0.1
     sort_temperature: float | None = None
@@ -205,24 +206,22 @@ class NSHHasher(TrainedHasher):
         return self._layers(n_features, self.n_bits)
 
     def _layers(self, n_in: int, n_out: int) -> nn.Sequential:
-        if check_int(self.hidden_features, "hidden_features", minimum=0):
+        if self.hidden_features:
             return two_layers(n_in, self.hidden_features, n_out)
         return nn.Sequential(nn.Linear(n_in, n_out))
 
     def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
         views = more["views"]
-        n_latent = check_int(self.latent_features, "latent_features", minimum=1)
-        latent_head = self._layers(features.shape[1], n_latent).to(features.device)
-        as_released = self.form is not None and check_name(self.form, "form", ("sdc",)) == "sdc"
+        latent_head = self._layers(features.shape[1], self.latent_features).to(features.device)
+        as_released = self.form == "sdc"
         sort_temperature = 1 / self.n_bits if self.sort_temperature is None else self.sort_temperature
         contrastive_loss = partial(
             sorted_nce_loss,
-            n_positives=check_int(self.n_positives, "n_positives", minimum=1),
-            temperature=check_real(self.temperature, "temperature", minimum=1e-6),
-            sort_temperature=check_real(sort_temperature, "sort_temperature", minimum=1e-6),
+            n_positives=self.n_positives,
+            temperature=self.temperature,
+            sort_temperature=sort_temperature,
             as_released=as_released,
         )
-        weight = check_real(self.quantization_weight, "quantization_weight", minimum=0)
         optimizer = self._adam([*head.parameters(), *latent_head.parameters()])
 
         def step(rows: Tensor) -> dict[str, Tensor]:
@@ -233,7 +232,7 @@ class NSHHasher(TrainedHasher):
             similarity = first @ second.T / (2 * self.n_bits) + 0.5
             contrastive = contrastive_loss(similarity, *latent_head(both).chunk(2))
             quantization = (squashed - codes.detach()).square().mean()
-            loss = contrastive + weight * quantization
+            loss = contrastive + self.quantization_weight * quantization
             gradient_step(loss, optimizer)
             return {"loss": loss, "contrastive_loss": contrastive, "quantization_loss": quantization}
 
@@ -299,7 +298,7 @@ class WCHHasher(TrainedHasher):
     needs_tokens = True
 
     def _make_head(self, n_features: int) -> nn.Module:
-        hidden = check_int(self.hidden_features, "hidden_features", minimum=1)
+        hidden = self.hidden_features
         layers = nn.Linear(n_features, hidden), nn.Linear(hidden, self.n_bits)
         for layer in layers:
             nn.init.kaiming_uniform_(layer.weight, mode="fan_out")
@@ -308,28 +307,20 @@ class WCHHasher(TrainedHasher):
 
     def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
         views, tokens = more["views"], more["tokens"]
-        temperature = check_real(self.temperature, "temperature", minimum=1e-6)
-        weight_temperature = check_real(self.weight_temperature, "weight_temperature", minimum=1e-6)
-        batch_size = check_int(self.batch_size, "batch_size", minimum=2)
-        epochs = check_int(self.epochs, "epochs", minimum=1)
         optimizer = self._adam(head.parameters())
-        n_steps = epochs * (len(features) // batch_size)
-        falling = None
-        if not self._plain_adam:
-            falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(n_steps, 1))
+        fall = _falling(self, optimizer, len(features))
 
         def step(rows: Tensor) -> dict[str, Tensor]:
             pair = [int(view) for view in draw_views(torch.arange(len(tokens)))]
             with torch.no_grad():
                 attended = mutual_attention(*(tokens[view][rows] for view in pair))
-                weights = image_weights(*attended, weight_temperature)
+                weights = image_weights(*attended, self.weight_temperature)
             first, second = (straight_through_sign(head(views[view][rows]).tanh()) for view in pair)
-            contrastive = weighted_contrastive_loss(first, second, weights, temperature)
+            contrastive = weighted_contrastive_loss(first, second, weights, self.temperature)
             balance = -first.var(dim=0, correction=0).mean()
             loss = contrastive + balance
             gradient_step(loss, optimizer)
-            if falling is not None:
-                falling.step()
+            fall()
             others = (weights.sum() - len(rows)) / (len(rows) * (len(rows) - 1))
             return {
                 "loss": loss,
@@ -341,7 +332,17 @@ class WCHHasher(TrainedHasher):
         return train(step, len(features), [optimizer], **self._schedule())
 
 
-LAST_LEARNING_RATE = 1e-6  # where the cosine ends, unless it starts below
+def _falling(
+    hasher: TrainedHasher, optimizer: torch.optim.Optimizer, n: int, last: float = 0.0
+) -> Callable[[], None]:
+    """Give what makes the learning rate fall along half a cosine, called after each step; nothing for plain Adam."""
+    if hasher._plain_adam:
+        return lambda: None
+    n_steps = hasher.epochs * (n // hasher.batch_size)
+    return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, n_steps), eta_min=last).step
+
+
+LAST_LEARNING_RATE = 1e-6  # where CroVCA's cosine ends, unless it starts below
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -405,9 +406,7 @@ class CroVCAHasher(TrainedHasher):
     needs_views = True
 
     def _make_head(self, n_features: int) -> nn.Module:
-        hidden = n_features
-        if self.hidden_features is not None:
-            hidden = check_int(self.hidden_features, "hidden_features", minimum=1)
+        hidden = n_features if self.hidden_features is None else self.hidden_features
         layers = [nn.Linear(n_features, hidden), nn.Linear(hidden, self.n_bits)]
         for layer in layers:
             nn.init.trunc_normal_(layer.weight, std=0.02)
@@ -416,31 +415,21 @@ class CroVCAHasher(TrainedHasher):
 
     def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
         views = more["views"]
-        n, n_bits = check_int(self.batch_size, "batch_size", minimum=2), self.n_bits
-        epochs = check_int(self.epochs, "epochs", minimum=1)
-        distortion = check_real(self.distortion, "distortion", minimum=0)
-        rate_weight = check_real(self.rate_weight, "rate_weight", minimum=0) * (n + n_bits) / (n * n_bits)
-        falling = None
-        if self._plain_adam:
-            optimizer: torch.optim.Optimizer = self._adam(head.parameters())
-        else:
-            rate = check_real(self.learning_rate, "learning_rate", minimum=0)
-            decay = check_real(self.weight_decay, "weight_decay", minimum=0)
+        n, n_bits = self.batch_size, self.n_bits
+        rate_weight = self.rate_weight * (n + n_bits) / (n * n_bits)
+        optimizer: torch.optim.Optimizer = self._adam(head.parameters())
+        if not self._plain_adam:
+            rate, decay = float(self.learning_rate), float(self.weight_decay)
             optimizer = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=decay, fused=True)
-            falling = torch.optim.lr_scheduler.CosineAnnealingLR(
-                optimizer,
-                T_max=max(1, epochs * (len(features) // n)),
-                eta_min=min(LAST_LEARNING_RATE, rate),
-            )
+        fall = _falling(self, optimizer, len(features), min(LAST_LEARNING_RATE, self.learning_rate))
 
         def step(rows: Tensor) -> dict[str, Tensor]:
             first, second = (head(view[rows]) for view in draw_views(views))
             alignment_loss = code_alignment_loss(first, second)
-            rate = (coding_rate(first, distortion) + coding_rate(second, distortion)) / 2
+            rate = (coding_rate(first, self.distortion) + coding_rate(second, self.distortion)) / 2
             loss = alignment_loss - rate_weight * rate
             gradient_step(loss, optimizer)
-            if falling is not None:
-                falling.step()
+            fall()
             return {"loss": loss, "alignment_loss": alignment_loss, "coding_rate": rate}
 
         return train(step, len(features), [optimizer], **self._schedule())

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, softplus
 
-from sdclib.checks import check_int, check_real
 from sdclib.losses.pairwise import pair_label_loss, pair_similarity_loss
 from sdclib.methods.trained import TrainedHasher, gradient_step, straight_through_sign, train, two_layers
 
@@ -77,18 +76,14 @@ class GreedyHashHasher(TrainedHasher):
     n_neighbors: int | None = None
     n_steps: int | None = None
 
-    def _make_head(self, n_features: int) -> nn.Module:
-        return nn.Linear(n_features, self.n_bits)
-
     def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
-        penalty_weight = check_real(self.penalty_weight, "penalty_weight", minimum=0)
         optimizer, teacher = self._sgd(head.parameters()), self._teacher(features)
 
         def step(rows: Tensor) -> dict[str, Tensor]:
             continuous_codes = head(features[rows])
             similarity_loss = pair_similarity_loss(straight_through_sign(continuous_codes), teacher[rows])
             penalty = (continuous_codes.abs() - 1).abs().pow(3).mean()
-            loss = similarity_loss + penalty_weight * penalty
+            loss = similarity_loss + self.penalty_weight * penalty
             gradient_step(loss, optimizer)
             return {"loss": loss, "similarity_loss": similarity_loss, "penalty": penalty}
 
@@ -204,11 +199,7 @@ class BiHalfHasher(TrainedHasher):
     n_neighbors: int | None = None
     n_steps: int | None = None
 
-    def _make_head(self, n_features: int) -> nn.Module:
-        return nn.Linear(n_features, self.n_bits)
-
     def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
-        gamma = check_real(self.gamma, "gamma", minimum=0)
         optimizer, teacher = self._sgd(head.parameters()), self._teacher(features)
 
         def step(rows: Tensor) -> dict[str, Tensor]:
@@ -216,7 +207,7 @@ class BiHalfHasher(TrainedHasher):
             codes = bihalf_codes(continuous_codes)
             similarity_loss = pair_similarity_loss(codes, teacher[rows])
             distance = (continuous_codes - codes.detach()).square().mean()
-            loss = similarity_loss + gamma / 2 * distance
+            loss = similarity_loss + self.gamma / 2 * distance
             gradient_step(loss, optimizer)
             return {"loss": loss, "similarity_loss": similarity_loss, "distance": distance}
 
@@ -280,9 +271,6 @@ class SSDHHasher(TrainedHasher):
     weight_decay: float | None = None
     step_epoch: int | None = None
 
-    def _make_head(self, n_features: int) -> nn.Module:
-        return nn.Linear(n_features, self.n_bits)
-
     def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
         optimizer = self._adam(head.parameters())
         nearer, farther = self._thresholds(features)
@@ -300,11 +288,10 @@ class SSDHHasher(TrainedHasher):
 
     def _thresholds(self, features: Tensor) -> tuple[float, float]:
         """Distances up to which pairs are similar, and from which on they are dissimilar."""
-        alpha, beta = (check_real(getattr(self, name), name, minimum=0) for name in ("alpha", "beta"))
         if len(features) > MOST_ROWS:
             features = features[torch.randperm(len(features))[:MOST_ROWS].to(features.device)]
         mode, sigma_left, sigma_right = half_gaussians(features)
-        return mode - alpha * sigma_left, mode + beta * sigma_right
+        return mode - self.alpha * sigma_left, mode + self.beta * sigma_right
 
 
 def bernoulli_bits(logits: Tensor, stochastic: bool = True) -> Tensor:
@@ -411,11 +398,7 @@ class TBHHasher(TrainedHasher):
         return two_layers(n_features, self.hidden_features, self.n_bits)
 
     def _train(self, head: nn.Module, features: Tensor, **more: Tensor) -> pd.DataFrame:
-        n_hidden, n_latent = (
-            self.hidden_features,
-            check_int(self.latent_features, "latent_features", minimum=1),
-        )
-        weight = check_real(self.adversarial_weight, "adversarial_weight", minimum=0)
+        n_hidden, n_latent = self.hidden_features, self.latent_features
         first, relu, to_logits = head.children()
         to_latent, convolution = nn.Linear(n_hidden, n_latent), nn.Linear(n_latent, n_latent)
         decoder = nn.Sequential(
@@ -434,7 +417,7 @@ class TBHHasher(TrainedHasher):
             latent = (code_graph(bits) @ convolution(to_latent(hidden).sigmoid())).sigmoid()
             reconstruction = (decoder(latent) - batch).square().sum() / 2
             fooling = _surprise(bit_critic(bits)) + _surprise(latent_critic(latent))
-            loss = reconstruction + weight * fooling
+            loss = reconstruction + self.adversarial_weight * fooling
             gradient_step(loss, coder_optimizer)
             tosses, uniform = torch.rand_like(bits).round(), torch.rand_like(latent)
             critic_loss = (

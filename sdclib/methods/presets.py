@@ -6,7 +6,7 @@ import warnings
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from sdclib.checks import check_int, check_name, check_real
+from sdclib.checks import Limit, check_limits, check_name, check_real
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,21 @@ BEST = "best"  # what `sdclib.methods.hasher_for` gives for classes; until the n
 # Settings that SDC got after the first runs, whose ids are made without them.
 LATER = {"order_by", "target", "match_by", "whiten", "shrinkage", "order_features", "n_neighbors", "n_steps"}
 LATER |= {"positive", "negative", "rank_temperature", "norm", "n_quantiles", "contrast", "joint_views"}
-CHOICES = {
+# What parameters of these names may be, in every method, see `sdclib.checks.check_limits`.
+LIMITS: dict[str, Limit] = {
+    **dict.fromkeys(("random_state", "n_hidden_layers", "n_steps"), 0),
+    **dict.fromkeys(("n_bits", "hidden_features", "latent_features", "epochs", "step_epoch"), 1),
+    **dict.fromkeys(("n_iterations", "n_neighbors", "n_positives", "n_quantiles"), 1),
+    "batch_size": 2,
+    **dict.fromkeys(("learning_rate", "momentum", "weight_decay", "distortion", "scale", "margin"), 0.0),
+    **dict.fromkeys(("quantization_weight", "contrastive_weight", "penalty_weight", "kl_weight"), 0.0),
+    **dict.fromkeys(("adversarial_weight", "rate_weight", "alpha", "beta", "gamma"), 0.0),
+    **dict.fromkeys(("temperature", "rank_temperature", "sort_temperature", "weight_temperature"), 1e-6),
+    "ridge": 1e-12,
+    "optimizer": ("adam",),
+    "form": ("sdc",),
+}
+CHOICES: dict[str, Limit] = {
     "pairs": ("half", "all"),
     "contrast": ("views", "image"),
     "order_by": ("features", "neighbours", "labels"),
@@ -132,27 +146,9 @@ class SDCSettings:
     n_quantiles: int | None = None
 
     def __post_init__(self) -> None:
-        for name, minimum in {
-            "hidden_features": 1,
-            "n_hidden_layers": 0,
-            "batch_size": 2,
-            "epochs": 1,
-            "step_epoch": 1,
-            "n_neighbors": 1,
-            "n_steps": 0,
-            "n_quantiles": 1,
-        }.items():
-            if getattr(self, name) is not None:
-                check_int(getattr(self, name), name, minimum=minimum)
-        for name in ("learning_rate", "weight_decay", "quantization_weight", "contrastive_weight"):
-            check_real(getattr(self, name), name, minimum=0)
-        for name in ("temperature", "rank_temperature"):
-            check_real(getattr(self, name), name, minimum=1e-6)
+        check_limits(self, LIMITS | CHOICES)
         if not 0 < check_real(self.shrinkage, "shrinkage", minimum=0) <= 1:
             raise ValueError(f"shrinkage: expected a number above 0 and at most 1, got {self.shrinkage!r}")
-        for name, choices in CHOICES.items():
-            if getattr(self, name) is not None:
-                check_name(getattr(self, name), name, choices)
         if self.view_pairs and not self.contrastive_weight:
             raise ValueError("view_pairs: expected a contrastive_weight above 0 beside it, got 0")
         if self.view_pairs and self.contrast == "image":

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from sdclib.checks import check_name, check_real
+from sdclib.checks import check_name
 from sdclib.losses.calibration import (
     CalibrationDistribution,
     Empirical,
@@ -29,7 +29,6 @@ from sdclib.losses.pairs import count_pairs_of, pair_similarities
 from sdclib.losses.quantization import quantization_loss
 from sdclib.methods.neighbours import smooth_over_neighbours
 from sdclib.methods.presets import (
-    CHOICES,
     EMPIRICAL,
     LATER,
     WITHOUT_VIEWS,
@@ -311,7 +310,7 @@ MATCHES = {  # target of `MatchingHasher`: target and match_by of SDC
     "rank": ("similarities", "rank"),
     "calibrated": ("distribution", "quantiles"),
 }
-FEATURES = CHOICES["order_features"]
+FEATURES = ("raw", "centred", "whitened")
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -375,7 +374,7 @@ class MatchingHasher(CalibratedHasher):
             match_by=match_by,
             center=features == "centred",
             whiten=features == "whitened",
-            rank_temperature=check_real(self.temperature, "temperature", minimum=1e-6),
+            rank_temperature=self.temperature,
         )
 
 

@@ -10,7 +10,7 @@ from scipy.linalg import hadamard
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from sdclib.checks import check_int, check_name, check_real
+from sdclib.checks import check_name
 from sdclib.losses.pairwise import cosine_classification_loss
 from sdclib.methods.trained import HashHead, TrainedHasher, gradient_step, train
 
@@ -84,20 +84,19 @@ class OrthoHashHasher(SupervisedHasher):
     weight_decay: float = 5e-4
     batch_size: int = 256
     epochs: int = 100
-    step_epoch: int = 80
+    step_epoch: int | None = 80
 
     def _make_head(self, n_features: int) -> nn.Module:
-        n_hidden_layers = check_int(self.n_hidden_layers, "n_hidden_layers", minimum=0)
-        return HashHead(n_features, self.n_bits, n_features, n_hidden_layers)
+        return HashHead(n_features, self.n_bits, n_features, self.n_hidden_layers)
 
     def _train(self, head: nn.Module, features: Tensor, labels: Tensor) -> pd.DataFrame:
         n_classes = count_classes(labels)
         targets = class_targets(self.class_targets, n_classes, self.n_bits).to(features)
-        scale, margin = (check_real(getattr(self, name), name, minimum=0) for name in ("scale", "margin"))
         optimizer = self._adam(head.parameters())
 
         def step(rows: Tensor) -> dict[str, Tensor]:
-            loss = cosine_classification_loss(head(features[rows]), labels[rows], targets, scale, margin)
+            codes = head(features[rows])
+            loss = cosine_classification_loss(codes, labels[rows], targets, self.scale, self.margin)
             gradient_step(loss, optimizer)
             return {"loss": loss}
 
@@ -109,12 +108,8 @@ def class_targets(kind: str, n_classes: int, n_bits: int) -> Tensor:
 
     "bernoulli" draws fair coins, which are orthogonal in expectation, and where nothing keeps two classes from the same
     target when the code is short; "hadamard" rows of a Hadamard matrix in random order, which are orthogonal.
-
-    Raises
-    ------
-    ValueError
-        If the kind is unknown, or there is no such Hadamard matrix: `n_bits` has to be a power of 2 and at least
-        `n_classes`.
+    ValueError if the kind is unknown, or there is no such matrix: `n_bits` has to be a power of 2 and at least
+    `n_classes`.
     """
     if check_name(kind, "class_targets", CLASS_TARGETS) == "bernoulli":
         return 2 * torch.randint(0, 2, (n_classes, n_bits)).float() - 1
@@ -166,14 +161,14 @@ class LogitHasher(SupervisedHasher):
     weight_decay: float = 1e-5
     batch_size: int = 256
     epochs: int = 100
-    step_epoch: int = 80
+    step_epoch: int | None = 80
 
     def _make_head(self, n_features: int) -> nn.Module:
         return self._network(n_features, self.n_bits)
 
     def _network(self, n_features: int, n_outputs: int) -> nn.Sequential:
         layers: list[nn.Module] = []
-        for _ in range(check_int(self.n_hidden_layers, "n_hidden_layers", minimum=0)):
+        for _ in range(self.n_hidden_layers):
             layers += [nn.Linear(n_features, n_features), nn.GELU()]
         return nn.Sequential(*layers, nn.Linear(n_features, n_outputs))
 

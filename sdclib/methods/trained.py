@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from sdclib.checks import check_int, check_name, check_real
 from sdclib.methods.base import BaseHasher
 from sdclib.methods.neighbours import N_STEPS, smooth_over_neighbours
 from sdclib.progress import tqdm
@@ -51,9 +50,7 @@ class HashHead(nn.Module):
         The last layer: BatchNorm; BatchNorm without learned scale and shift; BatchNorm by mean and variance of all
         training rows, measured before the first step and kept; nothing.
 
-    References
-    ----------
-    Supplement of the SDC paper, implementation details.
+    Source: supplement of the SDC paper, implementation details.
     """
 
     def __init__(
@@ -80,9 +77,8 @@ class HashHead(nn.Module):
 
 
 def two_layers(n_in: int, hidden_features: int, n_out: int) -> nn.Sequential:
-    """Linear layer, ReLU, linear layer, as several rivals have them; ValueError for no hidden features."""
-    hidden = check_int(hidden_features, "hidden_features", minimum=1)
-    return nn.Sequential(nn.Linear(n_in, hidden), nn.ReLU(), nn.Linear(hidden, n_out))
+    """Linear layer, ReLU, linear layer, as several rivals have them."""
+    return nn.Sequential(nn.Linear(n_in, hidden_features), nn.ReLU(), nn.Linear(hidden_features, n_out))
 
 
 SMALL_PRODUCT = 2**24  # multiply-adds a batch below which a second thread costs more than it gives
@@ -91,10 +87,7 @@ SMALL_PRODUCT = 2**24  # multiply-adds a batch below which a second thread costs
 def pick_device(device: str = "auto") -> torch.device:
     """``"auto"`` is the GPU where there is one, else the CPU; anything else is torch's own name of a device.
 
-    Raises
-    ------
-    ValueError
-        If torch does not know the name, or that device is not there.
+    ValueError if torch does not know the name, or that device is not there.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -154,11 +147,9 @@ def train(
         ``step(rows)`` gets the row numbers of a batch, shape (batch_size,), int64, updates the weights (see
         `gradient_step`) and returns the terms of the loss by name, each a scalar; ``loss``, the total, is among them.
     n : int
-        Rows, at least `batch_size`.
+        Rows; ValueError for fewer than `batch_size`, or where the loss is no longer finite.
     optimizers : sequence of torch.optim.Optimizer
-        Those that `step` uses.
-    step_epoch : int, optional
-        After each `step_epoch` epochs the learning rates are multiplied by 0.1.
+        Those that `step` uses. After each `step_epoch` epochs their learning rates are multiplied by 0.1.
     seed, device
         Of the row numbers.
     name, progress
@@ -171,11 +162,6 @@ def train(
     DataFrame
         One row an epoch: epoch (from 1), the terms (means over the epoch's batches), learning_rate (of the first
         optimizer), seconds (since the start).
-
-    Raises
-    ------
-    ValueError
-        If there are fewer rows than a batch, or the loss is no longer finite.
     """
     if n < batch_size:
         raise ValueError(
@@ -271,8 +257,9 @@ class TrainedHasher(BaseHasher):
     """Base of the methods that learn a hash head by gradient steps.
 
     A method is a dataclass whose parameters are its fields; those that many share are described here. It makes its head
-    in `_make_head` and trains it in `_train`. Features are multiplied with a power of two before, see `training_scale`,
-    and rows of more than ten times the median length are shortened to that; the head then takes features as they are.
+    in `_make_head`, unless that is linear, and trains it in `_train`. Features are multiplied with a power of two
+    before, see `training_scale`, and rows of more than ten times the median length are shortened to that; the head then
+    takes features as they are.
     Both draw from torch's generator, which is seeded by `random_state` and put back afterwards, so the same seed on the
     same machine with the same number of threads gives bit-identical weights.
 
@@ -324,11 +311,10 @@ class TrainedHasher(BaseHasher):
 
     @property
     def _plain_adam(self) -> bool:
-        optimizer = getattr(self, "optimizer", None)
-        return optimizer is not None and check_name(optimizer, "optimizer", ("adam",)) == "adam"
+        return getattr(self, "optimizer", None) == "adam"
 
     def _make_head(self, n_features: int) -> nn.Module:
-        raise NotImplementedError
+        return nn.Linear(n_features, self.n_bits)
 
     def _train(self, head: nn.Module, features: Tensor, *args: Any, **more: Any) -> pd.DataFrame:
         """Train `head` in place; all tensors lie on the device. Returns the history."""
@@ -352,9 +338,9 @@ class TrainedHasher(BaseHasher):
 
     def _teacher(self, features: Tensor) -> Tensor:
         """Give what similarities are learned from: features, or centred ones averaged over nearest neighbours."""
-        n_steps = N_STEPS if self.n_steps is None else check_int(self.n_steps, "n_steps", minimum=0)
         if self.n_neighbors is None:
             return features
+        n_steps = N_STEPS if self.n_steps is None else self.n_steps
         centred = (features - features.mean(dim=0)).cpu().numpy()
         return torch.as_tensor(smooth_over_neighbours(centred, self.n_neighbors, n_steps)).to(features)
 
@@ -368,36 +354,25 @@ class TrainedHasher(BaseHasher):
         return torch.cat(found)
 
     def _adam(self, weights: Iterable[nn.Parameter]) -> torch.optim.Adam:
-        """Make the optimizer of `weights`; ValueError for a setting out of range."""
-        decay = getattr(self, "weight_decay", None)
-        return adam(
-            weights,
-            check_real(self.learning_rate, "learning_rate", minimum=0),
-            0.0 if decay is None else check_real(decay, "weight_decay", minimum=0),
-        )
+        return adam(weights, self.learning_rate, getattr(self, "weight_decay", None) or 0)
 
     def _sgd(self, weights: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """As `_adam`, with momentum; Adam where `optimizer` says so."""
         if self._plain_adam:
             return self._adam(weights)
         names = ("learning_rate", "momentum", "weight_decay")
-        rate, momentum, decay = (check_real(getattr(self, name), name, minimum=0) for name in names)
+        rate, momentum, decay = (float(getattr(self, name)) for name in names)
         return torch.optim.SGD(weights, lr=rate, momentum=momentum, weight_decay=decay, fused=True)
 
     def _schedule(self, **settings: Any) -> dict[str, Any]:
-        """Arguments of `train` from the parameters or `settings`; ValueError for one out of range."""
-        length = {
-            name: getattr(self, name, None) for name in ("batch_size", "epochs", "step_epoch")
-        } | settings
-        for name, minimum in (("batch_size", 2), ("epochs", 1), ("step_epoch", 1)):
-            if length[name] is not None or name != "step_epoch":
-                check_int(length[name], name, minimum=minimum)
+        """Arguments of `train` from the parameters, or from `settings` in their place."""
         return {
+            **{name: getattr(self, name, None) for name in ("batch_size", "epochs", "step_epoch")},
             "seed": self.seed_,
             "device": pick_device(self.device),
             "name": f"{self.method} {self.n_bits} bits",
             "progress": self.progress,
-            **length,
+            **settings,
         }
 
     def _continuous_codes(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -432,7 +407,7 @@ def adam(
     weights: Iterable[nn.Parameter], learning_rate: float, weight_decay: float = 0.0
 ) -> torch.optim.Adam:
     """Adam with betas (0.9, 0.999) as one fused operation a step; the decay is its L2 penalty."""
-    return torch.optim.Adam(weights, lr=learning_rate, weight_decay=weight_decay, fused=True)
+    return torch.optim.Adam(weights, lr=float(learning_rate), weight_decay=float(weight_decay), fused=True)
 
 
 def draw_views(views: Tensor) -> tuple[Tensor, Tensor]:
@@ -442,14 +417,9 @@ def draw_views(views: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def straight_through_sign(x: Tensor) -> Tensor:
-    r"""Sign, with :math:`\mathrm{sign}(0) = +1`, through which the gradient passes unchanged.
+    """Turn finite numbers into exactly -1 or +1, 0 into +1, through which the gradient passes unchanged.
 
-    The sign's own derivative, zero almost everywhere, is replaced by that of the identity. Finite numbers of any shape
-    become exactly -1 or +1, of the same type.
-
-    References
-    ----------
-    Y. Bengio, N. Leonard and A. Courville, "Estimating or propagating gradients through stochastic neurons for
+    Source: Y. Bengio, N. Leonard and A. Courville, "Estimating or propagating gradients through stochastic neurons for
     conditional computation", arXiv 1308.3432, 2013.
     """
     signs = torch.where(x.detach() >= 0, 1.0, -1.0).to(x.dtype)

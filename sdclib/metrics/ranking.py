@@ -302,13 +302,9 @@ def cosine_mean_average_precision(
 ) -> float | NDArray[np.float64]:
     """Mean average precision of a ranking by cosine similarity of float features.
 
-    Parameters
-    ----------
-    query, database : array-like, shapes (n_query, n_features), (n_database, n_features)
-        Finite, no row all zeros; computed with as float32.
-    relevant, top_k, ties, denominator, empty, junk, per_query
-        As in `mean_average_precision`, which says what is returned and raised too. Tied are items whose float32
-        similarities are equal; those of equal rows are.
+    They have shapes (n_query, n_features) and (n_database, n_features), are finite, have no row of zeros, and are
+    computed with as float32. All else is as in `mean_average_precision`; tied are items whose float32 similarities are
+    equal, and those of equal rows are.
     """
     pairs = cosine_pairs(query, database, relevant, junk)
     return average_precisions(*pairs, (ties,), top_k, denominator, empty, per_query)[ties]
@@ -327,12 +323,8 @@ def score_mean_average_precision(
 ) -> float | NDArray[np.float64]:
     """Mean average precision of a ranking by any scores, such as those of a float query or of a quantizer.
 
-    Parameters
-    ----------
-    scores : array-like, shape (n_query, n_database)
-        Finite; the item of the highest score ranks first. Equal scores are ties.
-    relevant, top_k, ties, denominator, empty, junk, per_query
-        As in `mean_average_precision`, which says what is returned and raised too.
+    Scores have shape (n_query, n_database) and are finite; the item of the highest score ranks first, and equal scores
+    are ties. All else is as in `mean_average_precision`.
     """
     array = np.asarray(scores)
     if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "biuf" or not np.isfinite(array).all():

@@ -174,7 +174,7 @@ class Runs:
 
 
 def attacks(marker: Path) -> list[Any]:
-    """Objects whose unpickling makes the file `marker`, by several ways."""
+    """Objects whose unpickling makes the file `marker`, by several ways; `test_plain_pickle` sees that they do."""
     python = f"open({str(marker)!r}, 'w').close()"
     return [
         Runs(os.system, f"touch '{marker}'"),

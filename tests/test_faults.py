@@ -218,16 +218,6 @@ def test_a_writer_killed_in_a_record_costs_nothing(tmp_path: Path, monkeypatch: 
     assert not [path for path in content(tmp_path) if ".tmp" in path]
 
 
-def test_a_damaged_record_is_named_with_what_to_do(tmp_path: Path) -> None:
-    write_run(tmp_path, 0)
-    (path,) = tmp_path.glob("*/codes.npz")
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(ValueError, match=r"codes\.npz: damaged, .*; delete .* and run again"):
-        read_run(tmp_path)
-
-
 def test_two_writers_of_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_json = sdclib.methods.base.write_json
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import json
 import pickle
@@ -31,10 +30,9 @@ from sdclib.data.images import open_rgb
 from sdclib.data.instances import read_gnd, read_solution
 from sdclib.data.plain_pickle import read_plain_pickle
 from sdclib.data.vectors import SUFFIXES, encode_labels, read_vectors
-from sdclib.extract import feature_cache
 from sdclib.metrics import PairCounter
 from sdclib.search.shards import count_shards
-from tests.fuzzing import JSON, attacks, changed, damaged, fuzzed, lay_out, npy, npz, outcome, write
+from tests.fuzzing import attacks, damaged, fuzzed, npy, npz, outcome, write
 from tests.landmarks import gnd
 
 # Pickles
@@ -228,20 +226,6 @@ def test_attacks_are_refused(tmp_path: Path, suffix: str) -> None:
             with pytest.raises(ValueError, match="attack"):
                 read_vectors(path)
     assert not marker.exists()
-    np.load(io.BytesIO(npy(objects)), allow_pickle=True)
-    assert marker.exists(), "the attack must work where pickles are read"
-
-
-def test_an_attack_in_the_schema_of_a_parquet(tmp_path: Path) -> None:
-    """Old pyarrow read a pickle of the type of a column."""
-    marker, rows = tmp_path / "owned", pa.array(VECTORS.tolist(), pa.list_(pa.float32()))
-    for attack in attacks(marker):
-        for name in ("arrow.py_extension_type", "pandas.sparse"):
-            kind = {"ARROW:extension:name": name, "ARROW:extension:metadata": pickle.dumps(attack)}
-            schema = pa.schema([pa.field("features", rows.type, metadata=kind)])
-            parquet.write_table(pa.table([rows], schema=schema), tmp_path / "attack.parquet")
-            np.testing.assert_array_equal(read_vectors(tmp_path / "attack.parquet").vectors, VECTORS)
-    assert not marker.exists()
 
 
 # Other readers
@@ -317,35 +301,3 @@ def test_readers(tmp_path: Path, name: str, data: st.DataObject) -> None:
     some = st.sampled_from(contents)
     path = write(tmp_path / name, data.draw(some | damaged(some) | st.binary(max_size=80)))
     outcome(lambda: read(path), path)
-
-
-# The feature cache
-
-SHARD = npy(np.ones((4, 3), dtype=np.float32))
-NEW: dict[str, Any] = {"version": 1, "key": "ab" * 32, "n_images": 4, "n_features": 3, "shard_size": 4}
-NEW |= {"batch_size": 1, "shards": [None]}
-MADE = [{"file": "shard-00000.npy", "sha256": hashlib.sha256(SHARD).hexdigest()}]
-MANIFEST: dict[str, Any] = NEW | {"shards": MADE}
-
-
-@st.composite
-def manifests(draw: st.DrawFn) -> bytes:
-    entry = draw(st.just(MADE[0]) | changed(MADE[0]) | JSON)
-    manifest = draw(st.just(MANIFEST) | changed(MANIFEST)) | draw(st.just({}) | st.just({"shards": [entry]}))
-    content = json.dumps(draw(st.just(manifest) | JSON)).encode()
-    return draw(st.just(content) | damaged(content))
-
-
-@fuzzed
-@given(manifests(), damaged(SHARD) | st.just(SHARD))
-def test_feature_caches(tmp_path: Path, manifest: bytes, shard: bytes) -> None:
-    folder = lay_out(tmp_path / "cache", {"manifest.json": manifest, "shard-00000.npy": shard})
-
-    def read() -> Any:
-        found = feature_cache._read_manifest(folder, NEW)
-        if feature_cache._to_do(folder, found):
-            return None
-        return feature_cache.CachedFeatures(folder, found).rows([0])
-
-    rows = outcome(read, folder)
-    assert rows is None or (rows.ndim == 2 and rows.dtype == np.float32)

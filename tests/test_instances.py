@@ -159,8 +159,6 @@ def test_revisited_with_training_features_and_ids(tmp_path: Path) -> None:
         (gnd(gnd=[QUERY]), "3 queries, 1 of them with lists"),
         (gnd(gnd=[QUERY, QUERY, {"ok": [], "junk": []}]), "older 'ok' lists.*KeyError.*easy"),
         (gnd(gnd=[QUERY, QUERY | {"easy": [30]}, QUERY]), "query 1, easy: expected numbers from 0 to 29"),
-        (gnd(gnd=[QUERY, QUERY | {"hard": [-1]}, QUERY]), "query 1, hard: expected numbers"),
-        (gnd(gnd=[QUERY, QUERY | {"hard": [1.5]}, QUERY]), "query 1, hard: expected whole numbers"),
         (gnd(gnd=[QUERY, QUERY | {"hard": [[1], [2, 3]]}, QUERY]), "inhomogeneous"),
     ],
 )

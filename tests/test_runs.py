@@ -172,7 +172,7 @@ class TestRecords:
         folder = write_record(run_experiment(spec, progress=False), tmp_path)
         with (folder / "history.csv").open("a") as file:
             file.write("1,2,3\n")
-        with pytest.raises(ValueError, match=r"history\.csv: damaged"):
+        with pytest.raises(ValueError, match=r"history\.csv: damaged, .*; delete .* and run again"):
             read_record(folder)
         write_json(folder / "record.json", {"format_version": 0})
         with pytest.raises(ValueError, match=r"record\.json: expected a run record of format_version 2"):

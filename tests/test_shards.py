@@ -196,10 +196,6 @@ def test_what_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
             "1.npy: expected a folder of shards with",
         ),
         (["encode", model, shards, "--out", shards], "--out: expected a file that is not"),
-        (
-            ["encode", model, shards, *out, "--engine", "dask"],
-            "--engine: expected one of local, ray, got 'dask'",
-        ),
         (["search", model, shards, shards, *out], "shards: expected a file .npy"),
     ):
         assert run(*command) == 2

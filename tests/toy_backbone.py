@@ -25,7 +25,6 @@ class Network:
     n_features: int = 8
     runtime: str = "numpy"
     seconds: float = 0
-    fail_at: int = -1
 
     def preprocess(self, image: Image.Image) -> np.ndarray:
         return np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / np.float32(255)

@@ -81,10 +81,9 @@ def load_embeddings(
                 f"query_share: expected a number above 0 that leaves one of {n} rows, got {share}"
             )
         query_rows, database_rows = np.split(seeded_order(range(n), seed), [n_query])
-        if n_train is not None and check_int(n_train, "n_train", minimum=1) > len(database_rows):
-            raise ValueError(
-                f"n_train: expected at most the {len(database_rows)} rows of the database, got {n_train}"
-            )
+        if n_train is not None:
+            most = len(database_rows)
+            check_int(n_train, "n_train", minimum=1, maximum=most, of="rows of the database")
         train = database_rows[:n_train]
     query, database = values[query_rows], values[database_rows]
     neighbours = None
@@ -131,8 +130,7 @@ def nearest_neighbours(query: ArrayLike, database: ArrayLike, k: int) -> NDArray
     rows = check_features(query, "query")
     items = check_features(database, "database", n_features=rows.shape[1])
     n = len(items)
-    if check_int(k, "k", minimum=1) > n:
-        raise ValueError(f"k: expected at most the {n} rows of the database, got {k}")
+    check_int(k, "k", minimum=1, maximum=n, of="rows of the database")
     unit_rows, unit_items = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (rows, items))
     found = np.empty((len(rows), k), dtype=np.int64)
     height = max(1, (1 << 24) // n)

@@ -96,10 +96,7 @@ class FeatureSet:
                 )
         no_rows = train is not None or self.ground_truth is not None
         train_index = check_rows(self.train_index, "train_index", len(database), may_be_empty=no_rows)
-        if check_int(self.top_k, "top_k", minimum=1) > len(database):
-            raise ValueError(
-                f"top_k: expected at most the {len(database)} items of the database, got {self.top_k}"
-            )
+        check_int(self.top_k, "top_k", minimum=1, maximum=len(database), of="items of the database")
         if not re.fullmatch("[0-9a-f]{64}", str(self.sha256)):
             raise ValueError(f"sha256: expected 64 hexadecimal digits, got {self.sha256!r}")
         check_name(self.denominator, "denominator", DENOMINATORS)

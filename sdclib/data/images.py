@@ -94,10 +94,7 @@ class ImageSet:
                 raise ValueError(
                     f"query, {key}: expected no image in both, got {self.ids[both[0]]!r} in both"
                 )
-        if check_int(self.top_k, "top_k", minimum=1) > len(database):
-            raise ValueError(
-                f"top_k: expected at most the {len(database)} images of the database, got {self.top_k}"
-            )
+        check_int(self.top_k, "top_k", minimum=1, maximum=len(database), of="images of the database")
         vars(self).update(
             labels=labels,
             query=query,

@@ -93,29 +93,23 @@ class Backbone:
         """
         return self._run(self._checked(batch))[0]
 
-    def extract_tokens(self, batch: ArrayLike) -> NDArray[np.float32]:
-        """Patch tokens of prepared images after the last norm, shape (n, n_tokens, token_size), float32.
-
-        One a patch, row by row, without class and register tokens. ValueError if there are none, or as in `extract`.
-        """
-        return self._with_tokens()._run(self._checked(batch))[1]
-
     def with_tokens_as_features(self) -> Backbone:
-        """Make a backbone whose features are the patch tokens, one after the other; ValueError if there are none."""
-        return dataclasses.replace(
-            self._with_tokens(),
-            name=f"{self.name}-tokens",
-            n_features=self.n_tokens * self.token_size,
-            _run=lambda batch: [self._run(batch)[1].reshape(len(batch), -1)],
-        )
+        """Make a backbone whose features are the patch tokens, of shape (n_tokens, token_size) each, flattened.
 
-    def _with_tokens(self) -> Backbone:
+        Tokens are those after the last norm, one a patch, row by row, without class and register tokens. ValueError if
+        there are none.
+        """
         if self.n_tokens == 0:
             raise ValueError(
                 f"{self.name} has no patch tokens, as it is no vision transformer; expected a backbone such as "
                 "deit-b16 or vit-b16"
             )
-        return self
+        return dataclasses.replace(
+            self,
+            name=f"{self.name}-tokens",
+            n_features=self.n_tokens * self.token_size,
+            _run=lambda batch: [self._run(batch)[1].reshape(len(batch), -1)],
+        )
 
     def _checked(self, batch: ArrayLike) -> NDArray[np.float32]:
         array = np.asarray(batch)

@@ -28,7 +28,16 @@ from sdclib.search.encoding import encode
 from sdclib.search.index import HammingIndex
 from sdclib.search.recall import neighbour_cosines, recalls
 
-__all__ = ["FLOAT", "compare", "decisions", "is_possible", "label_of", "make_quantizer", "quantizer_factory"]
+__all__ = [
+    "FLOAT",
+    "choice_label",
+    "compare",
+    "decisions",
+    "is_possible",
+    "label_of",
+    "make_quantizer",
+    "quantizer_factory",
+]
 
 FLOAT = "cosine"  # the float vectors themselves
 AT_MOST_DIMENSIONS = ("sign", "rotation", "pcah", "itq", "neighbour-itq")
@@ -40,6 +49,12 @@ TIMES = ["fit_seconds", "encode_us", "search_us", "float_search_us", "rescore_us
 def label_of(method: str) -> str:
     """Name of a method or quantizer for tables and figures."""
     return QUANTIZERS.get(method) or METHOD_LABELS.get(method, method)
+
+
+def choice_label(method: str, query: str) -> str:
+    """Name of a method and a kind of query, "codes" or "float"; quantizers are always asked by floats."""
+    floats = query == "float" and method not in (FLOAT, *QUANTIZERS)
+    return label_of(method) + (", float query" if floats else "")
 
 
 def quantizer_factory(name: str, n_features: int, n_bytes: int) -> str:

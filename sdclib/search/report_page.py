@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from sdclib.evaluation import histogram_table
 from sdclib.figures.plots import plot_pair_histograms, plot_recall_by_bits
 from sdclib.methods import METHOD_LABELS
-from sdclib.search.compare import FLOAT, decisions, label_of, quantizer_factory
+from sdclib.search.compare import FLOAT, choice_label, decisions, label_of, quantizer_factory
 from sdclib.search.defaults import QUANTIZERS
 from sdclib.search.report import EmbeddingReport, collapse_table, recommend, shortest_codes
 
@@ -74,7 +74,7 @@ def _goal_table(report: EmbeddingReport, goal: str) -> str:
     cells = scores.pivot_table(index=["method", "query", "depth"], columns="size", values="value", sort=False)
     cells = cells[order].loc[[name for name in scores["method"].unique() if name in cells.index]]
     table = cells.map("{:.1f}".format, na_action="ignore").fillna(MISSING)
-    names = [_name(method, query) + _depth(depth) for method, query, depth in table.index]
+    names = [choice_label(method, query) + _depth(depth) for method, query, depth in table.index]
     return _table(table.set_axis(pd.Index(names, name="method")).rename_axis(columns=None))
 
 
@@ -99,18 +99,13 @@ def _decision_table(report: EmbeddingReport) -> str:
     columns = {
         "goal": table["goal"].map(GOALS) + table["depth"].map(_depth),
         "bytes": table["n_bytes"],
-        "take": table["method"].combine(table["query"], _name),
+        "take": table["method"].combine(table["query"], choice_label),
         "%": _percent(table["value"], table["error"]),
         "as good": table["level"].replace("", MISSING),
         "fit (s)": _numbers(table["fit_seconds"], 2),
         "encode a vector (µs)": _numbers(table["encode_us"], 1),
     }
     return _table(pd.DataFrame(columns).set_index("goal"))
-
-
-def _name(method: str, query: str) -> str:
-    floats = ", float query" if query == "float" and method not in (FLOAT, *QUANTIZERS) else ""
-    return label_of(method) + floats
 
 
 def _depth(depth: int) -> str:
@@ -132,7 +127,7 @@ def _recommendation(report: EmbeddingReport, row: Any) -> dict[str, Any]:
         ]
     return {
         "goal": GOALS[row["goal"]],
-        "method": _name(row["method"], row["query"]),
+        "method": choice_label(row["method"], row["query"]),
         "bytes": row["n_bytes"],
         "depth": row["depth"],
         "value": f"{100 * row['value']:.1f} ± {196 * row['error']:.1f} %",

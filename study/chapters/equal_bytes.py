@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sdclib.files import read_json
-from sdclib.search.compare import decisions, label_of
+from sdclib.search.compare import choice_label, decisions, label_of
 from study.figures.plots import SERIES_COLORS, STYLE
 from study.provenance import RESULTS
 from study.tables import set_name
@@ -64,8 +64,7 @@ def decision_table(decided: pd.DataFrame) -> pd.DataFrame:
         {
             "goal": goals.where(decided["depth"] == 0, goals + ", re-scored"),
             "bytes": decided["n_bytes"],
-            "take": decided["method"].map(label_of)
-            + decided["query"].map({"codes": "", "float": ", float query"}),
+            "take": decided["method"].combine(decided["query"], choice_label),
             "%": [
                 f"{100 * v:.1f} ± {196 * e:.1f}"
                 for v, e in zip(decided["value"], decided["error"], strict=True)

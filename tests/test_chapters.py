@@ -476,7 +476,7 @@ def test_the_best_over_sets_has_the_highest_mean_of_those_that_all_have():
     shown = decision_table(pd.DataFrame([best])).reset_index()
     assert shown.loc[0, ["goal", "take", "%", "fit, encode a million"]].tolist() == [
         "same class",
-        "PQ, float query",
+        "PQ",
         "60.0 ± 1.4",
         "2 s, 5 s",
     ]

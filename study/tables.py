@@ -38,7 +38,7 @@ __all__ = [
 
 CONFIG = PROJECT_ROOT / "config"
 SET_NAMES = {
-    "cifar10-embedded": "CIFAR-10 (embedded)",
+    "cifar10-embedded": "CIFAR-10 (packaged)",
     "cifar10/efficientnet-lite0": "CIFAR-10",
     "caltech101/efficientnet-lite0": "Caltech-101",
     "corel5k/efficientnet-lite0": "Corel-5k",

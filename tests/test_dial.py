@@ -30,7 +30,7 @@ def runs():
 
 
 def test_the_change_is_from_one_end_of_the_dial_to_the_other(runs):
-    assert set(runs["set"]) == {"CIFAR-10 (embedded)", "tiny"}
+    assert set(runs["set"]) == {"CIFAR-10 (packaged)", "tiny"}
     assert sorted(set(runs["dial"])) == list(DIALS)
     found = change(runs, "intersection").set_index(["set", "name"])
     assert found["mean"]["tiny"].tolist() == pytest.approx([4, 20, 0])

@@ -82,16 +82,9 @@ lock: env  ## Solve requirements.lock again from pyproject.toml; what is locked 
 upgrade: env  ## Solve requirements.lock again, with the newest versions
 	$(LOCK) --upgrade
 
+BENCHED := metrics backbones training neighbours encoding search scale gpu bytes
 bench: env  ## Time metrics, backbones, training, encoding, scale and (with SDC_DATA) searches; writes results/bench_*.json
-	$(BIN)/python -m benchmarks.bench_metrics
-	$(BIN)/python -m benchmarks.bench_backbones
-	$(BIN)/python -m benchmarks.bench_training
-	$(BIN)/python -m benchmarks.bench_neighbours
-	$(BIN)/python -m benchmarks.bench_encoding
-	$(BIN)/python -m benchmarks.bench_search
-	$(BIN)/python -m benchmarks.bench_scale
-	$(BIN)/python -m benchmarks.bench_gpu
-	$(BIN)/python -m benchmarks.bench_bytes
+	set -e; for part in $(BENCHED); do $(BIN)/python -m benchmarks.bench_$$part; done
 
 check-processors: env  ## Run the main job, the tests and the notebooks with the kernels of other processors (an hour)
 	$(BIN)/python -m benchmarks.check_processors

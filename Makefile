@@ -4,7 +4,7 @@ BIN := .venv/bin
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 
-.PHONY: help env study results sweep paper verify-results book notebooks test check format lock upgrade bench check-resume check-processors check-throughput check-faults check-determinism check-clean fuzz mutation coverage clean
+.PHONY: help env study results sweep paper verify-results book notebooks test check format lock upgrade bench check-processors check-throughput check-faults check-determinism check-clean fuzz mutation coverage clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -82,24 +82,14 @@ lock: env  ## Solve requirements.lock again from pyproject.toml; what is locked 
 upgrade: env  ## Solve requirements.lock again, with the newest versions
 	$(LOCK) --upgrade
 
+BENCHED := metrics backbones training neighbours encoding search scale gpu bytes
 bench: env  ## Time metrics, backbones, training, encoding, scale and (with SDC_DATA) searches; writes results/bench_*.json
-	$(BIN)/python -m benchmarks.bench_metrics
-	$(BIN)/python -m benchmarks.bench_backbones
-	$(BIN)/python -m benchmarks.bench_training
-	$(BIN)/python -m benchmarks.bench_neighbours
-	$(BIN)/python -m benchmarks.bench_encoding
-	$(BIN)/python -m benchmarks.bench_search
-	$(BIN)/python -m benchmarks.bench_scale
-	$(BIN)/python -m benchmarks.bench_gpu
-	$(BIN)/python -m benchmarks.bench_bytes
-
-check-resume: env  ## Kill a sweep three times and compare its table with an undisturbed one's (minutes)
-	$(BIN)/python -m benchmarks.check_resume
+	set -e; for part in $(BENCHED); do $(BIN)/python -m benchmarks.bench_$$part; done
 
 check-processors: env  ## Run the main job, the tests and the notebooks with the kernels of other processors (an hour)
 	$(BIN)/python -m benchmarks.check_processors
 
-check-throughput: env  ## Time a sweep of 24 runs, one failing, with one and with two jobs at a time (minutes, nothing beside it)
+check-throughput: env  ## Time a sweep with one and with two jobs at a time (minutes, nothing beside it)
 	$(BIN)/python -m benchmarks.check_throughput
 
 check-faults: env  ## Kill extraction, training, sweep and collection 60 times; nothing may be lost or wrong (15 minutes)

@@ -2,7 +2,8 @@
 
 Codes of real features (and of a synthetic enlargement to a million) are searched by faiss's flat, IVF and HNSW binary
 indexes, with and without float re-scoring, and compared with the exact search of the float features. One thread; a time
-is that of one query alone, the median of repeats, mean over queries. Writes results/bench_search.json.
+is that of one query alone, the median of repeats, mean over queries. Writes results/bench_search.json, which
+notebooks/search_at_scale.ipynb shows, or another file by its parameter `benchmark`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from typing import Any
 
 import faiss
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from benchmarks.harness import REPEATS, arguments_of, load_average, ms_a_query, publish, seconds_of, threads
@@ -303,22 +303,6 @@ def main(arguments: list[str] | None = None) -> None:
         "sets": sets,
         "seconds": time.perf_counter() - start,
     }
-    for name, part in sets.items():
-        print(
-            f"{name}: {part['n_database']:,} items, float search {part['float']['search_ms']:.2f} ms a query"
-        )
-        columns = [
-            "label",
-            "n_bits",
-            "index",
-            "setting",
-            "candidates",
-            "recall_10",
-            "rescored_10",
-            "search_ms",
-            "rescore_ms",
-        ]
-        print(pd.DataFrame(part["rows"])[columns].to_string(index=False, float_format="%.3f"))
     publish(given.out, results)
 
 

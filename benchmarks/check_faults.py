@@ -80,9 +80,9 @@ def started(command: list[str], folder: Path = PROJECT_ROOT, **more: Any) -> sub
 
 def start_sweep(config: Path, results: Path, *options: str, folder: Path) -> subprocess.Popen:
     """Start a sweep from a folder that takes Snakemake's records."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name in ("notebooks", "workflow"):
         if not (folder / name).exists():
-            folder.mkdir(parents=True, exist_ok=True)
             (folder / name).symlink_to(PROJECT_ROOT / name)
     command = [str(PROJECT_ROOT / "scripts/sweep.py"), str(config), *options]
     return started(command, folder, env=os.environ | {"SDC_RESULTS": str(results)})
@@ -179,15 +179,12 @@ class Sweep(Work):
 
     share, moments, orphaned = 0.2, (0.15, 0.8), 0.25
 
-    options: tuple[str, ...] = ("--cores", "2")
-    plan: dict[str, Any] = SWEEP
-
     def __init__(self, folder: Path):
         self.config = folder / f"{type(self).__name__}.yaml"
-        self.config.write_text(yaml.safe_dump(self.plan))
+        self.config.write_text(yaml.safe_dump(SWEEP))
 
     def start(self, place: Path) -> subprocess.Popen:
-        return start_sweep(self.config, place / "results", *self.options, folder=place / "work")
+        return start_sweep(self.config, place / "results", "--cores", "2", folder=place / "work")
 
     def pieces(self, place: Path) -> dict[str, Any]:
         return records(place / "results") | tables(place / "results")
@@ -263,13 +260,13 @@ class Trial:
         self.work, self.folder, self.rng = work, folder, rng
         self.problems: list[str] = []
         self.kills = self.orphaned = self.in_a_write = self.rounds = 0
-        begun = time.perf_counter()
+        self.begun = time.perf_counter()
         self.undisturbed = self._new_place()
         self._wait(self.undisturbed)
-        if not self.work.pieces(self.undisturbed):
-            raise RuntimeError(f"{self.name}: the undisturbed work made nothing")
         self.reference = self.work.pieces(self.undisturbed)
-        self.seconds = time.perf_counter() - begun
+        if not self.reference:
+            raise RuntimeError(f"{self.name}: the undisturbed work made nothing")
+        self.of_one = time.perf_counter() - self.begun
 
     @property
     def name(self) -> str:
@@ -326,11 +323,12 @@ class Trial:
                 place, kept = self._new_place(), {}
         self._wait(place)
         self._look(place, kept, complete=True)
+        self.seconds = round(time.perf_counter() - self.begun, 1)
 
     def _cut(self, process: subprocess.Popen) -> bool:
         """Kill the work at a random moment; whether it had ended before."""
         try:
-            process.wait(self.seconds * self.rng.uniform(*self.work.moments))
+            process.wait(self.of_one * self.rng.uniform(*self.work.moments))
             return True
         except subprocess.TimeoutExpired:
             pass
@@ -348,18 +346,15 @@ class Trial:
 
 def check(folder: Path, kills: int, rng: random.Random) -> dict[str, Trial]:
     """Try all kinds of work."""
-    trials: dict[str, Trial] = {}
-    for kind in (Extraction, Training, Sweep, Collection):
-        more = (trials["sweep"].undisturbed,) if kind is Collection else ()
-        trial = Trial(kind(folder, *more) if kind is not Training else Training(), folder, rng)
-        part = (
-            kills - sum(t.kills for t in trials.values()) if kind is Collection else round(kills * kind.share)
-        )
-        trials[trial.name] = trial
-        begun = time.perf_counter()
-        trial.run(part)
-        trial.seconds = round(time.perf_counter() - begun + trial.seconds, 1)
-    return trials
+
+    def tried(work: Work) -> Trial:
+        trial = Trial(work, folder, rng)
+        trial.run(round(kills * work.share))
+        return trial
+
+    trials = [tried(Extraction(folder)), tried(Training()), sweep := tried(Sweep(folder))]
+    trials.append(tried(Collection(folder, sweep.undisturbed)))
+    return {trial.name: trial for trial in trials}
 
 
 def main() -> None:

@@ -137,18 +137,6 @@ def test_a_config_without_its_data_is_named_and_the_next_one_runs(results, tmp_p
             "config: expected a name as 'table', got None",
         ),
         ("{table: t, data: d, n_bits: 8, seeds: 0, runs: {method: no}}", "method: expected one of"),
-        (
-            "{table: t, data: d, seeds: 0, runs: {method: sign, n_bits: few}}",
-            "n_bits: expected a whole number",
-        ),
-        (
-            "{table: t, data: d, n_bits: 8, seeds: 0, runs: {method: sign, parameters: {other: 1}}}",
-            "parameters of",
-        ),
-        (
-            "{table: t, data: d, n_bits: 8, seeds: 0, runs: {method: sdc, parameters: {preset: no}}}",
-            "preset: expected one of",
-        ),
     ],
 )
 def test_a_bad_configuration_is_named_in_one_line(text, message, tmp_path, capsys):

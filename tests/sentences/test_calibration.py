@@ -119,8 +119,9 @@ def test_spread(results, shapes):
     narrow, wide = less["beta(10, 10)"], less["beta(0.5, 0.5)"]
     states(
         TEXT,
-        f"is {-wide.max():.1f} to {-wide.min():.1f} points below Beta(5, 5) in all {len(less)} settings.",
+        f"is {-wide.max():.1f} to {-wide.min():.1f} points below Beta(5, 5) in all seven settings.",
     )
+    assert len(less) == 7
     std = (
         less.loc["this study"]
         .idxmax(axis=1)

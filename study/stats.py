@@ -18,6 +18,7 @@ __all__ = [
     "compared",
     "contrast",
     "count_signs",
+    "difference",
     "difference_table",
     "effect_text",
     "format_summary",
@@ -69,6 +70,13 @@ def contrast(groups: Sequence[ArrayLike], weights: Sequence[float]) -> dict[str,
     freedom = parts.sum() ** 2 / (parts**2 / [array.size - 1 for array in arrays]).sum()
     half = float(stats.t.ppf(0.975, freedom) * np.sqrt(parts.sum()))
     return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
+def difference(first: ArrayLike, second: ArrayLike) -> dict[str, float]:
+    """Difference of two means as by `contrast`; its ends are NaN where a group has one value."""
+    if min(np.size(first), np.size(second)) > 1:
+        return contrast([first, second], [1, -1])
+    return {"mean": mean_interval(first)[0] - mean_interval(second)[0], "low": np.nan, "high": np.nan}
 
 
 def compared(

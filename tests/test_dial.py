@@ -32,14 +32,14 @@ def runs():
 def test_the_change_is_from_one_end_of_the_dial_to_the_other(runs):
     assert set(runs["set"]) == {"CIFAR-10 (packaged)", "tiny"}
     assert sorted(set(runs["dial"])) == list(DIALS)
-    found = change(runs, "intersection").set_index(["set", "name"])
+    found = change(runs, "intersection").astype({"config": str}).set_index(["set", "config"])
     assert found["mean"]["tiny"].tolist() == pytest.approx([4, 20, 0])
     lsh, floats = found.loc[("tiny", "LSH")], found.loc[("tiny", "Float cosine")]
     assert lsh["high"] - lsh["mean"] == pytest.approx(
         2.776 * 0.2 * np.sqrt(2 / 3), rel=1e-3
     )  # t of 4 degrees
     assert floats[["low", "high"]].isna().all()
-    table = change_table(runs)
+    table = change_table(runs).rename(index=str)
     assert table.loc[("tiny", "Float cosine")].tolist() == ["+4.0", "-4.0"]
     assert table.loc[("tiny", "LSH"), "expected mAP"] == "-20.0 (-20.5 to -19.5)"
     names = {text.get_text() for axes in plot_dial(runs).axes for text in axes.texts}

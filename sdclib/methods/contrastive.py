@@ -335,7 +335,7 @@ class WCHHasher(TrainedHasher):
 def _falling(
     hasher: TrainedHasher, optimizer: torch.optim.Optimizer, n: int, last: float = 0.0
 ) -> Callable[[], None]:
-    """Give what makes the learning rate fall along half a cosine, called after each step; nothing for plain Adam."""
+    """Return what to call after each step: the learning rate falls along half a cosine, but for plain Adam."""
     if hasher._plain_adam:
         return lambda: None
     n_steps = hasher.epochs * (n // hasher.batch_size)
@@ -417,8 +417,9 @@ class CroVCAHasher(TrainedHasher):
         views = more["views"]
         n, n_bits = self.batch_size, self.n_bits
         rate_weight = self.rate_weight * (n + n_bits) / (n * n_bits)
-        optimizer: torch.optim.Optimizer = self._adam(head.parameters())
-        if not self._plain_adam:
+        if self._plain_adam:
+            optimizer: torch.optim.Optimizer = self._adam(head.parameters())
+        else:
             rate, decay = float(self.learning_rate), float(self.weight_decay)
             optimizer = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=decay, fused=True)
         fall = _falling(self, optimizer, len(features), min(LAST_LEARNING_RATE, self.learning_rate))

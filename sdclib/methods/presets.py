@@ -45,7 +45,7 @@ LIMITS: dict[str, Limit] = {
     "optimizer": ("adam",),
     "form": ("sdc",),
 }
-CHOICES: dict[str, Limit] = {
+CHOICES: dict[str, tuple[str, ...]] = {
     "pairs": ("half", "all"),
     "contrast": ("views", "image"),
     "order_by": ("features", "neighbours", "labels"),

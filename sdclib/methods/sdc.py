@@ -29,6 +29,7 @@ from sdclib.losses.pairs import count_pairs_of, pair_similarities
 from sdclib.losses.quantization import quantization_loss
 from sdclib.methods.neighbours import smooth_over_neighbours
 from sdclib.methods.presets import (
+    CHOICES,
     EMPIRICAL,
     LATER,
     WITHOUT_VIEWS,
@@ -310,7 +311,7 @@ MATCHES = {  # target of `MatchingHasher`: target and match_by of SDC
     "rank": ("similarities", "rank"),
     "calibrated": ("distribution", "quantiles"),
 }
-FEATURES = ("raw", "centred", "whitened")
+FEATURES = CHOICES["order_features"]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

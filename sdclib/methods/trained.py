@@ -257,7 +257,7 @@ class TrainedHasher(BaseHasher):
     """Base of the methods that learn a hash head by gradient steps.
 
     A method is a dataclass whose parameters are its fields; those that many share are described here. It makes its head
-    in `_make_head`, unless that is linear, and trains it in `_train`. Features are multiplied with a power of two
+    in `_make_head`, by default a linear one, and trains it in `_train`. Features are multiplied with a power of two
     before, see `training_scale`, and rows of more than ten times the median length are shortened to that; the head then
     takes features as they are.
     Both draw from torch's generator, which is seeded by `random_state` and put back afterwards, so the same seed on the
@@ -417,7 +417,7 @@ def draw_views(views: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def straight_through_sign(x: Tensor) -> Tensor:
-    """Turn finite numbers into exactly -1 or +1, 0 into +1, through which the gradient passes unchanged.
+    """Sign of finite numbers, exactly -1 or +1, with 0 becoming +1; the gradient passes through unchanged.
 
     Source: Y. Bengio, N. Leonard and A. Courville, "Estimating or propagating gradients through stochastic neurons for
     conditional computation", arXiv 1308.3432, 2013.

@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sdclib.methods import METHOD_LABELS
-from study.figures.plots import STYLE
+from sdclib.figures.style import MARKERS
+from sdclib.methods import GOALS, METHOD_LABELS
+from study.figures.plots import SERIES_COLORS, STYLE
 from study.provenance import RESULTS
 from study.rules import RULES
-from study.stats import contrast, interval_text, mean_interval
+from study.stats import difference, interval_text, mean_interval
 from study.tables import published
 
 __all__ = ["TAKEN", "lead_table", "leads", "plot_lead", "read_runs"]
 
-TAKEN = "neighbour-sdc"
+TAKEN = GOALS["classes"][0]
 IMAGES = {"map_expected": "whole database", "map_unseen": "images not trained on"}
 
 
-def read_runs(name: str = "goal_classes") -> pd.DataFrame:
+def read_runs() -> pd.DataFrame:
     """Read runs as rows for each of `IMAGES`: method, rule (None: it has no rule), n_bits, seed, images, mAP (%)."""
-    unseen = pd.read_csv(RESULTS / f"{name}_unseen.csv", dtype={"id": str})[["id", "map_unseen"]]
-    runs = published(name).merge(unseen.drop_duplicates("id"), on="id")  # two rules may have one setting
+    unseen = pd.read_csv(RESULTS / "goal_classes_unseen.csv", dtype={"id": str})[["id", "map_unseen"]]
+    runs = published("goal_classes").merge(
+        unseen.drop_duplicates("id"), on="id"
+    )  # two rules may have one setting
     keys = ["method", "rule", "n_bits", "seed"]
     long = runs.melt(keys, list(IMAGES), var_name="images", value_name="mAP")
     return long.assign(images=long["images"].map(IMAGES), mAP=100 * long["mAP"])
 
 
-def leads(runs: pd.DataFrame, taken: str = TAKEN) -> pd.DataFrame:
-    """Compare a method with the best of the others under every rule; methods without a rule count under each.
+def leads(runs: pd.DataFrame) -> pd.DataFrame:
+    """Compare what is taken with the best of the others under every rule; methods without a rule count under each.
 
     Returns
     -------
@@ -43,11 +45,9 @@ def leads(runs: pd.DataFrame, taken: str = TAKEN) -> pd.DataFrame:
         here = runs[runs["rule"].isna() | (runs["rule"] == rule)]
         for (images, n_bits), group in here.groupby(["images", "n_bits"]):
             values = group.groupby("method")["mAP"]
-            other = values.mean().drop(taken).idxmax()
-            pair = [values.get_group(name) for name in (taken, other)]
-            row = {"mean": pair[0].mean() - pair[1].mean()}
-            row |= contrast(pair, [1, -1]) if min(map(len, pair)) > 1 else {"low": np.nan, "high": np.nan}
-            rows.append({"images": images, "rule": rule, "n_bits": n_bits, "other": other, **row})
+            other = values.mean().drop(TAKEN).idxmax()
+            lead = difference(*(values.get_group(name) for name in (TAKEN, other)))
+            rows.append({"images": images, "rule": rule, "n_bits": n_bits, "other": other, **lead})
     return pd.DataFrame(rows)
 
 
@@ -66,15 +66,15 @@ def lead_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 @STYLE
-def plot_lead(runs: pd.DataFrame, images: str = IMAGES["map_expected"]) -> Figure:
-    """Draw mAP with 95 % intervals over seeds: a panel a code length, a row a method, a colour a rule."""
-    runs = runs[runs["images"] == images]
+def plot_lead(runs: pd.DataFrame) -> Figure:
+    """Draw mAP over the whole database by code length, method and rule, with 95 % intervals over seeds."""
+    runs = runs[runs["images"] == IMAGES["map_expected"]]
     order = list(runs.groupby("method")["mAP"].mean().sort_values(ascending=False).index)
     lengths = sorted(runs["n_bits"].unique())
     size = 8, 0.3 * len(order) + 1.2
     figure, grid = plt.subplots(1, len(lengths), figsize=size, sharey=True, sharex=True, squeeze=False)
     panels = grid[0]
-    style = dict(zip(RULES, (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "D")), strict=True))
+    style = dict(zip(RULES, zip(SERIES_COLORS, MARKERS, strict=False), strict=False))
     for n_bits, axes in zip(lengths, panels, strict=True):
         here = runs[runs["n_bits"] == n_bits]
         for (method, rule), group in here.groupby(["method", "rule"], dropna=False):

@@ -10,13 +10,17 @@ COLLAPSE, RANKING = "intersection", "map_expected"
 
 @pytest.fixture(scope="module")
 def table():
-    return with_dial(runs("bias"))
+    table = with_dial(runs("bias"))
+    return table.assign(name=table["config"].astype(str))
 
 
 @pytest.fixture(scope="module")
 def changes(table):
     """Changes from no bias to four times the mean, by method and set."""
-    return {metric: change(table, metric).set_index(["name", "set"]) for metric in (COLLAPSE, RANKING)}
+    return {
+        metric: change(table, metric).astype({"config": str}).set_index(["config", "set"])
+        for metric in (COLLAPSE, RANKING)
+    }
 
 
 def lead(table, other, data, dial, metric):

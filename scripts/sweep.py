@@ -4,7 +4,9 @@
 
 Records and tables go to results/local, or where SDC_RESULTS says: the runs, their histograms of pairs, and what else
 the configuration wants to be measured of the codes. With --publish the tables go to results, beside a manifest that
-says where they come from; that needs a checkout without changes that are not committed.
+says where they come from; that needs a checkout without changes that are not committed. With --resume the rows that
+results has of these runs are kept and not run again, as on another machine whose records are gone, and what is recorded
+is published although other runs are missing; with --resume and ``-- --dry-run`` nothing is run at all.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import hashlib
+import io
 import itertools
 import os
 import subprocess
@@ -26,6 +29,8 @@ from sdclib.kernels import use_portable_kernels
 use_portable_kernels()  # before anything loads NumPy or torch; the notebooks that are started inherit them
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # notebooks that run side by side share the cores
 
+import pandas as pd
+
 from sdclib.checks import check_name
 from sdclib.files import write_bytes, write_json, write_text
 from study.chapters.measures import (
@@ -36,7 +41,7 @@ from study.chapters.measures import (
     collect_queries,
     collect_unseen,
 )
-from study.claims import claims_of, decide
+from study.claims import claims_of, decide, draws_text
 from study.provenance import OWN_RESULTS, RESULTS, uncommitted, write_manifest
 from study.runs import (
     RunSpec,
@@ -48,6 +53,7 @@ from study.runs import (
     measure_again,
     read_config,
     runs_folder,
+    stale_rows,
 )
 from study.tables import method_label
 
@@ -139,29 +145,70 @@ def run_sweep(specs: list[RunSpec], options: list[str], lock: int) -> int:
     return snakemake("--quiet", "rules", *options)
 
 
-def collect_tables(settings: dict[str, Any], specs: list[RunSpec], folder: Path) -> None:
-    """Write the tables of a sweep from its records; the caller holds the lock."""
-    table = settings["table"]
-    tables = {table: collect_records(specs), f"{table}_histograms": collect_histograms(specs)}
+def collect_tables(
+    settings: dict[str, Any], specs: list[RunSpec], folder: Path, resume: bool = False
+) -> pd.DataFrame:
+    """Write the tables of a sweep from its records, give that of the runs; the caller holds the lock.
+
+    With `resume` those of the runs that are recorded, beside the rows that the folder's tables have of others.
+    """
+    table, order = settings["table"], [spec.id for spec in specs]
+    if resume:
+        specs = [spec for spec in specs if is_whole(runs_folder() / spec.id, measured=True)]
     measures = set(settings.get("measures", ()))
-    tables |= {f"{table}_{name}": MEASURES[name](specs) for name in sorted(measures & MEASURES.keys())}
-    for name, rows in tables.items():
-        _write(folder / f"{name}.csv", rows.to_csv(index=False).encode())
     by_query: dict[str, Any] = {}
     for name in sorted(measures & BY_QUERY.keys()):
         chosen = specs
         if name == "draws" and "claims" in settings:
             claims = [claim for claim in settings["claims"] if claim.get("draws")]
-            chosen = expand_config({**settings, "runs": [], "claims": claims})
-        rows = by_query[name] = BY_QUERY[name](chosen)
+            drawn = expand_config({**settings, "runs": [], "claims": claims})
+            chosen = [spec for spec in drawn if spec in specs]
+        path = folder / f"{table}_{name}.parquet"
+        rows = BY_QUERY[name](chosen) if chosen else pd.DataFrame()
+        if resume and path.is_file():
+            rows = _beside(pd.read_parquet(path), rows, order)
+        by_query[name] = rows
         # Values of queries all differ, so a dictionary of them would be longer.
         repeated: Any = [column for column in rows if column not in ("ap", "overlap")]
-        data = rows.to_parquet(index=False, compression="zstd", use_dictionary=repeated)
-        _write(folder / f"{table}_{name}.parquet", data)
+        _write(path, rows.to_parquet(index=False, compression="zstd", use_dictionary=repeated))
     if "claims" in settings and "queries" in by_query:
         words = decide(claims_of(settings), **by_query)
-        words["by_draw"] = [" ".join(f"{effect:.3f}" for effect in effects) for effects in words["by_draw"]]
+        words["by_draw"] = words["by_draw"].map(draws_text)
         _write(folder / f"{table}_words.csv", words.to_csv(index=False).encode())
+    collect = {f"{table}_{name}": MEASURES[name] for name in sorted(measures & MEASURES.keys())}
+    # The runs themselves come last: a row there says that all other tables have the run.
+    collect |= {f"{table}_histograms": collect_histograms, table: collect_records}
+    for name, of in collect.items():
+        path = folder / f"{name}.csv"
+        rows = _as_text(of(specs).to_csv(index=False)) if specs else pd.DataFrame()
+        if resume and path.is_file():
+            rows = _beside(_as_text(path.read_text()), rows, order)
+        _write(path, rows.to_csv(index=False).encode())
+    return rows
+
+
+def _as_text(csv: str) -> pd.DataFrame:
+    """Read a table without touching what stands in it."""
+    return pd.read_csv(io.StringIO(csv), dtype=str, keep_default_na=False)
+
+
+def _beside(old: pd.DataFrame, new: pd.DataFrame, order: list[str]) -> pd.DataFrame:
+    """Rows of the runs in `order`: the new ones, and old ones of other runs."""
+    kept = old[old["id"].isin(order) & ~old["id"].isin(new.get("id", ()))]
+    categories = old.select_dtypes("category").columns
+    rows = pd.concat([kept, new], ignore_index=True)
+    place = rows["id"].map({name: i for i, name in enumerate(order)})
+    rows = rows.iloc[place.argsort(kind="stable")].reset_index(drop=True)
+    return rows.astype(dict.fromkeys(categories, "category"))
+
+
+def published_runs(table: str, specs: list[RunSpec], folder: Path) -> set[str]:
+    """Ids of the runs that a folder's tables have as they would be made today."""
+    path = folder / f"{table}.csv"
+    if not path.is_file():
+        return set()
+    rows = pd.read_csv(path, dtype={"id": str})
+    return set(rows["id"]) - set(stale_rows(rows, specs)["id"])
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -190,7 +237,7 @@ def report_failures(specs: list[RunSpec], runs: Path) -> None:
     print(f"\nerrors in full: {write_text(runs / 'failures.md', chr(10).join(lines) + chr(10))}")
 
 
-def sweep(config: Path, options: list[str], publish: bool) -> int:
+def sweep(config: Path, options: list[str], publish: bool, resume: bool = False) -> int:
     """Run a configuration and collect its tables; return what the exit code is to be."""
     folder = RESULTS if publish else OWN_RESULTS
     try:
@@ -207,9 +254,11 @@ def sweep(config: Path, options: list[str], publish: bool) -> int:
         return 1
     try:
         with only_sweep(runs_folder()) as lock:
-            code = run_sweep(specs, options, lock)
-            if not code and not DRY.intersection(options):
-                collect_tables(settings, specs, folder)
+            known = published_runs(settings["table"], specs, folder) if resume else set()
+            code = run_sweep([spec for spec in specs if spec.id not in known], options, lock)
+            if resume or not (code or DRY.intersection(options)):
+                rows = collect_tables(settings, specs, folder, resume)
+                print(f"{folder / settings['table']}.csv: {len(rows)} of {len(specs)} runs", flush=True)
                 if publish:
                     write_manifest()
         if code:
@@ -233,6 +282,9 @@ def main() -> None:
     )
     parser.add_argument("configs", nargs="+", type=Path)
     parser.add_argument("--publish", action="store_true", help="write the tables to results, with a manifest")
+    parser.add_argument(
+        "--resume", action="store_true", help="keep the rows that tables have, publish what is there"
+    )
     words, after = split_options(sys.argv[1:])
     arguments, options = parser.parse_known_args(words)
     if arguments.publish and (changed := uncommitted()):
@@ -240,7 +292,8 @@ def main() -> None:
             f"--publish: expected a checkout with all changes committed, got changes in {', '.join(changed)}"
         )
     options += after
-    sys.exit(max(sweep(config, options, arguments.publish) for config in arguments.configs))
+    publish, resume = arguments.publish, arguments.resume
+    sys.exit(max(sweep(config, options, publish, resume) for config in arguments.configs))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from sdclib.checks import check_name
 from study.provenance import PROJECT_ROOT
 from study.runs import claim_runs, expand_config, read_config
 
-__all__ = ["WORDS", "Claim", "claims_of", "decide", "read_claims"]
+__all__ = ["WORDS", "Claim", "claims_of", "decide", "draws_text", "read_claims"]
 
 WORDS = ("reproduced", "equivalent", "contradicted", "cannot tell")
 COLUMNS = {"map": "ap", "intersection": "overlap"}  # of a table of queries, by the metric of a claim
@@ -108,6 +108,11 @@ def decide(
         row["would_tell"] = row["would_tell"] if row["word"] == "cannot tell" else ""
     columns = [*FIELDS, "n_seeds", "effect", "low", "high", "p", "p_holm", "word", "would_tell", "by_draw"]
     return pd.DataFrame(rows)[columns]
+
+
+def draws_text(effects: Sequence[float]) -> str:
+    """Write the effects by draw of queries as a table holds them."""
+    return " ".join(f"{effect:.3f}" for effect in effects)
 
 
 def _by_mean(table: pd.DataFrame) -> dict[Mean, pd.DataFrame]:

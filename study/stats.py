@@ -1,4 +1,4 @@
-"""Means, differences and intervals over seeds, noise; and how tables and sentences show them."""
+"""Means, differences and intervals over seeds; and how tables show them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,12 @@ __all__ = [
     "by_bits",
     "compared",
     "contrast",
-    "count_signs",
     "difference",
     "difference_table",
-    "effect_text",
     "format_summary",
     "interval_text",
     "mean_interval",
     "mean_text",
-    "points_text",
-    "range_text",
-    "rank_text",
     "summarise",
 ]
 
@@ -175,7 +170,7 @@ def summarise(
     return summary.reset_index()
 
 
-# What is shown: cells of tables and parts of sentences.
+# What is shown: cells of tables.
 
 
 def mean_text(mean: float, half: float) -> str:
@@ -188,51 +183,6 @@ def interval_text(row: Row) -> str:
     if pd.isna(row["low"]):
         return f"{row['mean']:+z.1f}"
     return f"{row['mean']:+z.1f} ({row['low']:z.1f} to {row['high']:z.1f})"
-
-
-def points_text(row: Row) -> str:
-    """Write a difference: ``+1.2 points (95 % interval 0.8 to 1.6)``."""
-    return f"{row['mean']:+z.1f} points (95 % interval {row['low']:z.1f} to {row['high']:z.1f})"
-
-
-def range_text(rows: pd.DataFrame) -> str:
-    """Write the least and the greatest mean difference: ``+1.2 to +3.4 points``, once where they are the same."""
-    values = [f"{value:+z.1f}" for value in (rows["mean"].min(), rows["mean"].max())]
-    return f"{' to '.join(dict.fromkeys(values))} points"
-
-
-def count_signs(rows: pd.DataFrame) -> tuple[int, int, int]:
-    """Count the differences whose interval is above 0, below 0, and holds 0."""
-    above, below = int((rows["low"] > 0).sum()), int((rows["high"] < 0).sum())
-    return above, below, len(rows) - above - below
-
-
-def effect_text(rows: pd.DataFrame, what: str = "expected mAP") -> str:
-    """Say in how many rows a difference raises a metric, lowers it, and neither, by its interval."""
-    n, (above, below, open_) = len(rows), count_signs(rows)
-    size = f"({range_text(rows)})"
-    if open_ == n:
-        return f"neither raises nor lowers {what} by more than chance may: every interval holds 0 {size}"
-    words = [(verb, count) for verb, count in (("raises", above), ("lowers", below)) if count]
-    verb, count = words[0]
-    if count == n:
-        return f"{verb} {what} in {f'all {n} settings' if n > 1 else 'the one setting'} {size}"
-    parts = [f"{verb} {what} in {count} of {n} settings"]
-    parts += [f"{verb} it in {count}" for verb, count in words[1:]]
-    if open_:
-        parts.append(f"the interval holds 0 in {open_}")
-    return f"{', '.join(parts[:-1])} and {parts[-1]} {size}"
-
-
-def rank_text(rows: pd.DataFrame, second: str) -> str:
-    """Say in how many rows a method is ahead of the second one, behind it, or level with it: the interval holds 0."""
-    counts = dict(zip(("ahead of", "behind", "level with"), count_signs(rows), strict=True))
-    words = [(word, count) for word, count in counts.items() if count]
-    (word, count), *others = words
-    if not others:
-        return f"{word} {second}"
-    *before, last = [f"{word} it in {count}" for word, count in others]
-    return ", ".join([f"{word} {second} in {count} of {len(rows)} settings", *before]) + f" and {last}"
 
 
 def difference_table(rows: pd.DataFrame, column: str, index: str = "setting") -> pd.DataFrame:

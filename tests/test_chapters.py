@@ -49,7 +49,6 @@ from study.chapters.targets import (
 )
 from study.chapters.teacher_objectives import name_objectives, plot_teacher
 from study.chapters.training_effects import base, effects
-from study.chapters.verdicts import Claim, claim_table, judge
 from study.provenance import PROJECT_ROOT
 from study.runs import expand_config
 from study.stats import summarise
@@ -422,32 +421,6 @@ def test_every_setting_is_compared_with_the_base_nearest_to_it(trained):
 
 
 # Verdicts
-
-
-@pytest.mark.parametrize(
-    ("lows", "side", "expected", "counts"),
-    [
-        ((1, 2), "above", "[Re]", (2, 0, 0)),
-        ((1, 2), "below", "[¬Re]", (0, 2, 0)),
-        ((1, -0.5), "above", "[Re] in part", (1, 0, 1)),
-        ((1, -4, -0.5), "above", "mixed", (1, 1, 1)),
-        ((-0.5, -4), "above", "[¬Re]", (0, 1, 1)),
-        ((-0.5,), "above", "undecided", (0, 0, 1)),
-        ((-3,), "below", "[Re]", (1, 0, 0)),
-    ],
-)
-def test_the_verdict_is_that_of_the_intervals(lows, side, expected, counts):
-    rows = pd.DataFrame({"low": lows}).assign(mean=lambda t: t["low"] + 0.5, high=lambda t: t["low"] + 1)
-    claim = Claim("x", rows, side)
-    assert judge(claim) == expected
-    points = f"{min(lows) + 0.5:+.1f} to {max(lows) + 0.5:+.1f}".replace("+0.0", "+0.0")
-    assert claim_table([claim]).loc["x"].tolist() == [expected, *counts, points]
-    with pytest.raises(
-        ValueError, match="rows: expected at least one difference that bears on 'x', got none"
-    ):
-        Claim("x", rows[:0], side)
-    with pytest.raises(ValueError, match="side: expected one of"):
-        Claim("x", rows, "left")
 
 
 # Equal bytes, and the teacher

@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from scripts.sweep import collect_tables
+from scripts.sweep import collect_tables, published_runs
 from sdclib.catalogue import load_features
 from sdclib.data.variants import drawn_rows
+from study.chapters import verdicts
 from study.chapters.measures import collect_draws, collect_queries
-from study.claims import WORDS, Claim, decide, read_claims
+from study.claims import WORDS, Claim, decide, draws_text, read_claims
 from study.provenance import PROJECT_ROOT, RESULTS
 from study.runs import RunSpec, collect_records, run_all
 
@@ -72,6 +73,36 @@ def test_a_sweep_writes_what_its_claims_need(runs, tmp_path):
     written = pd.read_csv(tmp_path / "t_words.csv")
     assert list(written) == list(table)
     assert written[["name", "word", "would_tell"]].equals(table[["name", "word", "would_tell"]])
+
+
+def test_a_sweep_resumes_from_its_tables_where_records_are_gone(runs, tmp_path):
+    settings = {
+        "table": "t",
+        "measures": ["queries", "curves"],
+        "data": "tiny",
+        "n_bits": [8, 16],
+        "seeds": [0, 1],
+    }
+    settings["claims"] = [{**CLAIM, "plus": [{"method": "lsh"}], "minus": [{"method": "lsh", "n_bits": 16}]}]
+    collect_tables(settings, runs, tmp_path)
+    names = ("t.csv", "t_histograms.csv", "t_curves.csv", "t_words.csv")
+    whole = {name: (tmp_path / name).read_bytes() for name in names}
+    values = pd.read_parquet(tmp_path / "t_queries.parquet")
+    assert published_runs("t", runs, tmp_path) == {spec.id for spec in runs}
+    for name in names:
+        (tmp_path / name).unlink()
+    (tmp_path / "t_queries.parquet").unlink()
+    for gone in (runs[1:3], runs[:1] + runs[3:]):
+        for spec in gone:
+            (tmp_path / "runs" / spec.id).rename(tmp_path / spec.id)
+        table = collect_tables(settings, runs, tmp_path, resume=True)
+        for spec in gone:
+            (tmp_path / spec.id).rename(tmp_path / "runs" / spec.id)
+        if len(table) == 2:
+            assert pd.read_csv(tmp_path / "t_words.csv")["would_tell"][0].endswith("the fewest now are 1")
+            assert published_runs("t", runs, tmp_path) == {runs[0].id, runs[3].id}
+    assert {name: (tmp_path / name).read_bytes() for name in names} == whole
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "t_queries.parquet"), values)
 
 
 def made_up(means, n_seeds=5, n_queries=200, spread=(0.2, 0.01), n_classes=10):
@@ -224,6 +255,35 @@ def test_plain_loops_give_the_same_words():
     claims = [claim("a", "b"), claim("b", "a", name="d"), claim("c", "b", name="e", side="within")]
     claims.append(Claim(**CLAIM | {"name": "shift"}, means=effects | {("set", "c", 8, "{}"): -1.0}))
     assert check_words(claims, table) == ["reproduced", "contradicted", "equivalent", "reproduced"]
+
+
+@pytest.fixture
+def published_words(tmp_path, monkeypatch):
+    """Two claims of a made-up set as a sweep publishes them: one on mAP, one on intersections, which are to be less."""
+    table = made_up({"a": 0.56, "b": 0.5}, spread=(0.2, 0.004))
+    claims = [claim("a", "b"), claim("b", "a", name="d", metric="intersection", side="below", draws=True)]
+    draws = table.assign(draw=1)
+    words = decide(claims, table, draws)
+    words.assign(by_draw=words["by_draw"].map(draws_text)).to_csv(tmp_path / "claims_words.csv")
+    table.to_parquet(tmp_path / "claims_queries.parquet")
+    draws.to_parquet(tmp_path / "claims_draws.parquet")
+    monkeypatch.setattr(verdicts, "RESULTS", tmp_path)
+    monkeypatch.setattr(verdicts, "read_claims", lambda: claims)
+
+
+def test_the_page_shows_words_and_decides_again_with_another_margin(published_words):
+    words, again = verdicts.read_words(), verdicts.read_words(10)
+    assert words["word"].tolist() == ["reproduced"] * 2
+    assert again["word"].tolist() == ["equivalent"] * 2
+    assert again["by_draw"].tolist() == words["by_draw"].tolist()
+    assert words["by_draw"].str.split().str.len().tolist() == [1, 2]
+    cells = verdicts.word_table(words)["effect (points)"]
+    assert cells.str.startswith(("mAP +6.3 (", "intersection -6.3 (")).all()
+    assert verdicts.detail_table(words)["would_tell"].tolist() == ["", ""]
+    axes = verdicts.plot_claims(words).axes[0]
+    effects = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
+    assert effects == pytest.approx(words["effect"].abs())  # each in the direction of its claim
+    assert [text.get_text() for text in axes.texts] == ["reproduced"] * 2
 
 
 def test_plain_loops_give_the_published_words():

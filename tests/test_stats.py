@@ -17,15 +17,11 @@ from study.stats import (
     by_bits,
     compared,
     contrast,
-    count_signs,
     difference_table,
-    effect_text,
     format_summary,
     interval_text,
     mean_interval,
     mean_text,
-    points_text,
-    rank_text,
     summarise,
 )
 from study.tables import (
@@ -227,47 +223,8 @@ class TestSummaries:
         assert list(shown)[-1] == "mAP@100 (expected)"
 
 
-def intervals(*lows):
-    """Rows of intervals of width 1 that begin at `lows`."""
-    low = np.array(lows, dtype=float)
-    return pd.DataFrame({"mean": low + 0.5, "low": low, "high": low + 1})
-
-
-@pytest.mark.parametrize(
-    ("lows", "counts", "effect", "rank"),
-    [
-        ((1, 2), (2, 0, 0), "raises X in all 2 settings (+1.5 to +2.5 points)", "ahead of Y"),
-        ((-2,), (0, 1, 0), "lowers X in the one setting (-1.5 points)", "behind Y"),
-        (
-            (-0.5, -0.5),
-            (0, 0, 2),
-            "neither raises nor lowers X by more than chance may: every interval holds 0 (+0.0 points)",
-            "level with Y",
-        ),
-        (
-            (1, -0.5, -2),
-            (1, 1, 1),
-            "raises X in 1 of 3 settings, lowers it in 1 and the interval holds 0 in 1 (-1.5 to +1.5 points)",
-            "ahead of Y in 1 of 3 settings, behind it in 1 and level with it in 1",
-        ),
-        (
-            (-2, -0.5),
-            (0, 1, 1),
-            "lowers X in 1 of 2 settings and the interval holds 0 in 1 (-1.5 to +0.0 points)",
-            "behind Y in 1 of 2 settings and level with it in 1",
-        ),
-    ],
-)
-def test_words_follow_the_intervals(lows, counts, effect, rank):
-    rows = intervals(*lows)
-    assert count_signs(rows) == counts
-    assert effect_text(rows, "X") == effect
-    assert rank_text(rows, "Y") == rank
-
-
 def test_numbers_in_words():
     row = {"mean": 1.24, "low": -0.04, "high": 2.6}
     assert interval_text(row) == "+1.2 (0.0 to 2.6)"
     assert interval_text(row | {"low": np.nan}) == "+1.2"
-    assert points_text(row) == "+1.2 points (95 % interval 0.0 to 2.6)"
     assert (mean_text(1.25, 0.5), mean_text(1.0, np.nan)) == ("1.2 ± 0.5", "1.0")

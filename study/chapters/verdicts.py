@@ -1,69 +1,76 @@
-"""What became of a claim: differences that bear on it, and the word for them."""
+"""The claims of ``config/claims.yaml`` in four words: forest plot, table and details."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
-from sdclib.checks import check_name
-from study.stats import count_signs
+from sdclib.figures.style import NEGATIVE_COLOR, POSITIVE_COLOR
+from study.claims import WORDS, decide, draws_text, read_claims
+from study.figures.plots import OTHER_COLOR, STYLE
+from study.provenance import RESULTS
+from study.stats import interval_text
 
-__all__ = ["Claim", "claim_table", "judge"]
+__all__ = ["detail_table", "plot_claims", "read_words", "word_table"]
+
+COLORS = dict(zip(WORDS, (OTHER_COLOR, POSITIVE_COLOR, NEGATIVE_COLOR, "#666666"), strict=True))
+METRICS = {"map": "mAP", "intersection": "intersection"}
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A claim, the differences that bear on it (see `study.stats.compared`), and the side of 0 that supports it.
+def read_words(margin: float | None = None) -> pd.DataFrame:
+    """Read the published words (see `study.claims.decide`), or decide anew with one margin (points) for all claims."""
+    if margin is None:
+        texts = {"would_tell": str, "by_draw": str}
+        return pd.read_csv(RESULTS / "claims_words.csv", dtype=texts).fillna(dict.fromkeys(texts, ""))
+    queries, draws = (pd.read_parquet(RESULTS / f"claims_{name}.parquet") for name in ("queries", "draws"))
+    words = decide([replace(claim, margin=margin) for claim in read_claims()], queries, draws)
+    return words.assign(by_draw=words["by_draw"].map(draws_text))
 
-    Parameters
-    ----------
-    text : str
-    rows : DataFrame
-    side : {"above", "below"}
+
+@STYLE
+def plot_claims(words: pd.DataFrame) -> Figure:
+    """Forest plot: effect and interval of every claim, in the direction of the claim, over the margin.
+
+    The axis is linear up to 2 points and logarithmic beyond.
     """
-
-    text: str
-    rows: pd.DataFrame
-    side: str
-
-    def __post_init__(self) -> None:
-        check_name(self.side, "side", ("above", "below"))
-        if not len(self.rows):
-            raise ValueError(f"rows: expected at least one difference that bears on {self.text!r}, got none")
-
-    @property
-    def counts(self) -> tuple[int, int, int]:
-        """Numbers of differences for the claim, against it, and undecided."""
-        above, below, undecided = count_signs(self.rows)
-        return (above, below, undecided) if self.side == "above" else (below, above, undecided)
-
-
-def judge(claim: Claim) -> str:
-    """Say whether a claim was found again.
-
-    ``"[Re]"`` where every 95 % interval lies on the claim's side of 0, ``"[Re] in part"`` where some do and none lies
-    on the other side, ``"mixed"`` where there are some on each, ``"[¬Re]"`` where some lie on the other side alone,
-    and ``"undecided"`` where all hold 0.
-    """
-    supporting, against, undecided = claim.counts
-    if supporting and against:
-        return "mixed"
-    if supporting:
-        return "[Re] in part" if undecided else "[Re]"
-    return "[¬Re]" if against else "undecided"
+    figure, axes = plt.subplots(figsize=(7.2, 0.5 + 0.36 * len(words)))
+    margin = words["margin"].max()
+    axes.axvspan(-margin, margin, color="#DDDDDD", zorder=0)
+    axes.axvline(0, color="black", linewidth=0.8)
+    for place, row in enumerate(words.to_dict("records")):
+        sign = -1 if row["side"] == "below" else 1
+        mean, *ends = sign * row["effect"], *sorted((sign * row["low"], sign * row["high"]))
+        color, beside = COLORS[row["word"]], axes.get_yaxis_transform()
+        axes.plot(ends, [place, place], color=color, linewidth=1.6)
+        axes.plot(mean, place, "o", color=color, markersize=5)
+        axes.annotate(row["word"], (1.02, place), xycoords=beside, color=color, va="center", fontsize=9)
+    axes.set_xscale("symlog", linthresh=2, linscale=1)
+    most = max(5, 1.15 * np.nanmax(np.abs(words[["effect", "low", "high"]].to_numpy())))
+    axes.set_xlim(-most, most)
+    steps = [step for step in (1, 2, 5, 10, 20, 50) if step < most]
+    axes.set_xticks([*(-step for step in reversed(steps)), 0, *steps])
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.minorticks_off()
+    axes.set_yticks(range(len(words)), words["name"])
+    axes.invert_yaxis()
+    axes.set_xlabel("effect in the direction of the claim (points)")
+    return figure
 
 
-def claim_table(claims: Sequence[Claim]) -> pd.DataFrame:
-    """Lay claims out: verdict; how many differences are for, against and undecided; their range in points."""
-    rows = {
-        claim.text: [
-            judge(claim),
-            *claim.counts,
-            f"{claim.rows['mean'].min():+z.1f} to {claim.rows['mean'].max():+z.1f}",
-        ]
-        for claim in claims
-    }
-    columns = ["verdict", "for", "against", "undecided", "points"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("claim")
+def word_table(words: pd.DataFrame) -> pd.DataFrame:
+    """Lay claims out by name: sentence, word, effect with its 95 % interval."""
+    effects = words.rename(columns={"effect": "mean"}).to_dict("records")
+    cells = [f"{METRICS[row['metric']]} {interval_text(row)}" for row in effects]
+    columns = {"claim": words["sentence"], "word": words["word"], "effect (points)": cells}
+    return pd.DataFrame(columns).set_index(words["name"].rename(None))
+
+
+def detail_table(words: pd.DataFrame) -> pd.DataFrame:
+    """Lay out what the words rest on: source, side, margin, seeds, p by Holm, effects by draw, what would tell."""
+    table = words[["name", "source", "side", "margin", "n_seeds", "p_holm", "by_draw", "would_tell"]]
+    return table.set_index("name").round({"p_holm": 4})

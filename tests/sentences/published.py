@@ -23,6 +23,12 @@ def states(chapter: str, sentence: str) -> None:
     assert sentence in _prose(chapter), f"the tables say, and {chapter} does not: {sentence}"
 
 
+def count_signs(rows: pd.DataFrame) -> tuple[int, int, int]:
+    """Count the differences whose interval is above 0, below 0, and holds 0."""
+    above, below = int((rows["low"] > 0).sum()), int((rows["high"] < 0).sum())
+    return above, below, len(rows) - above - below
+
+
 @functools.cache
 def _prose(chapter: str) -> str:
     cells = read_json(PROJECT_ROOT / "notebooks" / f"{chapter}.ipynb")["cells"]

@@ -14,9 +14,9 @@ from study.chapters.targets import (
     spreads,
     with_paper,
 )
-from study.stats import compared, count_signs, summarise
+from study.stats import compared, summarise
 from study.tables import where
-from tests.sentences.published import csv, runs, says, states
+from tests.sentences.published import count_signs, csv, runs, says, states
 
 TEXT = "calibration"
 DATA, N_BITS = "cifar10-embedded", 64

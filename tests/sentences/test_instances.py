@@ -4,9 +4,9 @@ import pytest
 
 from sdclib.methods.presets import PRESETS
 from study.chapters.instance_table import step_differences, training_steps, variant_table
-from study.stats import against, compared, count_signs
+from study.stats import against, compared
 from study.tables import find
-from tests.sentences.published import csv, runs, says, states, training_share
+from tests.sentences.published import count_signs, csv, runs, says, states, training_share
 
 TEXT, COIL = "instances", "coil20/efficientnet-lite0"
 

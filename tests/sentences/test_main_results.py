@@ -1,8 +1,8 @@
 import pytest
 
-from study.stats import compared, count_signs, mean_interval, summarise
+from study.stats import compared, mean_interval, summarise
 from study.tables import find, where
-from tests.sentences.published import runs, says, states
+from tests.sentences.published import count_signs, runs, says, states
 
 TEXT = "main_results"
 TABLES = (

@@ -5,9 +5,9 @@ from sdclib.losses.calibration import parse_calibration
 from sdclib.methods.presets import settings_from_preset
 from study.chapters.contributions import contributions, with_targets
 from study.chapters.pair_targets import pair_targets
-from study.stats import compared, count_signs
+from study.stats import compared
 from study.tables import find
-from tests.sentences.published import runs, says, states
+from tests.sentences.published import count_signs, runs, says, states
 
 TEXT, DATA = "spread", "cifar10-embedded"
 COSINE, ORDER, LINEAR, SDC = ((name, "raw") for name in ("cosine", "rank", "standardised", "calibrated"))

@@ -2,9 +2,9 @@ import pytest
 from statsmodels.stats.power import TTestIndPower
 
 from study.chapters.training_effects import base, effects
-from study.stats import compared, count_signs
+from study.stats import compared
 from study.tables import find, settings_of, where
-from tests.sentences.published import runs, says, states
+from tests.sentences.published import count_signs, runs, says, states
 
 TEXT = "training"
 

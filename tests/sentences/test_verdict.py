@@ -1,123 +1,171 @@
-from sdclib.losses.calibration import parse_calibration, target_quantiles
+import pytest
+
 from study.chapters.imbalance import add_ratios, tail_contrasts
+from study.chapters.verdicts import read_words
+from study.claims import read_claims
 from study.stats import compared
 from study.tables import find, where
-from tests.sentences.published import runs, says
+from tests.sentences.published import runs, says, states
+from tests.sentences.test_bias import COLLAPSE, IMAGES, WORDS, changes, lead, table
 
-CIFAR10 = "cifar10/efficientnet-lite0"
-
-
-def test_methods():
-    sdc = where(runs("cifar10_sdc"), preset="paper-no-contrastive")
-    says(
-        "CIFAR-10 is the paper's protocol, 16 to 128 bits, SDC by the preset `paper-no-contrastive`; "
-        "Welch's 95 % interval over three seeds.",
-        sorted(sdc["n_bits"].unique()) == [16, 32, 64, 128]
-        and (sdc.groupby("n_bits")["seed"].nunique() == 3).all(),
-    )
-    tuned = runs("tuning")
-    best = tuned.pivot_table(index="method", columns="learning_rate", values="map_expected").idxmax(axis=1)
-    ran = where(runs("cifar10_rivals", "cifar10_slow"), learning_rate=0.01)["method"]
-    says(
-        "BiHalf and GreedyHash have a learning rate chosen on held-out training images.",
-        dict(best) == {"bihalf": 0.01, "greedyhash": 0.01} and {"bihalf", "greedyhash"} <= set(ran),
-    )
+TEXT, PACKAGED, CIFAR10 = "verdict", "cifar10-embedded", "cifar10/efficientnet-lite0"
+__all__ = ["changes", "table"]  # fixtures
 
 
-def test_targets():
-    ran = set(runs("calibration", "targets")["calibration"])
-    extreme = {"beta(0.2, 0.2)", "beta(0.5, 0.5)", "beta(1, 1)"}
-    narrow = {"beta(10, 10)", "beta(7.5, 7.5)", "beta(31.5, 31.5)", "binomial(16)", "binomial(64)"}
-    values = {name: target_quantiles(parse_calibration(name), 10_000) for name in ran - {"empirical"}}
-    spread = {name: of.std() for name, of in values.items()}
-    says(
-        "Extreme targets are Beta(0.2, 0.2), Beta(0.5, 0.5) and Beta(1, 1); narrow ones are Beta(10, 10) and, matched "
-        "to the code length, Beta(7.5, 7.5), Beta(31.5, 31.5) and the binomial distribution.",
-        extreme | narrow <= ran
-        and max(spread[name] for name in narrow)
-        < spread["beta(5, 5)"]
-        < min(spread[name] for name in extreme),
+@pytest.fixture(scope="module")
+def claims():
+    return read_words().set_index("name")
+
+
+def shown(claims, name):
+    """Size of an effect and its interval, both without the sign of the effect."""
+    row = claims.loc[name]
+    low, high = sorted(end * (1 if row["effect"] > 0 else -1) for end in (row["low"], row["high"]))
+    return f"{abs(row['effect']):.1f}", f"{low:.1f} to {high:.1f}"
+
+
+def test_the_best_rival(claims):
+    names = [
+        f"{what} by {rule}"
+        for rule in ("the paper's rule", "equal tuning")
+        for what in ("collapse", "ranking")
+    ]
+    (more, more_in), (less, less_in), (tuned, tuned_in), (lower, lower_in) = (
+        shown(claims, name) for name in names
     )
     says(
-        "A target with most pairs below 0 (`beta(1, 2)`, `beta(2, 5)`, `beta(5, 10)`); the mirror image of one, "
-        "`beta(5, 2)`.",
-        all((values[name] < 0).mean() > 0.5 for name in ("beta(1, 2)", "beta(2, 5)", "beta(5, 10)"))
-        and "beta(5, 2)" in ran,
+        "SDC collapses more and ranks lower",
+        [claims["effect"][name] > 0 for name in names] == [True, False] * 2,
+    )
+    states(
+        TEXT,
+        f"the intersection of SDC's codes is {more} points higher than that of BiHalf's (95 % interval {more_in}) and "
+        f"the mAP {less} points lower ({less_in}); with equal tuning it is {tuned} higher ({tuned_in}) and {lower} "
+        f"lower ({lower_in}).",
     )
 
 
-def test_what_does_not_bear_claims_out():
-    targets = runs("calibration", "targets")
-    less = compared(
-        targets[~targets["data"].str.endswith("+holdout")], [("beta(2, 2)", "beta(5, 5)")], by="calibration"
+def test_contrastive_term_and_other_sets(claims):
+    rows = where(runs("claims"), data=CIFAR10, method="sdc", rule="paper")
+    means = 100 * rows.groupby(["preset", "n_bits"])["map_expected"].mean().unstack()
+    gain = means.loc["paper"] - means.loc["paper-no-contrastive"]
+    mean, ends = shown(claims, "contrastive term")
+    states(
+        TEXT,
+        f"gains {mean} points of mAP on average ({ends}): it loses {-gain[16]:.1f} at 16 bits, and gains "
+        f"{gain[64]:.1f} at 64 and {gain[128]:.1f} at 128.",
     )
-    says(
-        "The supplement calls SDC stable in the range [2, 5]: lower on Caltech-101 and on Corel-5k.",
-        set(less.loc[less["high"] < 0, "data"].str.split("/").str[0]) == {"caltech101", "corel5k"},
+    (more, more_in), (worse, worse_in) = (shown(claims, name) for name in ("other sets", "instances"))
+    states(
+        TEXT,
+        f"ranks {more} points better than ITQ on Caltech-101, Corel-5k and text ({more_in}), and {worse} points worse "
+        f"at finding one object again (COIL-20, {worse_in}).",
     )
-    objects = runs("instances")
-    instance = find(objects, preset="paper-instance", epochs=20, n_hidden_layers=0)
-    less = compared(objects, [(instance, find(objects, method="itq"))])
-    says(
-        "SDC by the settings for instances ranks better than ITQ: [¬Re]",
-        len(less) == 4 and less["high"].max() < 0,
+    says("better and worse", claims["effect"]["other sets"] > 0 > claims["effect"]["instances"])
+
+
+def test_targets(claims):
+    targets = runs("targets")
+    below = (
+        compared(targets, [("beta(5, 10)", "beta(5, 5)")], by="calibration").set_index("data").loc[CIFAR10]
     )
-    cifar10 = where(
-        runs("cifar10_closed", "cifar10_rivals", "cifar10_contrastive", "cifar10_slow"), data=CIFAR10
+    states(
+        TEXT,
+        f"Beta(5, 10), whose mean is below 0, is {below['mean']:.1f} points of mAP better than Beta(5, 5) at 64 bits "
+        f"({below['low']:.1f} to {below['high']:.1f});",
     )
-    means = cifar10.groupby(["config", "n_bits"])["map_expected"].mean().unstack()
-    itq = means.loc[find(cifar10, method="itq")]
-    says(
-        "Not among the trained rivals: SSDH, TBH, NSH. At no code length do they rank better than ITQ.",
-        all((means.loc[find(cifar10, method=name)] < itq).all() for name in ("ssdh", "tbh", "nsh")),
+    gaussian, stable, extreme, linear = (
+        shown(claims, name)
+        for name in ("Gaussian target", "stable targets", "extreme targets", "distribution")
+    )
+    states(TEXT, f"a Gaussian is {gaussian[0]} points better ({gaussian[1]}) over four sets")
+    states(TEXT, f"rank {stable[0]} points lower than Beta(5, 5) ({stable[1]})")
+    states(TEXT, f"those targets rank {extreme[0]} points lower ({extreme[1]}).")
+    states(TEXT, f"ranks {linear[0]} points better than SDC ({linear[1]}) on four sets at 16 and 64 bits")
+    signs = [
+        claims["effect"][n] > 0
+        for n in ("Gaussian target", "stable targets", "extreme targets", "distribution")
+    ]
+    says("better, lower, lower, better", signs == [True, False, False, False])
+
+
+def test_supervised():
+    at_64 = where(runs("supervised"), n_bits=64)
+    unseen = at_64[at_64["data"].str.endswith("+unseen")]
+    ours = find(unseen, method="supervised-sdc", labels="target")
+    plain = find(unseen, method="sdc")
+    ortho = find(unseen, method="orthohash", class_targets="bernoulli", learning_rate=1e-4)
+    gain = compared(unseen, [(ours, plain)]).set_index("data")
+    behind = -compared(unseen, [(ours, ortho)]).set_index("data")["mean"]
+    few, many = (f"{name}+unseen" for name in (PACKAGED, "caltech101/efficientnet-lite0"))
+    first, second = gain.loc[few], gain.loc[many]
+    states(
+        TEXT,
+        f"labels gain {first['mean']:.1f} points of mAP (95 % interval {first['low']:.1f} to {first['high']:.1f}) on "
+        f"the packaged CIFAR-10 and {second['mean']:.1f} ({second['low']:.1f} to {second['high']:.1f}) on Caltech-101; "
+        f"OrthoHash is another {behind[few]:.1f} and {behind[many]:.1f} points better.",
     )
 
 
-def test_gains_below_0():
-    targets = runs("calibration", "targets")
-    targets = targets[~targets["data"].str.endswith("+holdout")]
-    seeds = targets.groupby(["data", "calibration", "n_bits"])["seed"].transform("nunique")
-    below = [(name, "beta(5, 5)") for name in ("beta(1, 2)", "beta(2, 5)", "beta(5, 10)")]
-    less = compared(targets[seeds >= 3], below, by="calibration")
-    says("Every gain is on all of CIFAR-10.", set(less.loc[less["low"] > 0, "data"]) == {CIFAR10})
-
-
-def test_labels_and_imbalance():
-    supervised = runs("supervised")
-    ortho = find(supervised, method="orthohash", class_targets="bernoulli", learning_rate=1e-4)
-    ours = where(supervised, method="supervised-sdc")["config"].unique()
-    less = compared(supervised, [(config, ortho) for config in ours])
-    unseen = less["data"].str.endswith("+unseen")
-    says(
-        "Supervised SDC is behind OrthoHash there, at 64 bits.",
-        less[unseen & (less["n_bits"] == 64)]["high"].max() < 0,
-    )
+def test_imbalance():
     tails = add_ratios(where(runs("imbalanced"), n_bits=64))
-    sdc = find(tails, calibration="beta(5, 5)", epochs=100)
-    change = tail_contrasts(tails, 100).set_index(["label", "group"])["mean"]
+    sdc, itq = find(tails, calibration="beta(5, 5)", epochs=100), find(tails, method="itq")
+    cost = tail_contrasts(tails, 100).set_index(["group", "label"])
+    tail, fewer = cost.loc[("imbalance", sdc)], cost.loc[("fewer rows", sdc)]
+    states(
+        TEXT,
+        f"SDC loses {-tail['mean']:.1f} points ({-tail['high']:.1f} to {-tail['low']:.1f}) to imbalance and "
+        f"{-fewer['mean']:.1f} ({-fewer['high']:.1f} to {-fewer['low']:.1f}) to having fewer rows; ITQ loses "
+        f"{-cost['mean'][('imbalance', itq)]:.1f} and {-cost['mean'][('fewer rows', itq)]:.1f}.",
+    )
+    says("This is on the packaged CIFAR-10.", tails["data"].str.startswith(PACKAGED).all())
+
+
+def test_bias(claims, changes, table):
+    more, more_in = shown(claims, "bias")
+    says("grows more", claims["effect"]["bias"] > 0)
+    states(
+        TEXT,
+        f"SDC's intersection grows by {more} points more than BiHalf's ({more_in}), so the runs cannot tell.",
+    )
+    up = changes[COLLAPSE]["mean"]
+    states(
+        TEXT,
+        f"the intersection of LSH rises by {up['LSH', IMAGES]:.1f} points on CIFAR-10 and by {up['LSH', WORDS]:.1f} on "
+        "text.",
+    )
+    states(TEXT, f"its intersection rises by {up['SDC', IMAGES]:.1f} and {up['SDC', WORDS]:.1f} points.")
+    left = [-lead(table, "ITQ", data, -1, COLLAPSE)["mean"] for data in (IMAGES, WORDS)]
+    states(
+        TEXT,
+        f"With no bias at all SDC is still {left[0]:.1f} and {left[1]:.1f} points of intersection below ITQ",
+    )
+
+
+def test_words(claims):
+    by_word = claims.groupby("word").groups
     says(
-        "On the packaged features of CIFAR-10 fewer rows change SDC by more than imbalance does.",
-        tails["data"].str.startswith("cifar10-embedded+longtail").any()
-        and change[sdc, "fewer rows"] < change[sdc, "imbalance"] < 0,
+        "Two are reproduced: extreme targets, other sets; a Gaussian is equivalent.",
+        set(by_word["reproduced"]) == {"extreme targets", "other sets"}
+        and set(by_word["equivalent"]) == {"Gaussian target"},
     )
-
-
-def test_centring():
-    floats = where(runs("datasets"), method="cosine")
-    share = floats.pivot_table(index="data", columns="center", values="intersection")
-    change = share[True] - share[False]
-    says("With four image sets no correlation can be established.", len(share) == 4)
+    contradicted = {"collapse by the paper's rule", "collapse by equal tuning", "instances", "distribution"}
+    says("Four are contradicted.", set(by_word["contradicted"]) == contradicted)
     says(
-        "What centring, which takes the bias away, does to the collapse depends on the set.",
-        change.min() < -0.05 and change.max() > 0.05,
+        "For the other five, among them ranking against the best rival, the runs cannot tell.",
+        len(by_word["cannot tell"]) == 5
+        and {"ranking by the paper's rule", "ranking by equal tuning"} < set(by_word["cannot tell"]),
     )
 
 
-def test_better_than_the_paper():
-    rows = runs("neighbours", "cifar10_sdc", "cifar10_contrastive_paper")
-    rows = where(rows, data=CIFAR10, n_bits=64)
-    method = find(rows, method="neighbour-sdc", n_steps=4)
-    less = compared(
-        rows, [(method, find(rows, preset=name)) for name in ("paper-no-contrastive", "paper-two-views")]
+def test_rules_of_the_page(claims):
+    entries = read_claims()
+    says(
+        "Each claim has a margin of a point and five seeds.",
+        {(c.margin, c.least_seeds) for c in entries} == {(1, 5)},
     )
-    says("Better than SDC, on these images.", len(less) == 2 and less["low"].min() > 1)
+    says(
+        "The first five also have to hold for two more draws.",
+        [c.draws for c in entries] == [True] * 5 + [False] * 7,
+    )
+    says("twelve claims", len(entries) == len(claims) == 12)

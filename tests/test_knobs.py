@@ -123,3 +123,16 @@ def test_a_chapter_runs_with_a_knob_turned(chapter, tmp_path, monkeypatch):
         notebook, tmp_path / "out.ipynb", knobs, cwd=notebook.parent, progress_bar=False
     )
     assert list(tmp_path.glob("runs/*/record.json"))
+
+
+@pytest.mark.slow
+def test_claims_are_decided_again_with_another_margin(tmp_path):
+    papermill = pytest.importorskip("papermill", reason="needs the extra 'book'")
+    notebook = PROJECT_ROOT / "notebooks" / "verdict.ipynb"
+    done = papermill.execute_notebook(
+        notebook, tmp_path / "out.ipynb", {"margin": 5}, cwd=notebook.parent, progress_bar=False
+    )
+    (table,) = (
+        cell["outputs"][0]["data"]["text/html"] for cell in done.cells if "word_table" in cell["source"]
+    )
+    assert table.count("equivalent") > 1

@@ -49,10 +49,10 @@ def plot_claims(words: pd.DataFrame) -> Figure:
         axes.plot(ends, [place, place], color=color, linewidth=1.6)
         axes.plot(mean, place, "o", color=color, markersize=5)
         axes.annotate(row["word"], (1.02, place), xycoords=beside, color=color, va="center", fontsize=9)
-    axes.set_xscale("symlog", linthresh=2, linscale=1)
+    axes.set_xscale("symlog", linthresh=2, linscale=0.7)
     most = max(5, 1.15 * np.nanmax(np.abs(words[["effect", "low", "high"]].to_numpy())))
     axes.set_xlim(-most, most)
-    steps = [step for step in (1, 2, 5, 10, 20, 50) if step < most]
+    steps = [step for step in (1, 2, 5, 20) if step < most]
     axes.set_xticks([*(-step for step in reversed(steps)), 0, *steps])
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.minorticks_off()

@@ -180,7 +180,7 @@ def collect_tables(
     collect |= {f"{table}_histograms": collect_histograms, table: collect_records}
     for name, of in collect.items():
         path = folder / f"{name}.csv"
-        rows = _as_text(of(specs).to_csv(index=False)) if specs else pd.DataFrame()
+        rows = pd.DataFrame() if resume and not specs else _as_text(of(specs).to_csv(index=False))
         if resume and path.is_file():
             rows = _beside(_as_text(path.read_text()), rows, order)
         _write(path, rows.to_csv(index=False).encode())

@@ -420,9 +420,6 @@ def test_every_setting_is_compared_with_the_base_nearest_to_it(trained):
         effects(pd.concat([trained, trained.assign(n_bits=16)]), bases)
 
 
-# Verdicts
-
-
 # Equal bytes, and the teacher
 
 

@@ -31,7 +31,6 @@ __all__ = [
     "renamed",
     "set_name",
     "setting_name",
-    "settings_of",
     "settings_text",
     "where",
 ]
@@ -46,16 +45,6 @@ SET_NAMES = {
     "embeddings/text/wordnet-nouns.npz": "WordNet (text)",
 }
 DEFAULT_PRESET = "paper-no-contrastive"
-# SDC with a contrastive term between two augmented views, in two passes: neither the supplement nor the authors' code.
-TWO_VIEWS: dict[str, dict[str, Any]] = {
-    "paper-two-views": {"preset": "paper-no-contrastive", "contrastive_weight": 1.0},
-    "release-two-views": {
-        "preset": "release",
-        "contrastive_weight": 1.0,
-        "clip_targets": True,
-        "view_pairs": True,
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -94,9 +83,9 @@ def method_label(method: str, parameters: Mapping[str, Any]) -> str:
     remarks: list[str] = []
     usual: dict[str, Any] = {}
     if method == "sdc":
-        preset, usual = _preset(parameters)
+        preset = parameters.get("preset", DEFAULT_PRESET)
         remarks.append(preset)
-        usual = {**usual, "preset": parameters.get("preset", preset)}
+        usual = {**_usual(preset), "preset": preset}
     elif method in METHODS:
         usual = {name: p.default for name, p in inspect.signature(METHODS[method]).parameters.items()}
     remarks += [
@@ -178,23 +167,12 @@ def _settings(method: str, parameters: str) -> dict[str, Any]:
     given = dict(json.loads(parameters).items())
     if method != "sdc":
         return given
-    preset, usual = _preset(given)
-    return usual | given | {"preset": preset}
+    preset = given.get("preset", DEFAULT_PRESET)
+    return _usual(preset) | given | {"preset": preset}
 
 
-def _preset(parameters: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Name of the preset, or of the variant in its place, and its settings."""
-    preset = parameters.get("preset", DEFAULT_PRESET)
-    for name, variant in TWO_VIEWS.items():
-        if variant.items() <= {"preset": preset, **parameters}.items():
-            preset = name
-    return preset, settings_of(preset) if preset in {*PRESETS, *TWO_VIEWS} else {}
-
-
-def settings_of(preset: str, **changed: Any) -> dict[str, Any]:
-    """All settings of a preset of SDC, or of a variant that tables have a name for, with some changed."""
-    given: dict[str, Any] = TWO_VIEWS.get(preset, {"preset": preset}) | changed
-    return asdict(settings_from_preset(**given))
+def _usual(preset: str) -> dict[str, Any]:
+    return asdict(settings_from_preset(preset)) if preset in PRESETS else {}
 
 
 def published(*names: str) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from sdclib.data.variants import leave_out_training, longtail_sizes
-from sdclib.losses.calibration import Beta, Binomial, Empirical
+from sdclib.losses.calibration import Beta, Binomial
 from sdclib.methods.presets import PRESETS
 from study.chapters import instance_table
 from study.chapters.contributions import (
@@ -35,9 +35,8 @@ from study.chapters.pair_targets import (
 from study.chapters.targets import (
     DEFAULT,
     beta_grid,
-    default_differences,
+    described,
     held_out_choice,
-    histogram_distribution,
     mirror_pairs,
     properties_table,
     shape_contrasts,
@@ -104,17 +103,9 @@ def test_properties_of_betas_are_those_of_scipy(a, b):
 
 def test_properties_of_other_targets():
     assert target_properties(Binomial(4))["share_above"] == pytest.approx(5 / 16, abs=1e-4)
-    found = properties_table(["beta(5, 5)", "empirical", "beta(5, 5)"], Empirical([0.2, 0.2, 0.4]))
+    found = properties_table(["beta(5, 5)", "empirical", "beta(5, 5)"])
     assert found.index.tolist() == ["beta(5, 5)", "empirical"]
-    assert found.loc["empirical", "mean"] > 0.2
-    with pytest.raises(ValueError, match="empirical: expected a distribution that stands for 'empirical'"):
-        properties_table(["empirical"])
-
-
-def test_histograms_become_distributions():
-    histogram = pd.DataFrame({"similarity": [-0.5, 0.0, 0.5], "positive": [0, 1, 3], "negative": [5, 1, 0]})
-    found = histogram_distribution(histogram).similarities
-    assert [(found == value).mean() for value in (-0.5, 0.0, 0.5)] == pytest.approx([0.5, 0.2, 0.3], abs=1e-4)
+    assert found.loc["empirical"].isna().all()
 
 
 @pytest.mark.parametrize(
@@ -142,13 +133,12 @@ def test_grid_and_mirror_images():
     assert mirror_pairs([*MEANS, "empirical", "beta(1, 5)"]) == [("beta(1, 2)", "beta(2, 1)")]
 
 
-def test_differences_to_the_default():
-    runs = pd.concat([targets(), targets({"beta(5, 5)": 0.5, "beta(7.5, 7.5)": 0.52}, n_bits=16)])
-    found = default_differences(by_target(runs))
-    assert found.columns.tolist() == ["tiny, 64 bits", "tiny, 16 bits"]
+def test_targets_are_described_best_first():
+    found = described(by_target(pd.concat([targets(), targets({"beta(5, 5)": 0.5}, n_bits=16)])))
+    assert found.columns[3:].tolist() == ["tiny, 64 bits", "tiny, 16 bits"]
     assert found.index[:2].tolist() == ["Beta(1, 2)", "Beta(2, 2)"]
-    assert found.loc["Beta matched to K", "tiny, 16 bits"] == pytest.approx(2)
-    assert found.loc["Beta(2, 1)"].tolist() == pytest.approx([-10, np.nan], nan_ok=True)
+    assert found.loc["Beta(5, 5)"].tolist() == pytest.approx([0, 0.3, 0.5, 60, 50])
+    assert np.isnan(found.loc["Beta(2, 1)", "tiny, 16 bits"])
 
 
 def test_queries_have_no_part_in_the_choice():
@@ -181,13 +171,13 @@ def test_shapes_are_compared_with_what_they_differ_from_in_one_thing():
 
 def test_targets_of_the_paper_stand_beside_ours():
     runs = pd.concat([targets(), targets({"beta(5, 5)": 0.5, "beta(7.5, 7.5)": 0.6}, n_bits=16)])
-    both = with_paper(by_target(runs), PAPER)
+    both = with_paper(by_target(runs).assign(source="here"), PAPER)
     theirs = both[both["source"] == "paper"]
     assert theirs["target"].tolist() == ["beta(2, 2)", "beta(5, 5)", "truncated_gaussian(0, 0.3)"]
     with pytest.raises(ValueError, match="calibration: expected a distribution such as"):
-        with_paper(by_target(runs), PAPER.assign(calibration="Cauchy(0, 1)"))
+        with_paper(by_target(runs).assign(source="here"), PAPER.assign(calibration="Cauchy(0, 1)"))
 
-    wide = spreads(both).query("source == 'this study' and n_bits == 64").set_index("target")
+    wide = spreads(both).query("source == 'here' and n_bits == 64").set_index("target")
     np.testing.assert_allclose(wide.loc[["beta(2, 2)", "beta(1, 1)"], "std"], 1 / np.sqrt([5, 3]), atol=1e-3)
     np.testing.assert_allclose(wide.loc[["beta(5, 5)", "beta(2, 2)"], "difference"], [0, 1], atol=1e-9)
 

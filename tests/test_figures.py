@@ -18,9 +18,9 @@ from sdclib.losses.calibration import Beta
 from sdclib.methods import METHOD_COLORS
 from study.chapters.pair_targets import PairTargets, plot_pair_targets
 from study.chapters.target_figures import (
+    plot_planes,
     plot_reached,
     plot_spread,
-    plot_target_differences,
 )
 from study.figures import (
     plot_alignment,
@@ -194,10 +194,16 @@ def test_targets_by_spread_and_setting() -> None:
     figure = plot_spread(spreads, lowest=-1)
     assert [axes.get_title() for axes in figure.axes] == ["paper", "ours"]
     assert figure.axes[0].get_ylim()[0] == -1
-    differences = pd.DataFrame({"tiny, 64 bits": [1.0, np.nan], "tiny, 16 bits": [0.5, -1]}, index=["x", "y"])
-    (axes,) = plot_target_differences(differences).axes
-    assert len(axes.texts) == 3
-    assert labels(axes.get_xticklabels())[0] == "tiny\n64 bits"
+    grid = pd.DataFrame([[1.0, 2.0], [3.0, 5.0]], [1, 5], [1, 5])
+    first, *others = plot_planes({"one": grid, "two": grid + 1, "three": grid}).axes
+    assert [text.get_text() for text in first.texts] == [
+        "-2.0",
+        "+0.0",
+        "-4.0",
+        "-3.0",
+    ]  # a falls from the top
+    assert labels(first.get_yticklabels()) == ["5", "1"]
+    assert not others[-1].axison
 
 
 def test_targets_and_what_codes_make_of_them() -> None:

@@ -54,12 +54,15 @@ def test_a_grid_has_its_values_and_what_is_said_of_each_cell():
     grid = (
         pd.DataFrame([[1.0, 2.0], [3.0, 4.126]], [1, 0.5], [2, 5]).rename_axis("a").rename_axis(columns="b")
     )
-    figure = explore_grids({"mAP": grid, "other": -grid}, grid.map("cell {:.0f}".format))
+    first, second = (grid.map(f"{name} {{:.0f}}".format) for name in ("cell", "another"))
+    figure = explore_grids({"mAP": (grid, first), "other": (-grid, second)})
     shown = figure.data[0]
     assert shown.z == ([1.0, 2.0], [3.0, 4.13])
     assert (shown.x, shown.y) == (("2", "5"), ("1", "0.5"))
     assert shown.customdata[1][0] == "cell 3"
-    assert figure.layout.updatemenus[0].buttons[1].args[0] == {"z": [[[-1.0, -2.0], [-3.0, -4.13]]]}
+    moved = figure.layout.updatemenus[0].buttons[1].args[0]
+    assert moved["z"] == [[[-1.0, -2.0], [-3.0, -4.13]]]
+    assert moved["customdata"][0][1][1] == "another 4"
     assert figure.layout.yaxis.title.text == "a"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -14,9 +16,9 @@ from study.chapters.targets import PROPERTIES, target_family
 from study.figures.plots import STYLE
 
 __all__ = [
+    "plot_planes",
     "plot_reached",
     "plot_spread",
-    "plot_target_differences",
 ]
 
 # Okabe and Ito's palette
@@ -29,17 +31,31 @@ SETTING_COLORS = ("#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#00000
 
 
 @STYLE
-def plot_target_differences(differences: pd.DataFrame) -> Figure:
-    """Heat map of targets by settings, see `study.chapters.targets.default_differences`; what did not run is white."""
-    size = 1.8 + 0.95 * differences.shape[1], 0.29 * len(differences) + 1.1
-    figure, axes = plt.subplots(figsize=size)
-    limit = float(np.nanmax(np.abs(differences.to_numpy(dtype=float))))
-    names = [str(name).replace(" (", "\n(").replace(", ", "\n") for name in differences]
-    style = {"annot": True, "fmt": "+.1f", "cmap": "RdBu", "center": 0, "cbar": False}
-    sns.heatmap(differences.set_axis(names, axis=1), ax=axes, vmin=-limit, vmax=limit, **style)
-    axes.xaxis.tick_top()
-    axes.tick_params(length=0)
-    axes.set(xlabel="", ylabel="")
+def plot_planes(grids: Mapping[str, pd.DataFrame]) -> Figure:
+    """Show Beta(a, b) as target, a panel a data set: points above or below Beta(5, 5).
+
+    Parameters
+    ----------
+    grids : mapping of str to DataFrame
+        By title, metrics in percent, see `study.chapters.targets.beta_grid`.
+    """
+    less = {title: grid - grid.loc[5, 5] for title, grid in grids.items()}
+    n_lines = -(-len(less) // 2)
+    figure, grid = plt.subplots(
+        n_lines, 2, figsize=(6.6, 3.2 * n_lines), squeeze=False, sharex=True, sharey=True
+    )
+    limit = (
+        max(np.abs(values).max(axis=None) for values in less.values()) / 2
+    )  # lest the worst cell pale the rest
+    style = {"annot": True, "fmt": "+.1f", "cmap": "RdBu", "center": 0, "cbar": False, "linewidths": 1}
+    for axes, (title, values) in zip(grid.flat, less.items(), strict=False):
+        names = values.rename(index="{:g}".format, columns="{:g}".format).iloc[::-1]
+        sns.heatmap(names, ax=axes, vmin=-limit, vmax=limit, annot_kws={"size": 8}, **style)
+        axes.tick_params(length=0)
+        axes.set(title=title, xlabel="b", ylabel="a")
+        axes.label_outer()
+    for axes in grid.flat[len(less) :]:
+        axes.set_axis_off()
     return figure
 
 

@@ -13,23 +13,21 @@ from sdclib.losses.calibration import (
     Beta,
     Binomial,
     CalibrationDistribution,
-    Empirical,
     parse_calibration,
     target_quantiles,
 )
 from sdclib.methods.presets import EMPIRICAL, PRESETS
-from study.stats import compared, mean_text
-from study.tables import ask, ask_histograms, by_setting, published, setting_name, where
+from study.stats import compared, difference_table, mean_text
+from study.tables import by_setting, setting_name
 
 __all__ = [
     "DEFAULT",
     "PROPERTIES",
     "beta_cells",
     "beta_grid",
-    "cosine_histogram",
-    "default_differences",
+    "choice_table",
+    "described",
     "held_out_choice",
-    "histogram_distribution",
     "mirror_pairs",
     "on_queries",
     "paper_target",
@@ -43,11 +41,7 @@ __all__ = [
 ]
 
 DEFAULT = str(PRESETS["release"].calibration)  # the paper's target and that of the authors' code
-PROPERTIES = {
-    "mean": "mean",
-    "std": "standard deviation",
-    "share_above": "share above 0",
-}
+PROPERTIES = {"mean": "mean", "std": "standard deviation", "share_above": "share above 0"}
 N_QUANTILES = 100_000
 
 
@@ -61,39 +55,34 @@ def target_properties(calibration: CalibrationDistribution) -> dict[str, float]:
     }
 
 
-def histogram_distribution(histogram: pd.DataFrame) -> Empirical:
-    """Distribution of the similarities (ascending) that a pair histogram counts, positive and negative pairs alike."""
-    counts = (histogram["positive"] + histogram["negative"]).to_numpy(dtype=float)
-    middles = (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES
-    places = np.searchsorted(np.cumsum(counts) / counts.sum(), middles)
-    return Empirical(histogram["similarity"].to_numpy()[places.clip(max=len(counts) - 1)])
-
-
-def cosine_histogram(data: str) -> pd.DataFrame:
-    """Count the pairs of a data set by the cosine of their features, see `study.tables.ask_histograms`."""
-    floats = where(published("main"), data=data, method="cosine", center=False)
-    if floats.empty:
-        floats = where(ask("main", data=data, methods=["cosine"]), center=False)
-    return ask_histograms(floats, "main")
-
-
 def on_queries(results: pd.DataFrame) -> pd.DataFrame:
     """Leave out the runs that were measured on held-out training images."""
     return results[~results["data"].str.endswith(HOLDOUT)]
 
 
-def properties_table(
-    targets: Iterable[str], empirical: CalibrationDistribution | None = None
-) -> pd.DataFrame:
-    """Describe targets, a target a row and a property a column; `empirical` stands for the target of that name."""
-    rows = {}
-    for target in dict.fromkeys(targets):
-        if target == EMPIRICAL and empirical is None:
-            raise ValueError(f"empirical: expected a distribution that stands for {target!r}, got None")
-        rows[target] = target_properties(
-            empirical if target == EMPIRICAL and empirical else parse_calibration(target)
-        )
+def properties_table(targets: Iterable[str]) -> pd.DataFrame:
+    """Describe targets, a target a row and a property a column; "empirical" depends on the data and has none."""
+    rows = {
+        target: dict.fromkeys(PROPERTIES, np.nan)
+        if target == EMPIRICAL
+        else target_properties(parse_calibration(target))
+        for target in dict.fromkeys(targets)
+    }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("target")
+
+
+def described(summary: pd.DataFrame) -> pd.DataFrame:
+    """Say what each target asks for and which expected mAP (%) came of it, a setting a column, best of the first first.
+
+    `summary` is by calibration, see `study.stats.summarise`.
+    """
+    table = (
+        properties_table(summary["calibration"])[list(PROPERTIES)].rename(columns=PROPERTIES).round(2) + 0.0
+    )
+    for data, n_bits, group in by_setting(summary):
+        means = group.set_index("calibration")["map_expected"]
+        table[setting_name(data, n_bits)] = means.round(1)
+    return table.sort_values(table.columns[len(PROPERTIES)], ascending=False).rename(index=target_label)
 
 
 def _beta(target: str) -> tuple[float, float] | None:
@@ -136,13 +125,13 @@ def beta_grid(values: pd.Series) -> pd.DataFrame:
     return grid.rename_axis("a").rename_axis(columns="b")
 
 
-def beta_cells(properties: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+def beta_cells(summary: pd.DataFrame) -> pd.DataFrame:
     """Lay out on `beta_grid`, in HTML, what a reader may want to know of each target.
 
-    `properties` are those of `properties_table`; `summary` has map_expected and intersection with their half intervals
-    in percent, and seeds. The index of both has the targets.
+    `summary` is that of one setting by calibration, with map_expected and intersection.
     """
-    shown = properties.join(summary, how="inner")
+    shown = summary.set_index("calibration")
+    shown = shown.join(properties_table(shown.index))
     texts = [
         f"{target_label(str(target))}: mean {row['mean']:.2f}, standard deviation {row['std']:.2f}, "
         f"{row['share_above']:.0%} above 0<br>expected mAP {mean_text(row['map_expected'], row['map_expected_ci'])} %, "
@@ -190,19 +179,19 @@ def with_paper(summary: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     summary : DataFrame
-        By calibration, see `study.stats.summarise`.
+        By calibration, see `study.stats.summarise`; and source, a text.
     paper : DataFrame
         ``results/paper.csv``: data, n_bits, calibration, contrastive, percent.
 
     Returns
     -------
     DataFrame
-        source ("paper" or "this study"), setting, n_bits, target, percent, ci (NaN for the paper, which gives none).
+        source ("paper", or the summary's), setting, n_bits, target, percent, ci (NaN for the paper, which gives none).
     """
     theirs = paper[paper["contrastive"] == "no"].assign(source="paper", ci=np.nan)
     theirs["target"] = theirs["calibration"].map(paper_target)
     names = {"calibration": "target", "map_expected": "percent", "map_expected_ci": "ci"}
-    both = pd.concat([theirs, summary.rename(columns=names).assign(source="this study")], ignore_index=True)
+    both = pd.concat([theirs, summary.rename(columns=names)], ignore_index=True)
     both["setting"] = list(map(setting_name, both["data"], both["n_bits"]))
     return both[["source", "setting", "n_bits", "target", "percent", "ci"]]
 
@@ -220,25 +209,6 @@ def spreads(both: pd.DataFrame) -> pd.DataFrame:
     default = symmetric[symmetric["target"] == DEFAULT].set_index(["source", "setting"])["percent"]
     base = default.loc[pd.MultiIndex.from_frame(symmetric[["source", "setting"]])].to_numpy()
     return symmetric.assign(std=std, difference=symmetric["percent"] - base)
-
-
-def default_differences(summary: pd.DataFrame, base: str = DEFAULT) -> pd.DataFrame:
-    """Take expected mAP of the target `base` from that of each target, a target a row and a setting a column.
-
-    Returns
-    -------
-    DataFrame
-        Points; index names of `target_label`, columns settings, NaN where a target did not run; in the order of the
-        setting that has most targets, best first.
-    """
-    columns = {}
-    for data, n_bits, group in by_setting(summary):
-        means = group.set_index("calibration")["map_expected"]
-        names = [target_label(str(target), n_bits) for target in means.index]
-        columns[setting_name(data, n_bits)] = (means - means[base]).set_axis(names)
-    table = pd.DataFrame(columns)
-    fullest = table[table.count().idxmax()]
-    return table.loc[fullest.sort_values(ascending=False).index].rename_axis("target")
 
 
 def _lead(group: pd.DataFrame, target: str) -> dict[str, float]:
@@ -280,3 +250,13 @@ def held_out_choice(results: pd.DataFrame) -> pd.DataFrame:
         row |= {"held_out": means[chosen] - means[DEFAULT]} | _lead(queried, chosen)
         rows.append(row | {"best": on_queries[means.index].max() - on_queries[DEFAULT]})
     return pd.DataFrame(rows)
+
+
+def choice_table(chosen: pd.DataFrame) -> pd.DataFrame:
+    """Lay out `held_out_choice`."""
+    table = difference_table(chosen.assign(what="lead on queries"), "what")
+    labels = [target_label(*row) for row in chosen[["chosen", "n_bits"]].itertuples(index=False)]
+    table.insert(0, "chosen", labels)
+    table.insert(1, "lead, held out", chosen["held_out"].map("{:+z.1f}".format).to_numpy())
+    table["best in hindsight"] = chosen["best"].map("{:+z.1f}".format).to_numpy()
+    return table

@@ -167,19 +167,18 @@ def scatter_by_bits(
     return figure
 
 
-def explore_grids(grids: Mapping[str, pd.DataFrame], about: pd.DataFrame) -> Figure:
+def explore_grids(grids: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure:
     """Make a heat map over a grid in which readers choose what is shown, and read more of a cell by pointing at it.
 
     Parameters
     ----------
-    grids : mapping of str to DataFrame
-        By what they show, with the unit; all with the same index and columns, which have names.
-    about : DataFrame
-        Text of each cell, in HTML, with the same index and columns.
+    grids : mapping of str to (DataFrame, DataFrame)
+        By what they show, with the unit: values, and texts of the cells in HTML; all with the same index and columns,
+        which have names.
     """
     from plotly.graph_objects import Figure
 
-    first = next(iter(grids.values()))
+    first, about = next(iter(grids.values()))
     figure = Figure()
     figure.add_heatmap(
         z=first.to_numpy().round(2).tolist(),
@@ -193,7 +192,11 @@ def explore_grids(grids: Mapping[str, pd.DataFrame], about: pd.DataFrame) -> Fig
         xgap=2,
         ygap=2,
     )
-    _menu(figure, {title: {"z": [grid.to_numpy().round(2).tolist()]} for title, grid in grids.items()})
+    choices = {
+        title: {"z": [grid.to_numpy().round(2).tolist()], "customdata": [texts.to_numpy().tolist()]}
+        for title, (grid, texts) in grids.items()
+    }
+    _menu(figure, choices)
     figure.update_layout(
         xaxis={"title": str(first.columns.name), "type": "category"},
         yaxis={"title": str(first.index.name), "type": "category"},

@@ -24,6 +24,7 @@ __all__ = [
     "ask_histograms",
     "by_setting",
     "find",
+    "kernels_of",
     "method_label",
     "published",
     "published_histograms",
@@ -31,6 +32,7 @@ __all__ = [
     "renamed",
     "set_name",
     "setting_name",
+    "settings_of",
     "settings_text",
     "where",
 ]
@@ -172,7 +174,12 @@ def _settings(method: str, parameters: str) -> dict[str, Any]:
 
 
 def _usual(preset: str) -> dict[str, Any]:
-    return asdict(settings_from_preset(preset)) if preset in PRESETS else {}
+    return settings_of(preset) if preset in PRESETS else {}
+
+
+def settings_of(preset: str, **changed: Any) -> dict[str, Any]:
+    """All settings of a preset of SDC with some changed."""
+    return asdict(settings_from_preset(preset, **changed))
 
 
 def published(*names: str) -> pd.DataFrame:
@@ -271,6 +278,11 @@ def find(results: pd.DataFrame, **values: Any) -> Config:
         names = ", ".join(map(str, found)) or "none"
         raise ValueError(f"results: expected one configuration with {values}, got {names}")
     return found[0]
+
+
+def kernels_of(results: pd.DataFrame) -> pd.Series:
+    """Kernels of each run, "portable" or "native"; those that a table does not say were portable."""
+    return results["machine"].map(lambda machine: json.loads(machine).get("kernels", "portable"))
 
 
 def renamed(results: pd.DataFrame, labels: Iterable[Any]) -> pd.DataFrame:

@@ -384,7 +384,7 @@ CASES = [  # what differs from release, mean mAP, seconds
 def trained(tmp_path):
     rows = [
         {"seed": seed, "parameters": pd.Series({"preset": "release", **changed}).to_json()}
-        | {"map_expected": mean + noise, "fit_seconds": seconds + seed}
+        | {"map_expected": mean + noise, "fit_seconds": seconds + seed, "machine": "{}"}
         for changed, mean, seconds in CASES
         for seed, noise in enumerate(NOISE)
     ]

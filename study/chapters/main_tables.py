@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from study.stats import format_summary, interval_text, summarise
-from study.tables import set_name
+from study.tables import kernels_of, set_name
 
 __all__ = ["cost", "differences", "labels", "other_sets"]
 
@@ -33,10 +33,10 @@ def other_sets(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def cost(codes: pd.DataFrame) -> pd.DataFrame:
-    """Give runs, mean seconds of a fit and peak memory (MB) by configuration, the quickest first."""
-    groups = codes.groupby("config").agg(
+    """Give runs, mean seconds of a fit and peak memory (MB) by configuration and kernels, the quickest first."""
+    groups = codes.groupby(["config", kernels_of(codes).rename("kernels")]).agg(
         runs=("id", "size"), fit=("fit_seconds", "mean"), memory=("peak_memory_mb", "max")
     )
-    groups = groups.sort_values("fit").rename_axis("method")
+    groups = groups.sort_values("fit").rename_axis(["method", "kernels"]).reset_index("kernels")
     shown = groups.assign(fit=groups["fit"].map("{:.1f}".format))
     return shown.rename(columns={"fit": "fit (seconds)", "memory": "memory (MB)"})

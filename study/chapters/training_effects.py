@@ -9,7 +9,7 @@ from statsmodels.stats.multitest import multipletests
 
 from sdclib.methods.presets import SDCSettings
 from study.stats import compared
-from study.tables import Config, settings_text, where
+from study.tables import Config, kernels_of, settings_text, where
 
 __all__ = ["base", "effects"]
 
@@ -37,11 +37,13 @@ def effects(results: pd.DataFrame, bases: Mapping[str, Config]) -> pd.DataFrame:
     -------
     DataFrame
         group (names of the changed settings), change (for readers), base (its name), time (of training, that of the
-        first base being 1), the columns of `study.stats.compared`, and p_holm (Holm's).
+        first base being 1; NaN where other kernels ran), the columns of `study.stats.compared`, and p_holm (Holm's).
     """
     if len(found := results[["data", "n_bits"]].drop_duplicates()) != 1:
         raise ValueError(f"results: expected one data set and code length, got {len(found)}")
-    seconds = results.groupby("config")["fit_seconds"].mean().to_dict()
+    kernels = kernels_of(results)
+    usual = kernels[results["config"] == next(iter(bases.values()))].iloc[0]
+    seconds = results["fit_seconds"].where(kernels == usual).groupby(results["config"]).mean().to_dict()
     runs = results.drop_duplicates("config").set_index("config")[["preset", *SETTINGS]]
     settings = runs.astype(object).where(runs.notna(), None).to_dict("index")
     first, *_ = bases.values()

@@ -14,8 +14,6 @@ TABLES += (
     "cifar10_closed",
     "cifar10_sdc",
     "cifar10_rivals",
-    "cifar10_contrastive",
-    "cifar10_contrastive_paper",
 )
 
 

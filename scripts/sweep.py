@@ -258,7 +258,10 @@ def sweep(config: Path, options: list[str], publish: bool, resume: bool = False)
             code = run_sweep([spec for spec in specs if spec.id not in known], options, lock)
             if resume or not (code or DRY.intersection(options)):
                 rows = collect_tables(settings, specs, folder, resume)
-                print(f"{folder / settings['table']}.csv: {len(rows)} of {len(specs)} runs", flush=True)
+                path = folder / f"{settings['table']}.csv"
+                old = rows["id"].nunique() - len(published_runs(settings["table"], specs, folder))
+                note = f", {old} of them measured by an older evaluation" if old else ""
+                print(f"{path}: {len(rows)} of {len(specs)} runs{note}", flush=True)
                 if publish:
                     write_manifest()
         if code:

@@ -14,10 +14,11 @@ import pandas as pd
 import pytest
 import yaml
 
+import scripts.sweep
 from scripts.sweep import sweep
 from scripts.verify_results import LEAST, METRICS, choose, tolerance, verify
 from study.provenance import PROJECT_ROOT
-from study.runs import expand_config
+from study.runs import EVALUATION_VERSION, expand_config
 
 pytestmark = pytest.mark.slow
 GOOD = {
@@ -168,3 +169,16 @@ def test_unknown_measures_are_named(tmp_path, capsys):
     path.write_text(yaml.safe_dump(GOOD | {"measures": ["no"]}))
     assert sweep(path, [], False) == 1
     assert f"{path}: measures: expected one of" in capsys.readouterr().out
+
+
+def test_rows_of_an_older_evaluation_are_kept_with_a_word(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(scripts.sweep, "OWN_RESULTS", tmp_path)
+    monkeypatch.setattr(scripts.sweep, "runs_folder", lambda: tmp_path / "runs")
+    monkeypatch.setattr(scripts.sweep, "run_sweep", lambda *arguments: 0)
+    path = tmp_path / "t.yaml"
+    path.write_text(yaml.safe_dump(GOOD))
+    rows = pd.DataFrame({"id": ids(GOOD), "evaluation_version": [0, EVALUATION_VERSION]})
+    rows.to_csv(tmp_path / "t.csv", index=False)
+    assert sweep(path, [], publish=False, resume=True) == 0
+    assert capsys.readouterr().out.endswith("2 of 2 runs, 1 of them measured by an older evaluation\n")
+    assert pd.read_csv(tmp_path / "t.csv", dtype={"id": str}).equals(rows)

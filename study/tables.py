@@ -45,6 +45,7 @@ SET_NAMES = {
     "corel5k/efficientnet-lite0": "Corel-5k",
     "coil20/efficientnet-lite0": "COIL-20",
     "embeddings/text/wordnet-nouns.npz": "WordNet (text)",
+    **{f"embeddings/text/wordnet-nouns-depth{n}.npz": f"WordNet, depth {n}" for n in (3, 4, 5)},
 }
 DEFAULT_PRESET = "paper-no-contrastive"
 

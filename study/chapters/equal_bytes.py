@@ -62,7 +62,7 @@ def decision_table(decided: pd.DataFrame) -> pd.DataFrame:
     goals = decided["goal"].map({"classes": "same class", "neighbours": "nearest"})
     rows = pd.DataFrame(
         {
-            "goal": goals.where(decided["depth"] == 0, goals + ", re-scored"),
+            "goal": goals.where(decided["depth"] == 0, "re-scored"),
             "bytes": decided["n_bytes"],
             "take": decided["method"].combine(decided["query"], choice_label),
             "%": [

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from study.chapters.dial import change, change_table, plot_dial, with_dial
+from study.chapters.dial import change, change_table, network_table, plot_dial, with_dial
 from study.chapters.goal_classes import lead_table, leads, plot_lead
 from study.tables import Config
 
@@ -46,6 +46,23 @@ def test_the_change_is_from_one_end_of_the_dial_to_the_other(runs):
     assert names == {"LSH", "ITQ", "Float cosine"}
     with pytest.raises(ValueError, match=r"runs: expected data sets NAME\+bias\(NUMBER\), got \['tiny'\]"):
         with_dial(runs.assign(data="tiny"))
+
+
+def test_networks_come_by_their_bias():
+    rows = []
+    for data, bias in (("coil20/other", 0.4), ("caltech101/sscd", 0.1)):
+        for method, value in (("cosine", 0.9), ("itq", 0.5), ("sdc", 0.5 - bias)):
+            row = {"data": data, "n_bits": 64, "method": method, "config": Config(method), "center": False}
+            row |= {"negative_mean": bias}
+            rows += [
+                row | {"seed": i, "intersection": value + i / 100, "map_expected": 1 - value + i / 100}
+                for i in range(2)
+            ]
+    table = network_table(pd.DataFrame(rows))
+    assert table.index.tolist() == [("Caltech-101", "SSCD"), ("COIL-20", "other")]
+    assert table["bias"].tolist() == [0.1, 0.4]
+    assert table["intersection"].str.split(" ").str[0].tolist() == ["-10.0", "-40.0"]
+    assert table["expected mAP"].str.split(" ").str[0].tolist() == ["+10.0", "+40.0"]
 
 
 def test_the_lead_over_the_best_other_by_every_rule():

@@ -1,4 +1,4 @@
-"""The dial of bias: what becomes of collapse and ranking where features have more or less of their mean."""
+"""What bias does to collapse and ranking: features with more or less of their mean, and networks with more or less."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from matplotlib.figure import Figure
 
 from sdclib.data.variants import parse_bias
 from study.figures.plots import DASHES, MAP_LABEL, STYLE, colors_of
-from study.stats import difference, interval_text
-from study.tables import renamed, set_name
+from study.stats import compared, difference, interval_text
+from study.tables import find, renamed, set_name, where
 
-__all__ = ["METRICS", "change", "change_table", "plot_dial", "with_dial"]
+__all__ = ["METRICS", "change", "change_table", "network_table", "plot_dial", "with_dial"]
 
 METRICS = {"intersection": "intersection (%)", "map_expected": MAP_LABEL}
+NETWORKS = {"sscd": "SSCD", "sscd-distilled": "SSCD's student", "efficientnet-lite2": "EfficientNet-Lite2"}
 
 
 def with_dial(runs: pd.DataFrame) -> pd.DataFrame:
@@ -89,3 +90,33 @@ def change_table(runs: pd.DataFrame) -> pd.DataFrame:
         rows = change(runs, metric).set_index(["set", "config"]).rename_axis(["set", "method"])
         columns[title] = pd.Series([interval_text(row) for row in rows.to_dict("records")], rows.index)
     return pd.DataFrame(columns)
+
+
+def network_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """Lay out the bias of networks' features and what SDC is above ITQ there, the least bias first.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        Float cosine, ITQ and SDC on data sets SET/NETWORK, one code length.
+
+    Returns
+    -------
+    DataFrame
+        By set and network: bias (mean cosine of negative pairs), and differences in intersection and expected mAP in
+        points, see `study.stats.interval_text`.
+    """
+    rows = []
+    for data, here in runs.groupby("data", sort=False):
+        name, network = str(data).split("/")
+        pair = find(here, method="sdc"), find(here, method="itq")
+        less = {metric: interval_text(compared(here, [pair], metric).iloc[0]) for metric in METRICS}
+        bias = where(here, method="cosine", center=False)["negative_mean"].iloc[0]
+        row = {
+            "set": set_name(f"{name}/efficientnet-lite0"),
+            "network": NETWORKS.get(network, network),
+            "bias": bias,
+        }
+        rows.append(row | less)
+    names = {"intersection": "intersection", "map_expected": "expected mAP"}
+    return pd.DataFrame(rows).sort_values("bias").set_index(["set", "network"]).round(2).rename(columns=names)

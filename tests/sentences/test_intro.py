@@ -16,7 +16,7 @@ def test_first_page_and_readme():
     collapse = compared(table, [(sdc, itq), (headline, itq)], "intersection")
     says("SDC collapses less than ITQ on CIFAR-10", collapse["high"].iloc[0] < 0)
     says("with the term no less", collapse["low"].iloc[1] > 0)
-    says("and ranks four points better", ranking["low"].iloc[2] > 0 and round(ranking["mean"].iloc[2]) == 4)
+    says("and ranks over four points better", 4 < ranking["mean"].iloc[2] < 5)
     says("and ranks two points better", ranking["low"].iloc[0] > 0 and round(ranking["mean"].iloc[0]) == 2)
     says("from neighbours six points better", round(ranking["mean"].iloc[1]) == 6)
 

@@ -1,11 +1,8 @@
-import pandas as pd
+import numpy as np
 import pytest
 
-from sdclib.methods.presets import settings_from_preset
-from study.chapters.instance_table import training_steps
 from study.chapters.targets import (
     DEFAULT,
-    beta_grid,
     held_out_choice,
     mirror_pairs,
     on_queries,
@@ -15,93 +12,99 @@ from study.chapters.targets import (
     with_paper,
 )
 from study.stats import compared, summarise
-from study.tables import where
+from study.tables import set_name, where
 from tests.sentences.published import count_signs, csv, runs, says, states
 
-TEXT = "calibration"
-DATA, N_BITS = "cifar10-embedded", 64
-BELOW_0 = ["beta(1, 2)", "beta(2, 5)", "beta(5, 10)"]
+TEXT, CIFAR10 = "calibration", "cifar10/efficientnet-lite0"
 
 
 @pytest.fixture(scope="module")
-def table():
-    return runs("calibration", "targets")
+def grid():
+    return on_queries(runs("grid"))
 
 
 @pytest.fixture(scope="module")
-def results(table):
-    return on_queries(table)
+def released():
+    return on_queries(runs("calibration", "grid"))
 
 
 @pytest.fixture(scope="module")
-def main(results):
-    """Means in percent and properties by target."""
-    here = where(results, data=DATA, n_bits=N_BITS)
-    means = summarise(here, ["map_expected", "all_mean"], by="calibration").set_index("calibration")
-    return means.join(properties_table(means.index.drop("empirical")))
+def by_protocol():
+    return where(runs("ablation"), method="sdc", preset="paper-no-contrastive")
 
 
 @pytest.fixture(scope="module")
-def mirrored(results, main):
-    pairs = mirror_pairs(main.index)
-    return [compared(results, pairs, metric, by="calibration") for metric in ("map_expected", "intersection")]
-
-
-@pytest.fixture(scope="module")
-def shapes(results):
-    """Differences by contrast."""
-    return dict(list(shape_contrasts(results).groupby("contrast")))
-
-
-def leads(results, names):
-    return compared(results, [(name, DEFAULT) for name in names], by="calibration")
-
-
-def test_runs(results, main):
-    quick, release = (
-        settings_from_preset("release", batch_size=256, learning_rate=4e-4),
-        settings_from_preset("release"),
+def leads(grid):
+    """Points above Beta(5, 5), a target a row and a set a column."""
+    targets = [name for name in grid["calibration"].unique() if name != DEFAULT]
+    return compared(grid, [(name, DEFAULT) for name in targets], by="calibration").assign(
+        set=lambda rows: rows["data"].map(set_name)
     )
+
+
+def test_runs(released, grid, by_protocol):
     says(
-        "All runs have the preset `release` with batches of 256, so a quarter of the steps, and four times its rate.",
-        len(where(results, preset="release", batch_size=256, learning_rate=4e-4)) == len(results)
-        and quick.learning_rate == 4 * release.learning_rate
-        and abs(training_steps(quick, 5000) / training_steps(release, 5000) - 0.25) < 0.01,
+        "Runs have the preset `release` with batches of 256 and four times its learning rate.",
+        len(where(released, preset="release", batch_size=256, learning_rate=4e-4)) == len(released),
     )
-    seeds = main["seeds"]
-    asymmetric = [name for name in seeds.index if name in sum(mirror_pairs(seeds.index), ())]
-    says(
-        "Means are over three seeds, those of most asymmetric Betas over two.",
-        (seeds.drop(asymmetric) == 3).all()
-        and (seeds[asymmetric] == 2).mean() > 0.5
-        and set(seeds) == {2, 3},
-    )
-    says(
-        "The whole grid and the mirror images ran on these features only, at 16 bits as one pair.",
-        beta_grid(main["map_expected"]).shape == (4, 4)
-        and len(mirror_pairs(results.query("data == @DATA and n_bits == 16")["calibration"].unique())) == 1
-        and not mirror_pairs(results.query("data != @DATA")["calibration"].unique()),
-    )
+    says("Those with the paper's settings are the preset as it is.", by_protocol["config"].nunique() == 10)
+    sizes = [table.groupby(["data", "n_bits", "config"]).size() for table in (released, by_protocol)]
+    says("Means are over three seeds.", all(set(size) == {3} for size in sizes))
+    says("25 targets on four sets.", grid.groupby("data")["calibration"].nunique().tolist() == [25] * 4)
 
 
-def test_mean(main, mirrored, shapes):
-    ranks, collapse = mirrored
+def test_mean(grid, leads):
+    pairs = mirror_pairs(grid["calibration"].unique())
+    ranks, collapse = (
+        compared(grid, pairs, metric, by="calibration") for metric in ("map_expected", "intersection")
+    )
+    higher, sure = (ranks["mean"] > 0).sum(), (ranks["low"] > 0).sum()
+    smaller, small = (collapse["mean"] < 0).sum(), (collapse["high"] < 0).sum()
+    says("40 comparisons", len(ranks) == len(collapse) == 40)
     states(
         TEXT,
-        f"beats its mirror image by {ranks['mean'].min():.1f} to {ranks['mean'].max():.1f} points of expected mAP.",
+        f"Of two mirror images the one with the lower mean has the higher expected mAP in {higher} of 40 comparisons, "
+        f"beyond chance in {sure}, and the smaller intersection in {smaller}, beyond chance in {small}.",
+    )
+    states(
+        TEXT,
+        f"is better in {higher} of 40 comparisons, by up to {ranks['mean'].max():.0f} points of expected mAP.",
+    )
+    best = leads.loc[leads.groupby("set", sort=False)["mean"].idxmax()].set_index("set")
+    others = best["mean"].drop("CIFAR-10")
+    states(
+        TEXT,
+        f"On CIFAR-10 Beta(5, 10), chosen on held-out training images, is {best['mean']['CIFAR-10']:.1f} points better "
+        f"than the paper's Beta(5, 5); on three other sets no target of the grid gains more than {others.max():.1f} "
+        "points.",
     )
     says(
-        "In all seven comparisons, beyond chance in five, and the smaller intersection in all, beyond chance in six.",
-        count_signs(ranks) == (5, 0, 2)
-        and count_signs(collapse) == (0, 6, 1)
-        and ranks["mean"].min() > 0 > collapse["mean"].max(),
+        "The best on CIFAR-10 is Beta(5, 10).",
+        best["first"]["CIFAR-10"] == "beta(5, 10)" and best["low"]["CIFAR-10"] > 0,
     )
-    matched = shapes["matched to K"].query("n_bits == @N_BITS")["mean"]
-    says("The mean first, then the spread.", ranks["mean"].max() > 2 * matched.abs().max())
-    shape = pd.concat([shapes["Gaussian"], shapes["Laplace"]])["mean"]
-    says("The shape matters least.", 2 * shape.abs().max() < matched.abs().max())
-    reached = main["all_mean"] / 100
-    below, central = reached[main["mean"] < -0.01], reached[main["mean"].abs() <= 0.01]
+    gaining = leads[leads["low"] > 0].groupby("set").size()
+    states(
+        TEXT,
+        f"On CIFAR-10 {gaining['CIFAR-10']} targets with a mean below 0 are better than Beta(5, 5) beyond chance, "
+        f"Beta(5, 10) by {best['mean']['CIFAR-10']:.1f} points; on Caltech-101, Corel-5k and text the best of the grid "
+        f"is {best['mean']['Caltech-101']:.1f}, {best['mean']['Corel-5k']:.1f} and "
+        f"{best['mean']['WordNet (text)']:.1f} points above it.",
+    )
+    means = properties_table(leads["first"])["mean"]
+    sure_on_cifar = leads[(leads["low"] > 0) & (leads["set"] == "CIFAR-10")]["first"]
+    says("Targets with a mean below 0.", (means[sure_on_cifar] < -0.01).all())
+    far = leads[leads["first"] == "beta(1, 10)"]
+    states(
+        TEXT,
+        f"Far below 0 is bad as well: Beta(1, 10), with its mean at {means['beta(1, 10)']:.2f}, is "
+        f"{-far['mean'].max():.1f} to {-far['mean'].min():.1f} points below Beta(5, 5).",
+    )
+    here = where(grid, data=CIFAR10)
+    reached = summarise(here, ["all_mean"], by="calibration").set_index("calibration")["all_mean"] / 100
+    below, central = (
+        reached[chosen]
+        for chosen in (means.index[means < -0.01], [DEFAULT, *means.index[means.abs() <= 0.01]])
+    )
     states(
         TEXT,
         f"end at a mean code similarity of {below.min():.3f} to {below.max():.3f}, those with mean 0 at "
@@ -109,29 +112,52 @@ def test_mean(main, mirrored, shapes):
     )
 
 
-def test_spread(results, shapes):
-    both = with_paper(summarise(results, ["map_expected"], by="calibration"), csv("paper"))
-    symmetric = spreads(both)
-    paper = both.loc[both["source"] == "paper", "target"]
-    says("All targets of the ablation have mean 0.", properties_table(paper)["mean"].abs().max() < 1e-3)
-    less = symmetric.pivot_table(index=["source", "setting"], columns="target", values="difference")
-    less = less.dropna(subset=["beta(10, 10)", "beta(0.5, 0.5)"])
-    narrow, wide = less["beta(10, 10)"], less["beta(0.5, 0.5)"]
+def test_spread(released, by_protocol):
+    paper = (
+        csv("paper").query("data == 'CIFAR-10' and contrastive == 'no'").set_index("calibration")["percent"]
+    )
+    less = compared(
+        by_protocol,
+        [(f"beta({a}, {a})", DEFAULT) for a in ("0.2", "0.5", "1", "2", "3", "7", "10")],
+        by="calibration",
+    )
+    less = less.set_index("first")
+    wide = [-less["mean"][f"beta({a}, {a})"] for a in ("1", "0.5", "0.2")]
+    there = [paper["Beta(5, 5)"] - paper[f"Beta({a}, {a})"] for a in ("1", "0.5", "0.2")]
     states(
         TEXT,
-        f"is {-wide.max():.1f} to {-wide.min():.1f} points below Beta(5, 5) in all seven settings.",
+        f"Beta(1, 1) is {wide[0]:.1f} points below Beta(5, 5), Beta(0.5, 0.5) {wide[1]:.1f} and Beta(0.2, 0.2) "
+        f"{wide[2]:.1f} (in the paper {there[0]:.1f}, {there[1]:.1f} and {there[2]:.1f}).",
     )
-    assert len(less) == 7
-    std = (
-        less.loc["this study"]
-        .idxmax(axis=1)
-        .map(symmetric.set_index("target")["std"].groupby(level=0).first())
+    near = less.loc[[f"beta({a}, {a})" for a in (2, 3, 7, 10)]]
+    says("From Beta(2, 2) to Beta(10, 10) none can be told from Beta(5, 5).", count_signs(near) == (0, 0, 4))
+    summary = summarise(released, ["map_expected"], by="calibration").assign(source="here")
+    symmetric = spreads(with_paper(summary, csv("paper")))
+    says(
+        "All targets of the ablation have mean 0.",
+        properties_table(symmetric["target"])["mean"].abs().max() < 1e-3,
     )
+    table = symmetric[symmetric["source"] == "here"].pivot_table(
+        index="setting", columns="target", values="difference"
+    )
+    arcsine, narrow = table["beta(0.5, 0.5)"].dropna(), table["beta(10, 10)"]
+    assert (len(arcsine), len(narrow)) == (4, 6)
+    states(
+        TEXT,
+        f"the arcsine distribution, Beta(0.5, 0.5), is {-arcsine.max():.1f} to {-arcsine.min():.1f} points below "
+        "Beta(5, 5) in all four settings that have it.",
+    )
+    std = properties_table(table.columns)["std"][table.idxmax(axis=1)]
     states(
         TEXT,
         f"has a standard deviation between {std.min():.2f} and {std.max():.2f}, and Beta(10, 10) is between "
         f"{-narrow.min():.1f} points below Beta(5, 5) and {narrow.max():.1f} above it.",
     )
+
+
+def test_shape(released, by_protocol):
+    shapes = dict(list(shape_contrasts(released).groupby("contrast")))
+    gaussian = shape_contrasts(by_protocol)
     alike = properties_table(["truncated_laplace(0, 0.21)", "truncated_gaussian(0, 0.3)", DEFAULT])
     says(
         "Gaussian and Laplace have the mean and nearly the spread of Beta(5, 5).",
@@ -148,35 +174,31 @@ def test_spread(results, shapes):
         and signs["Laplace"] == (2, 0, 0, 2)
         and signs["empirical"] == (4, 0, 3, 1),
     )
+    (row,) = gaussian.to_dict("records")
+    states(TEXT, f"by the paper's settings it is {row['mean']:.1f} points better, which may be chance.")
+    says("Which may be chance.", row["low"] < 0 < row["mean"])
 
 
-def test_other_sets(table, results, main):
-    ran = results[results["calibration"].isin(BELOW_0)].groupby("calibration")["data"].nunique()
+def test_choice():
+    table = runs("grid", "calibration")
+    chosen = held_out_choice(table).set_index("data")
     says(
-        "Three asymmetric targets ran on all sets, those that rank best on the queries of the packaged features.",
-        dict(ran) == dict.fromkeys(BELOW_0, results["data"].nunique())
-        and set(main["map_expected"].nlargest(3).index) == set(BELOW_0),
+        "25 candidates on CIFAR-10, four on the others.",
+        [where(table, data=f"{data}+holdout")["calibration"].nunique() for data in chosen.index]
+        == [25, 4, 4],
     )
-    gains = leads(where(results, n_bits=N_BITS), BELOW_0).set_index("data")
-    full, rest = gains.loc["cifar10/efficientnet-lite0"], gains.drop(["cifar10/efficientnet-lite0", DATA])
-    low, high = full["mean"].min(), full["mean"].max()
-    states(TEXT, f"are better than the paper's Beta(5, 5), by {low:.1f} to {high:.1f} points; on Caltech-101")
-    states(TEXT, f"On all of CIFAR-10 all three gain, by {low:.1f} to {high:.1f} points;")
-    says(
-        "On Caltech-101 and Corel-5k none does, and by its mean no target gains on every set.",
-        len(full) == 3
-        and (full["low"] > 0).all()
-        and len(rest) == 6
-        and (rest["low"] < 0).all()
-        and (gains.groupby("first")["mean"].min() <= 0).all(),
+    full, caltech, corel = (
+        chosen.loc[f"{name}/efficientnet-lite0"] for name in ("cifar10", "caltech101", "corel5k")
     )
-    chosen = held_out_choice(table)
     states(
         TEXT,
-        f"changes expected mAP on the queries by {chosen['mean'].min():+.1f} to {chosen['mean'].max():+.1f} points, "
-        f"beyond chance on two of three sets, and by {chosen['mean'].mean():.1f} on average, where hindsight has "
-        f"{chosen['best'].mean():.1f}.",
+        f"On CIFAR-10 the choice is Beta(5, 10), the best in hindsight too, which gains {full['mean']:.1f} points on "
+        f"the queries ({full['low']:.1f} to {full['high']:.1f}). On Caltech-101 the choice gains {caltech['mean']:.1f} "
+        f"({caltech['low']:.1f} to {caltech['high']:.1f}), on Corel-5k nothing.",
     )
-    says("Beyond chance on two of three sets.", count_signs(chosen) == (2, 0, 1))
-    tried = set(table.loc[table["data"] == f"{DATA}+holdout", "calibration"])
-    says("Its own lead is not free of them.", set(BELOW_0) <= tried)
+    says(
+        "The best in hindsight too; on Corel-5k nothing.",
+        full["chosen"] == "beta(5, 10)"
+        and np.isclose(full["mean"], full["best"])
+        and corel["low"] < 0 < corel["high"],
+    )

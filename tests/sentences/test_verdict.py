@@ -1,9 +1,9 @@
 import pytest
 
 from study.chapters.imbalance import add_ratios, tail_contrasts
+from study.chapters.targets import properties_table
 from study.chapters.verdicts import read_words
 from study.claims import read_claims
-from study.chapters.targets import properties_table
 from study.stats import compared
 from study.tables import find, where
 from tests.sentences.published import runs, says, states

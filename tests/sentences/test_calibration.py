@@ -12,7 +12,7 @@ from study.chapters.targets import (
     with_paper,
 )
 from study.stats import compared, summarise
-from study.tables import set_name, where
+from study.tables import set_name, settings_of, where
 from tests.sentences.published import count_signs, csv, runs, says, states
 
 TEXT, CIFAR10 = "calibration", "cifar10/efficientnet-lite0"
@@ -35,7 +35,7 @@ def by_protocol():
 
 @pytest.fixture(scope="module")
 def leads(grid):
-    """Points above Beta(5, 5), a target a row and a set a column."""
+    """Points above Beta(5, 5), a row a target and set."""
     targets = [name for name in grid["calibration"].unique() if name != DEFAULT]
     return compared(grid, [(name, DEFAULT) for name in targets], by="calibration").assign(
         set=lambda rows: rows["data"].map(set_name)
@@ -51,6 +51,21 @@ def test_runs(released, grid, by_protocol):
     sizes = [table.groupby(["data", "n_bits", "config"]).size() for table in (released, by_protocol)]
     says("Means are over three seeds.", all(set(size) == {3} for size in sizes))
     says("25 targets on four sets.", grid.groupby("data")["calibration"].nunique().tolist() == [25] * 4)
+
+
+def test_what_matters(grid, released, by_protocol):
+    mirrored = compared(grid, mirror_pairs(grid["calibration"].unique()), by="calibration")["mean"].max()
+    wide, narrow = (
+        compared(by_protocol, [(name, DEFAULT)], by="calibration")["mean"].iloc[0]
+        for name in ("beta(0.2, 0.2)", "beta(10, 10)")
+    )
+    shapes = shape_contrasts(released).set_index("contrast")["mean"].abs()
+    matched = shapes["matched to K"].max()
+    says("The mean first, then the spread.", mirrored > max(matched, -wide))
+    says("Too much spread costs more than too little.", wide < narrow)
+    says("The shape matters least.", 2 * shapes[["Gaussian", "Laplace"]].max() < matched)
+    quick, release = settings_of("release", batch_size=256), settings_of("release")
+    says("A quarter of the steps.", quick["batch_size"] == 4 * release["batch_size"])
 
 
 def test_mean(grid, leads):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import faiss
@@ -16,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from sdclib.codes import binarize, pack_codes
 from sdclib.data.vectors import load_npy
@@ -81,12 +84,36 @@ def test_encode_in_blocks_of_a_memory_map(
 
     monkeypatch.setattr(hasher, "_continuous_codes", counted)
     codes = encode(hasher, mapped, block_bytes=BLOCK, precision=precision)
-    assert read == [70, 70, 70, 70, 20]
+    assert sorted(read) == [20, 70, 70, 70, 70]
     expected = pack_precision(hasher.transform(rows()), precision or "sdc")
     np.testing.assert_array_equal(codes, expected)
     assert codes.dtype == expected.dtype
     one_by_one = encode(hasher, mapped[:5], block_bytes=1, precision=precision)
     np.testing.assert_array_equal(one_by_one, expected[:5])
+
+
+def test_products_of_a_block_are_of_one_thread_and_blocks_of_many(
+    hasher: ITQHasher, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """The last bits of a sum depend on how many threads share it, and codes must not."""
+    continuous_codes, seen, together = hasher._continuous_codes, set(), Barrier(2, timeout=60)
+
+    def looked_at(block: NDArray[np.float32]) -> NDArray[np.float32]:
+        together.wait()
+        seen.add((torch.get_num_threads(), *(library["num_threads"] for library in threadpool_info())))
+        return continuous_codes(block)
+
+    monkeypatch.setattr(hasher, "_continuous_codes", looked_at)
+    request.addfinalizer(partial(torch.set_num_threads, torch.get_num_threads()))
+    with threadpool_limits(2):
+        torch.set_num_threads(2)
+        before = threadpool_info()
+        codes = encode(hasher, rows()[:280], block_bytes=BLOCK)
+        assert {number for numbers in seen for number in numbers} == {1}
+        assert torch.get_num_threads() == 2
+        assert threadpool_info() == before
+    monkeypatch.undo()
+    np.testing.assert_array_equal(codes, hasher.pack(rows()[:280]))
 
 
 WHOLE = np.round(rows() * 100)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from sdclib.checks import MIN_LENGTH, as_array, check_features, check_int, check_name
 from sdclib.codes import binarize, check_codes
@@ -86,9 +91,10 @@ def encode(
 ) -> NDArray[Any]:
     """Encode vectors block by block.
 
-    Only one block is in memory as float32, and pages of a memory map are let go once they are read, so `vectors` may
-    be a map of a file larger than memory; the packed codes are in memory. A bit is 1 where the continuous code is
-    >= 0, see `sdclib.codes.binarize`.
+    Only one block a thread is in memory as float32, and pages of a memory map are let go once they are read, so
+    `vectors` may be a map of a file larger than memory; the packed codes are in memory. A bit is 1 where the continuous
+    code is >= 0, see `sdclib.codes.binarize`. Codes do not depend on the number of threads, which is that of the
+    libraries' products.
 
     ValueError if vectors are not as `sdclib.checks.check_features` wants them; the message says from which row on its
     rows count. NotFittedError if the method is not fitted.
@@ -120,28 +126,37 @@ def encode(
         raise ValueError(f"{name}: expected vectors of shape (n, d), neither 0, got {array.shape}")
     if array.dtype.kind not in "fiub" or array.shape[1] != hasher.n_features_in_:
         check_features(array[:1], name, n_features=hasher.n_features_in_)  # says what is wrong
-    if block_bytes is None:
-        block_bytes = BLOCK_BYTES
-        if hasattr(hasher, "device"):  # only then is torch there
-            from sdclib.methods.trained import pick_device
+    on_accelerator = False
+    if hasattr(hasher, "device"):  # only then is torch there
+        from sdclib.methods.trained import pick_device
 
-            if pick_device(hasher.device).type != "cpu":
-                block_bytes = ACCELERATOR_BLOCK_BYTES
+        on_accelerator = pick_device(hasher.device).type != "cpu"
+    if block_bytes is None:
+        block_bytes = ACCELERATOR_BLOCK_BYTES if on_accelerator else BLOCK_BYTES
     height = min(len(array), max(1, check_int(block_bytes, "block_bytes", minimum=1) // (4 * array.shape[1])))
     in_memory = not isinstance(array, np.memmap)
     as_it_is = in_memory and array.dtype == np.float32 and array.flags.c_contiguous and array.flags.writeable
-    memory = np.empty((0 if as_it_is else height, array.shape[1]), dtype=np.float32)
     packed = np.empty(
         (len(array), -(-hasher._n_features_out // 8)), dtype=np.int8 if precision == "binary" else np.uint8
     )
-    with tqdm(total=len(array), desc="encode", unit="row", unit_scale=True, disable=not progress) as bar:
-        for start in range(0, len(array), height):
-            rows = slice(start, min(start + height, len(array)))
-            block = array[rows] if as_it_is else _read(array, rows, memory[: rows.stop - start])
-            if not _usable(block):
-                check_features(block, f"{name}, rows from {start} on" if start else name)
-            packed[rows] = pack_precision(binarize(hasher._continuous_codes(block)), precision)
-            bar.update(len(block))
+
+    def encode_block(start: int) -> int:
+        rows = slice(start, min(start + height, len(array)))
+        if as_it_is:
+            block = array[rows]
+        else:
+            block = _read(array, rows, np.empty((rows.stop - start, array.shape[1]), dtype=np.float32))
+        if not _usable(block):
+            check_features(block, f"{name}, rows from {start} on" if start else name)
+        packed[rows] = pack_precision(binarize(hasher._continuous_codes(block)), precision)
+        return len(block)
+
+    with (
+        tqdm(total=len(array), desc="encode", unit="row", unit_scale=True, disable=not progress) as bar,
+        _threads(1 if on_accelerator else None) as pool,
+    ):
+        for n_rows in pool.imap(encode_block, range(0, len(array), height)):
+            bar.update(n_rows)
     return packed
 
 
@@ -169,6 +184,31 @@ def check_precision(bit_order: str | None, precision: str | None) -> str:
     if bit_order is not None:
         raise ValueError(f"bit_order: expected none beside precision {precision!r}, got {bit_order!r}")
     return check_name(precision, "precision", PRECISIONS)
+
+
+@contextmanager
+def _threads(n: int | None) -> Iterator[ThreadPool]:
+    """Threads that do not share out their products, whose last bits would depend on how many share one.
+
+    By default there are as many as would share a product.
+    """
+    torch = sys.modules.get("torch")  # which has a number of threads of its own beside that of OpenMP
+    n = n or max((library["num_threads"] for library in threadpool_info()), default=1)
+    before = torch.get_num_threads() if torch else None
+
+    def work_alone() -> None:
+        threadpool_limits(
+            1
+        )  # OpenMP has a number for each thread; others have one for the process, set below
+        if torch:
+            torch.set_num_threads(1)
+
+    with threadpool_limits(1), ThreadPool(n, work_alone) as pool:
+        try:
+            yield pool
+        finally:
+            if torch:
+                torch.set_num_threads(before)
 
 
 def _read(array: NDArray[Any], rows: Any, out: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -4,7 +4,8 @@ What is compared runs in one process, interleaved, and medians are given, becaus
 Memory is the peak resident size of a fresh process that does nothing else. Writes results/bench_metrics.json.
 
 Wanted: the usual way, which gives one mAP, takes at least 25 times as long as counting the pairs, a pair at most 2 ns
-with every figure, 80 labels at most 3 times as long as one; peaks are below 1,000 MB with 59,000 items, and below 3,000 MB with a million.
+with every figure, 80 labels at most 3 times as long as one; peaks are below 1,000 MB with 59,000 items, and below
+3,000 MB with a million.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def child(model: Path, shards: Path, out: Path, workers: int) -> None:
     peak, done = [0], threading.Event()
 
     def watch() -> None:
-        while not done.wait(0.1):
+        while not done.wait(1):
             for process in psutil.Process().children(recursive=True):
                 try:
                     if process.cmdline()[:1][0].startswith("ray::"):

@@ -118,7 +118,7 @@ def test_the_shards_of_a_killed_worker_are_done_again(folder: Path, workers: Non
             for process in psutil.Process().children(recursive=True):
                 with contextlib.suppress(psutil.Error):
                     command = " ".join(process.cmdline())
-                    if not killed and "ray::" in command and "Map" in command:
+                    if not killed and "ray::_try" in command:
                         process.send_signal(signal.SIGKILL)
                         killed.append(command)
             time.sleep(0.005)

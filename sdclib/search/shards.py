@@ -11,10 +11,10 @@ import io
 import json
 import logging
 import os
-import pickle
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -341,10 +341,6 @@ def _try(function: Callable[..., Any], item: tuple[Any, ...]) -> tuple[Path, Exc
         return item[0], error, None
 
 
-def _try_packed(row: dict[str, bytes], function: Callable[..., Any]) -> dict[str, bytes]:
-    return {"found": pickle.dumps(_try(function, pickle.loads(row["item"])))}
-
-
 def _each(
     function: Callable[..., Any],
     items: Sequence[tuple[Any, ...]],
@@ -364,21 +360,20 @@ def _each(
 def _on_ray(
     function: Callable[..., Any], items: Sequence[tuple[Any, ...]], workers: int | None
 ) -> Iterator[tuple[Path, Exception | None, Any]]:
-    check_package("ray", "engine: ray", "'ray[data]'")
+    check_package("ray", "engine: ray")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray.data
+    import ray
 
-    if not items:
-        return
     if not ray.is_initialized():
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    packed = [{"item": pickle.dumps(item)} for item in items]
-    rows = ray.data.from_items(packed, override_num_blocks=len(items))
-    found = rows.map(partial(_try_packed, function=function), compute=ray.data.TaskPoolStrategy(size=workers))
+    remote, shared, to_do = ray.remote(_try), ray.put(function), iter(items)
+    most = workers or 2 * int(ray.cluster_resources()["CPU"])  # by default one waits behind each that runs
+    running: list[Any] = []
     try:
-        for row in found.iter_rows():
-            yield pickle.loads(row["found"])
+        while running := running + [
+            remote.remote(shared, item) for item in islice(to_do, most - len(running))
+        ]:
+            done, running = ray.wait(running)
+            yield from ray.get(done)
     except ray.exceptions.RayError as error:
         raise OSError(f"engine: ray gave up ({str(error).strip().splitlines()[-1]})") from error

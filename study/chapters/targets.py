@@ -18,7 +18,7 @@ from sdclib.losses.calibration import (
 )
 from sdclib.methods.presets import EMPIRICAL, PRESETS
 from study.stats import compared, difference_table, mean_text
-from study.tables import by_setting, setting_name
+from study.tables import by_setting, set_name, setting_name
 
 __all__ = [
     "DEFAULT",
@@ -79,10 +79,12 @@ def described(summary: pd.DataFrame) -> pd.DataFrame:
     table = (
         properties_table(summary["calibration"])[list(PROPERTIES)].rename(columns=PROPERTIES).round(2) + 0.0
     )
+    several = summary["n_bits"].nunique() > 1
     for data, n_bits, group in by_setting(summary):
         means = group.set_index("calibration")["map_expected"]
-        table[setting_name(data, n_bits)] = means.round(1)
-    return table.sort_values(table.columns[len(PROPERTIES)], ascending=False).rename(index=target_label)
+        table[setting_name(data, n_bits) if several else set_name(data)] = means.round(1)
+    table = table.sort_values(table.columns[len(PROPERTIES)], ascending=False)
+    return table.rename(index=lambda target: target_label(target).replace(" ", "\N{NO-BREAK SPACE}"))
 
 
 def _beta(target: str) -> tuple[float, float] | None:

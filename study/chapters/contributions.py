@@ -83,5 +83,5 @@ def with_settings(summary: pd.DataFrame) -> pd.DataFrame:
 def pair_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Lay differences out, a pair a column and a setting a row."""
     return difference_table(
-        rows.assign(pair=list(map("{} less {}".format, rows["first"], rows["second"]))), "pair"
+        rows.assign(pair=list(map("{} above {}".format, rows["first"], rows["second"]))), "pair"
     )

@@ -18,7 +18,7 @@ def labels(results: pd.DataFrame) -> pd.Series:
 def differences(rows: pd.DataFrame, n_bits: int) -> pd.DataFrame:
     """Lay `study.stats.compared` with one second configuration out at a code length, the largest mean first."""
     here = rows[rows["n_bits"] == n_bits].sort_values("mean", ascending=False)
-    column = f"less {rows['second'].iloc[0]}, {n_bits} bits" if len(rows) else "difference"
+    column = f"above {rows['second'].iloc[0]}, {n_bits} bits" if len(rows) else "difference"
     cells = [interval_text(row) for row in here.to_dict("records")]
     return pd.DataFrame({column: cells}, index=pd.Index(here["first"], name="method"))
 

@@ -87,7 +87,7 @@ def plot_spread(spreads: pd.DataFrame, lowest: float | None = None) -> Figure:
         axes.set_xlabel("standard deviation of the target")
         axes.legend(fontsize="small", loc="lower left")
     grid.flat[0].set_ylim(lowest, None)
-    grid.flat[0].set_ylabel("mAP less that of Beta(5, 5) (points)")
+    grid.flat[0].set_ylabel("mAP above that of Beta(5, 5) (points)")
     return figure
 
 

@@ -15,7 +15,12 @@ from study.tables import find, renamed, set_name, where
 __all__ = ["METRICS", "change", "change_table", "network_table", "plot_dial", "with_dial"]
 
 METRICS = {"intersection": "intersection (%)", "map_expected": MAP_LABEL}
-NETWORKS = {"sscd": "SSCD", "sscd-distilled": "SSCD's student", "efficientnet-lite2": "EfficientNet-Lite2"}
+NETWORKS = {
+    "sscd": "SSCD",
+    "sscd-distilled": "SSCD's student",
+    "efficientnet-lite0": "EfficientNet-Lite0",
+    "efficientnet-lite2": "EfficientNet-Lite2",
+}
 
 
 def with_dial(runs: pd.DataFrame) -> pd.DataFrame:
@@ -98,7 +103,8 @@ def network_table(runs: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     runs : DataFrame
-        Float cosine, ITQ and SDC on data sets SET/NETWORK, one code length.
+        Float cosine, ITQ and the preset release of SDC on data sets SET/NETWORK, one code length; sets that have but
+        one network are left out.
 
     Returns
     -------
@@ -109,7 +115,9 @@ def network_table(runs: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for data, here in runs.groupby("data", sort=False):
         name, network = str(data).split("/")
-        pair = find(here, method="sdc"), find(here, method="itq")
+        if runs.loc[runs["data"].str.startswith(f"{name}/"), "data"].nunique() == 1:
+            continue
+        pair = find(here, method="sdc", preset="release"), find(here, method="itq")
         less = {metric: interval_text(compared(here, [pair], metric).iloc[0]) for metric in METRICS}
         bias = where(here, method="cosine", center=False)["negative_mean"].iloc[0]
         row = {

@@ -1,7 +1,9 @@
+import pandas as pd
 import pytest
 
 from study.chapters.dial import change, with_dial
-from study.stats import contrast
+from study.stats import compared, contrast
+from study.tables import find
 from tests.sentences.published import runs, says, states
 
 TEXT, IMAGES, WORDS = "bias", "CIFAR-10", "WordNet (text)"
@@ -90,9 +92,36 @@ def test_without_bias(table):
 
 
 def test_runs(table):
-    seeds = table.groupby(["set", "name", "dial"])["seed"].nunique().unstack()
+    seeds = table.pivot_table("seed", ["set", "name"], "dial", aggfunc="nunique")
     says(
         "Three seeds, five places of the dial.",
         set(seeds.to_numpy().ravel()) == {1, 3} and seeds.shape[1] == 5,
     )
     says("64 bits", set(table["n_bits"].dropna()) == {64})
+
+
+def test_networks_with_little_bias():
+    table = runs("networks", "datasets")
+    means = table[table["method"].eq("cosine") & table["center"].eq(False)].set_index("data")["negative_mean"]
+    rows = {}
+    for data, here in table.groupby("data"):
+        pair = find(here, method="sdc", preset="release"), find(here, method="itq")
+        rows[data] = compared(here, [pair]).iloc[0]
+    lead = pd.DataFrame(rows).T.assign(bias=means)
+    little = lead[lead.index.str.contains("sscd")]
+    says("none of six, beyond chance", len(little) == 6 and (little["low"] <= 0).all())
+    says("worse in three", (little["high"] < 0).sum() == 3)
+    says("SSCD and its student have little bias", little["bias"].max() < 0.2)
+    cifar, coil, caltech = (
+        lead[lead.index.str.startswith(f"{name}/")].sort_values("bias")
+        for name in ("cifar10", "coil20", "caltech101")
+    )
+    states(TEXT, f"its lead grows with the bias, up to {cifar['mean'].max():.1f} points.")
+    says(
+        "its lead grows with the bias",
+        cifar["mean"].iloc[-1] == cifar["mean"].max()
+        and cifar["low"].iloc[-2:].min() > 0 > cifar["mean"].iloc[:2].max(),
+    )
+    says("SDC does worst where there is most bias", coil["mean"].idxmin() == coil["bias"].idxmax())
+    says("behind ITQ with every network", (caltech["high"] < 0).all())
+    states(TEXT, f"by {-caltech['mean'].iloc[0]:.1f} points where there is least.")

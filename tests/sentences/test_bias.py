@@ -116,12 +116,14 @@ def test_networks_with_little_bias():
         lead[lead.index.str.startswith(f"{name}/")].sort_values("bias")
         for name in ("cifar10", "coil20", "caltech101")
     )
-    states(TEXT, f"its lead grows with the bias, up to {cifar['mean'].max():.1f} points.")
-    says(
-        "its lead grows with the bias",
-        cifar["mean"].iloc[-1] == cifar["mean"].max()
-        and cifar["low"].iloc[-2:].min() > 0 > cifar["mean"].iloc[:2].max(),
+    ahead = cifar.iloc[2:]
+    states(
+        TEXT,
+        f"On CIFAR-10 it is {ahead['mean'].iloc[0]:.1f} and {ahead['mean'].iloc[1]:.1f} points better with the two "
+        "networks of more bias.",
     )
+    says("better with these two alone", ahead["low"].min() > 0 > cifar["low"].iloc[:2].max())
+    says("Elsewhere more bias brings no lead", (pd.concat([coil, caltech])["low"] <= 0).all())
     says("SDC does worst where there is most bias", coil["mean"].idxmin() == coil["bias"].idxmax())
     says("behind ITQ with every network", (caltech["high"] < 0).all())
     states(TEXT, f"by {-caltech['mean'].iloc[0]:.1f} points where there is least.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -151,11 +151,12 @@ def encode(
         packed[rows] = pack_precision(binarize(hasher._continuous_codes(block)), precision)
         return len(block)
 
+    starts = range(0, len(array), height)
     with (
         tqdm(total=len(array), desc="encode", unit="row", unit_scale=True, disable=not progress) as bar,
-        _threads(1 if on_accelerator else None) as pool,
+        _one_thread_each(1 if on_accelerator else len(starts)) as map_blocks,
     ):
-        for n_rows in pool.imap(encode_block, range(0, len(array), height)):
+        for n_rows in map_blocks(encode_block, starts):
             bar.update(n_rows)
     return packed
 
@@ -187,13 +188,17 @@ def check_precision(bit_order: str | None, precision: str | None) -> str:
 
 
 @contextmanager
-def _threads(n: int | None) -> Iterator[ThreadPool]:
-    """Threads that do not share out their products, whose last bits would depend on how many share one.
+def _one_thread_each(most: int) -> Iterator[Callable[..., Iterable[int]]]:
+    """Map calls to threads that do not share out their products, whose last bits would depend on how many share one.
 
-    By default there are as many as would share a product.
+    There are as many threads as would share a product, but at most `most`.
     """
     torch = sys.modules.get("torch")  # which has a number of threads of its own beside that of OpenMP
-    n = n or max((library["num_threads"] for library in threadpool_info()), default=1)
+    n = (
+        1
+        if most == 1
+        else min(most, max((library["num_threads"] for library in threadpool_info()), default=1))
+    )
     before = torch.get_num_threads() if torch else None
 
     def work_alone() -> None:
@@ -203,9 +208,15 @@ def _threads(n: int | None) -> Iterator[ThreadPool]:
         if torch:
             torch.set_num_threads(1)
 
-    with threadpool_limits(1), ThreadPool(n, work_alone) as pool:
+    with threadpool_limits(1):
+        if torch:
+            torch.set_num_threads(1)
         try:
-            yield pool
+            if n == 1:
+                yield map
+            else:
+                with ThreadPool(n, work_alone) as pool:
+                    yield pool.imap
         finally:
             if torch:
                 torch.set_num_threads(before)

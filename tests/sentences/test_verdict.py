@@ -8,6 +8,7 @@ from study.stats import compared
 from study.tables import find, where
 from tests.sentences.published import csv, runs, says, states
 from tests.sentences.test_bias import COLLAPSE, IMAGES, WORDS, changes, lead, table
+from tests.sentences.test_imbalanced import more_than_itq
 
 TEXT, PACKAGED, CIFAR10 = "verdict", "cifar10-embedded", "cifar10/efficientnet-lite0"
 __all__ = ["changes", "table"]  # fixtures
@@ -136,21 +137,13 @@ def test_imbalance():
         f"{-cost['mean'][('imbalance', itq)]:.1f} and {-cost['mean'][('fewer rows', itq)]:.1f}.",
     )
     says("This is on the packaged CIFAR-10.", tails["data"].str.startswith(PACKAGED).all())
-
-    def more(data, ratio):
-        here = runs("labels")
-        here = here[here["data"].str.startswith(data)]
-        itq, sdc = find(here, method="itq"), find(here, method="sdc", calibration="beta(5, 5)")
-        cost = tail_contrasts(add_ratios(here), ratio, reference=itq)
-        return cost.set_index(["group", "label"]).loc[("more than reference", sdc)]
-
-    text = more("embeddings/text/wordnet-nouns.npz", 50)
+    text = more_than_itq("embeddings/text/wordnet-nouns.npz", 50)
     states(
         TEXT,
         f"On text imbalance costs SDC {-text['mean']:.1f} points more than ITQ ({-text['high']:.1f} to "
         f"{-text['low']:.1f}), on Caltech-101 no more",
     )
-    says("on Caltech-101 no more", more("caltech101", 10)["mean"] > 0)
+    says("on Caltech-101 no more", more_than_itq("caltech101", 10)["mean"] > 0)
 
 
 def test_bias(claims, changes, table):

@@ -194,17 +194,14 @@ def _one_thread_each(most: int) -> Iterator[Callable[..., Iterable[int]]]:
     There are as many threads as would share a product, but at most `most`.
     """
     torch = sys.modules.get("torch")  # which has a number of threads of its own beside that of OpenMP
-    n = (
-        1
-        if most == 1
-        else min(most, max((library["num_threads"] for library in threadpool_info()), default=1))
-    )
+    n = most
+    if most > 1:
+        n = min(most, max((library["num_threads"] for library in threadpool_info()), default=1))
     before = torch.get_num_threads() if torch else None
 
     def work_alone() -> None:
-        threadpool_limits(
-            1
-        )  # OpenMP has a number for each thread; others have one for the process, set below
+        # OpenMP has a number for each thread; others have one for the process, set below.
+        threadpool_limits(1)
         if torch:
             torch.set_num_threads(1)
 

@@ -364,6 +364,8 @@ def _on_ray(
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
+    if not items:
+        return
     if not ray.is_initialized():
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     remote, shared, to_do = ray.remote(_try), ray.put(function), iter(items)

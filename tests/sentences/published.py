@@ -24,7 +24,7 @@ def states(chapter: str, sentence: str) -> None:
 
 
 def count_signs(rows: pd.DataFrame) -> tuple[int, int, int]:
-    """Count the differences whose interval is above 0, below 0, and holds 0."""
+    """Count the differences whose interval is above 0, below 0, and contains 0."""
     above, below = int((rows["low"] > 0).sum()), int((rows["high"] < 0).sum())
     return above, below, len(rows) - above - below
 

@@ -120,7 +120,7 @@ def test_networks_with_little_bias():
     states(
         TEXT,
         f"On CIFAR-10 it is {ahead['mean'].iloc[0]:.1f} and {ahead['mean'].iloc[1]:.1f} points better with the two "
-        "networks of more bias.",
+        "networks that have more bias.",
     )
     says("better with these two alone", ahead["low"].min() > 0 > cifar["low"].iloc[:2].max())
     says("Elsewhere more bias brings no lead", (pd.concat([coil, caltech])["low"] <= 0).all())

@@ -52,7 +52,7 @@ def test_search(measured, growth):
     states(TEXT, f"take about {1000 * flat / 16:.0f} ms a query.")
     states(
         TEXT,
-        f"at a million items they found {100 * million['lancedb']['approximate_recall']:.0f} % (LanceDB) and "
+        f"At a million items they found {100 * million['lancedb']['approximate_recall']:.0f} % (LanceDB) and "
         f"{100 * million['pgvector']['approximate_recall']:.0f} % (PostgreSQL) of the ten nearest codes.",
     )
     states(
@@ -61,7 +61,7 @@ def test_search(measured, growth):
         f"{then['Count 1,000 queries in one call'] / MINUTE:.0f} minutes of two cores",
     )
     states(TEXT, f"PostgreSQL would build its HNSW graph for {build:.0f} days on two cores.")
-    says("in PostgreSQL, weeks of building", build > 14)
+    says("PostgreSQL would build it for weeks", build > 14)
     says(
         "Each part has a fixed cost, which is why counting in 40 parts seems to grow so slowly.",
         growth.loc["Count 1,000 queries in 40 parts", "growth"] < 0.7 < growth["growth"].median(),

@@ -115,6 +115,6 @@ def test_last_epochs(variants):
 def test_limits(less):
     unsure = less[(less["low"] <= 0) & (less["high"] >= 0)]
     says(
-        "A difference of one point can hide in most intervals that hold 0.",
+        "A difference of one point can hide in most intervals that contain 0.",
         ((unsure["low"] <= -1) | (unsure["high"] >= 1)).mean() > 0.5,
     )

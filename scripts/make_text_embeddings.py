@@ -140,7 +140,7 @@ def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 def choose(data: pd.DataFrame, n_classes: int, most: int) -> pd.DataFrame:
     """Keep the largest classes, and of each the `most` texts of the lowest SHA-256, which is added as a column.
 
-    Of texts that are equal but for case the first is taken, and none where their labels differ; no empty ones.
+    Of texts that differ only in case the first is taken, and none where their labels differ; no empty ones.
     ValueError if there are fewer classes.
     """
     folded = data["text"].str.casefold()

@@ -6,16 +6,21 @@ A row is stale if its data or settings, or one of the numbers `results_version` 
 since. Of the others a tenth of those that were fitted in ten seconds, and one in fifty of those that took longer, are
 run again, at least one of each of a table. A row comes out again if every mAP and the intersection are within a
 tolerance: three standard deviations over the seeds of its method in the table, since training amplifies rounding as it
-does seeds, and at least 0.005, as rounding may flip a bit on another processor.
+does seeds, and at least 0.005, as rounding may flip a bit on another processor. As many tables are checked side by
+side as there are cores.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
+import multiprocessing
+import os
 import random
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +98,8 @@ def verify(config: Path, seed: int | None) -> tuple[int, dict[str, str]]:
         (row,) = fresh[fresh["id"] == key].to_dict("records")
         wrong = compare(spec, row, fresh)
         verified[key] = "differs" if wrong else "comes out again"
-        print("\n  ".join([f"{verified[key]}: {key} {spec.method} {spec.n_bits} seed {spec.seed}", *wrong]))
+        line = f"{name}: {key} {spec.method} {spec.n_bits} seed {spec.seed} {verified[key]}"
+        print("\n  ".join([line, *wrong]), flush=True)
     return len(stale) + n_missing, verified
 
 
@@ -107,9 +113,9 @@ def main() -> None:
     arguments = parser.parse_args()
     bad = 0
     verified: dict[str, str] = {}
-    for config in arguments.configs:
-        n_bad, found = verify(config, arguments.seed)
-        bad, verified = bad + n_bad, verified | found
+    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+        for n_bad, found in pool.map(verify, arguments.configs, itertools.repeat(arguments.seed)):
+            bad, verified = bad + n_bad, verified | found
     if verified:
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
         print(write_manifest({"date": today, "machine": machine(), "rows": verified}))

@@ -34,7 +34,7 @@ PROJECT_ROOT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() e
 # Published tables: of the checkout; of the working folder where the package is installed alone.
 RESULTS = PROJECT_ROOT / "results"
 MANIFEST = RESULTS / "manifest.json"
-# Run records and tables of whoever runs something here: where the variable says.
+# Run records and tables of the user, where the variable says.
 OWN_RESULTS = Path(os.environ.get("SDC_RESULTS") or RESULTS / "local").resolve()
 PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "faiss-cpu", "pandas")
 

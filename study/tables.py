@@ -184,7 +184,7 @@ def settings_of(preset: str, **changed: Any) -> dict[str, Any]:
 
 
 def published(*names: str) -> pd.DataFrame:
-    """Read published tables of runs by their names as one; a run of two tables counts once, but for each rule."""
+    """Read published tables of runs by their names as one; a run in two tables counts once for each rule."""
     table = pd.concat([read_results(RESULTS / f"{name}.csv") for name in names], ignore_index=True)
     return table.drop_duplicates(["id", *({"rule"} & set(table))], ignore_index=True)
 

@@ -214,7 +214,7 @@ class SHHasher(ClosedFormHasher):
 
     Training rows are taken for uniform in the box :math:`[a_i, b_i]` of their first principal components :math:`v_i`.
     There the eigenfunctions of the graph Laplacian along one component are known; those of the `n_bits` smallest
-    eigenvalues, but for the constant one, make the code:
+    eigenvalues, except the constant one, make the code:
 
     .. math::
 

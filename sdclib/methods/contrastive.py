@@ -335,7 +335,7 @@ class WCHHasher(TrainedHasher):
 def _falling(
     hasher: TrainedHasher, optimizer: torch.optim.Optimizer, n: int, last: float = 0.0
 ) -> Callable[[], None]:
-    """Return what to call after each step: the learning rate falls along half a cosine, but for plain Adam."""
+    """Return what to call after each step: the learning rate falls along half a cosine, except with plain Adam."""
     if hasher._plain_adam:
         return lambda: None
     n_steps = hasher.epochs * (n // hasher.batch_size)

@@ -143,7 +143,7 @@ def mean_average_precision(
     Raises
     ------
     ValueError
-        If an argument is not as described, or, but for `empty="zero"`, queries are empty, see there.
+        If an argument is not as described, or queries are empty where `empty` does not allow it.
 
     Notes
     -----

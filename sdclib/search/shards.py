@@ -52,7 +52,7 @@ class Encoded(NamedTuple):
 def find_shards(source: Source) -> list[Path]:
     """List the shards of a folder by name, or check a list of files; as absolute paths.
 
-    ValueError if there are none, one is missing or of another kind, or two have one name but for folder and suffix.
+    ValueError if there are none, one is missing or of another kind, or two share a name apart from folder and suffix.
     """
     if isinstance(source, str | os.PathLike):
         paths = sorted(path for path in Path(source).absolute().glob("*") if path.suffix.lower() in SUFFIXES)

@@ -64,7 +64,7 @@ def use_notebook_style() -> None:
 def show_explorer(figure: Figure, caption: str, alt: str) -> None:
     """Display a figure of Plotly: alive in Jupyter, and in the pages of the book by the script that they share.
 
-    `alt` says what it looks like to whoever cannot see it.
+    `alt` says what it shows to those who cannot see it.
     """
     from IPython.display import display
 

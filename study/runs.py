@@ -465,7 +465,7 @@ def write_record(experiment: Experiment, runs: str | os.PathLike[str] | None = N
     Raises
     ------
     OSError
-        If it cannot be written, for example because the disk is full; the message names the folder, and an earlier record is
+        If it cannot be written, as when the disk is full; the message names the folder, and an earlier record is
         then untouched.
     """
     spec = experiment.spec

@@ -132,7 +132,7 @@ def extract_features(
         If an option is not as described, an image is broken (complete shards are kept), or a shard in the cache is
         damaged; the message names image or file.
     OSError
-        If the cache cannot be written, for example because the disk is full; nothing is left half-written, and the next call
+        If the cache cannot be written, as when the disk is full; nothing is left half-written, and the next call
         goes on from the shards that are complete.
     """
     new: dict[str, Any] = {

@@ -1,6 +1,8 @@
+import pandas as pd
+
 from sdclib.files import read_json
-from study.provenance import RESULTS
-from tests.sentences.published import bench, says
+from study.provenance import PROJECT_ROOT, RESULTS
+from tests.sentences.published import bench, csv, says
 
 
 def test_other_processors():
@@ -25,6 +27,15 @@ def test_empty_machines():
         {"study", "test"} <= {outcome["target"] for outcome in outcomes}
         and not any(outcome["exit_code"] or outcome["changed_files"] for outcome in outcomes),
     )
+
+
+def test_all_sweeps_took_17_hours_on_two_cores():
+    times = ["fit_seconds", "encode_seconds", "evaluate_seconds"]
+    tables = [csv(config.stem) for config in (PROJECT_ROOT / "config").glob("*.yaml")]
+    seconds = pd.concat(tables).drop_duplicates("id")[times].sum().sum()
+    hours = round(seconds / 3600 / 2)
+    sentence = f"All sweeps together took {hours} hours on two cores."
+    says(sentence, sentence in (PROJECT_ROOT / "book" / "reproduce.md").read_text())
 
 
 def test_speed():

@@ -279,7 +279,7 @@ def test_the_page_shows_words_and_decides_again_with_another_margin(published_wo
     assert words["by_draw"].str.split().str.len().tolist() == [1, 2]
     cells = verdicts.word_table(words)["effect (points)"]
     assert cells.str.startswith(("mAP +6.3 (", "intersection -6.3 (")).all()
-    assert verdicts.detail_table(words)["would_tell"].tolist() == ["", ""]
+    assert verdicts.detail_table(words)["what would tell"].tolist() == ["", ""]
     axes = verdicts.plot_claims(words).axes[0]
     effects = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
     assert effects == pytest.approx(words["effect"].abs())  # each in the direction of its claim

@@ -28,6 +28,7 @@ from study.chapters.paper import beside_paper, own_maps, read_own
 from study.provenance import PROJECT_ROOT
 from tests.image_sets import few_a_class, picture, small_splits, write
 from tests.landmarks import write_gldv2, write_revisited
+from tests.sentences.published import csv, says, states
 
 timm = pytest.importorskip("timm", reason="needs the extra 'features'")
 paper = pytest.importorskip("scripts.paper", reason="the tests run outside the repository")
@@ -174,11 +175,10 @@ def test_what_is_here_runs_and_fills_the_page(images, landmarks, monkeypatch, ca
     page = nbformat.read(folder / "paper.ipynb", as_version=4)
     beside, everything = (cells(cell) for cell in page.cells if cell.cell_type == "code" and cell.outputs)
     assert beside[0] == [
-        *("data", "bits", "calibration", "contrastive", "metric", "published", "yours", "difference"),
-        *("deviation", "seeds", "source"),
+        *("data", "bits", "calibration", "term", "published", "yours", "difference", "sd", "seeds"),
     ]
     assert len(beside) == 33
-    assert all(row[6] for row in beside)
+    assert all(row[5] for row in beside)
     ablation = own["ablation"]
     of_row = ablation[
         (ablation["data"] == "imagenet100/vgg16")
@@ -186,7 +186,7 @@ def test_what_is_here_runs_and_fills_the_page(images, landmarks, monkeypatch, ca
     ]
     mean = 100 * of_row["map_authors"].item()
     row = next(row for row in beside if row[0] == "ImageNet100" and row[2] == "Beta(7, 7)")
-    assert row[5:10] == ["81.3", f"{mean:.1f}", f"{mean - 81.3:+.1f}", "", "1"]
+    assert row[4:9] == ["81.3", f"{mean:.1f}", f"{mean - 81.3:+.1f}", "", "1"]
     main = own["main"].set_index(["data", "method"])["map_authors"]
     assert everything[0] == ["data", "method", "8", "64", "float"]
     wch = f"{100 * main['cifar10/deit-b16', 'wch']:.1f}"
@@ -259,4 +259,13 @@ def test_the_command_as_it_is_started(landmarks):
     assert "1 of 1 data sets are here, for 1 of 1 runs" in done.stdout
     page = nbformat.read(landmarks / "results" / "paper" / "paper.ipynb", as_version=4)
     rows = cells(next(cell for cell in page.cells if cell.cell_type == "code" and cell.outputs))
-    assert [(row[0], row[2]) for row in rows[1:] if row[6]] == [("GLDv2", "Beta(5, 5)")]
+    assert [(row[0], row[2]) for row in rows[1:] if row[5]] == [("GLDv2", "Beta(5, 5)")]
+
+
+def test_where_all_published_figures_come_from():
+    sources = csv("paper")["source"].unique().tolist()
+    states("paper", "All are from the supplement of [arXiv:2302.07669](https://arxiv.org/abs/2302.07669).")
+    says("All are from the supplement.", sources == ["supplement of arXiv 2302.07669"])
+    metrics = csv("paper").groupby("metric")["data"].unique().map(set).to_dict()
+    states("paper", "mAP@1000, of GLDv2 mAP@100, in percent")
+    says("mAP@1000, of GLDv2 mAP@100", metrics.pop("mAP@100") == {"GLDv2"} and set(metrics) == {"mAP@1000"})

@@ -71,6 +71,13 @@ def word_table(words: pd.DataFrame) -> pd.DataFrame:
 
 
 def detail_table(words: pd.DataFrame) -> pd.DataFrame:
-    """Lay out what the words rest on: source, side, margin, seeds, p by Holm, effects by draw, what would tell."""
-    table = words[["name", "source", "side", "margin", "n_seeds", "p_holm", "by_draw", "would_tell"]]
-    return table.set_index("name").round({"p_holm": 4})
+    """Lay out by name what the words rest on: source, side, p by Holm, effect of each draw, what would tell."""
+    draws = [", ".join(f"{float(effect):.1f}" for effect in text.split()) for text in words["by_draw"]]
+    columns = {
+        "source": words["source"],
+        "claimed": words["side"],
+        "p": words["p_holm"].round(3),
+        "effect by draw": draws,
+        "what would tell": words["would_tell"],
+    }
+    return pd.DataFrame(columns).set_index(words["name"].rename(None))

@@ -108,9 +108,9 @@ def encode_vectors(given: argparse.Namespace) -> str:
     hasher = load_hasher(given.model)
     vectors, shown = _read(given.embeddings, given).vectors, not given.quiet
     codes = encode(hasher, vectors, precision=precision, name=str(given.embeddings), progress=shown)
-    order = given.precision or given.bit_order or BIT_ORDERS[0]
+    kind = given.precision or f"bit order {given.bit_order or BIT_ORDERS[0]}"
     _write_arrays(given.out, codes)
-    return f"{given.out}: {codes.shape[0]:,} codes of {hasher.n_bits} bits in {codes.shape[1]} bytes, {order}"
+    return f"{given.out}: {codes.shape[0]:,} codes of {hasher.n_bits} bits in {codes.shape[1]} bytes each, {kind}"
 
 
 def _encode_shards(given: argparse.Namespace) -> str:

@@ -118,7 +118,7 @@ def test_methods_that_learn_from_vectors_alone_are_in_the_help(capsys: pytest.Ca
 )
 def test_encode(folder: Path, option: str, precision: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert sdc(f"encode model data.npy --out codes.npy {option}") == 0
-    assert "300 codes of 20 bits in 3 bytes, " in capsys.readouterr().out
+    assert "300 codes of 20 bits in 3 bytes each, " in capsys.readouterr().out
     codes, expected = np.load("codes.npy"), pack_precision(load_hasher("model").transform(rows()), precision)
     np.testing.assert_array_equal(codes, expected)
     assert codes.dtype == expected.dtype

@@ -1,9 +1,11 @@
+import pandas as pd
 import pytest
 
 from study.chapters.imbalance import add_ratios, tail_contrasts
 from study.chapters.targets import properties_table
 from study.chapters.verdicts import read_words
 from study.claims import read_claims
+from study.provenance import RESULTS
 from study.stats import compared
 from study.tables import find, where
 from tests.sentences.published import csv, runs, says, states
@@ -49,7 +51,7 @@ def test_the_best_rival(claims):
 
 def test_contrastive_term_and_other_sets(claims):
     rows = where(runs("claims"), data=CIFAR10, method="sdc", rule="paper")
-    means = 100 * rows.groupby(["preset", "n_bits"])["map_expected"].mean().unstack()
+    means = 100 * rows.pivot_table(index="preset", columns="n_bits", values="map_expected")
     gain = means.loc["paper"] - means.loc["paper-no-contrastive"]
     mean, ends = shown(claims, "contrastive term")
     states(
@@ -199,3 +201,12 @@ def test_rules_of_the_page(claims):
         [c.draws for c in entries] == [True] * 5 + [False] * 7,
     )
     says("twelve claims", len(entries) == len(claims) == 12)
+
+
+def test_one_claim_by_hand(claims):
+    effect = claims["effect"]["instances"]
+    states(TEXT, f"The effect of the claim on instances, {effect:.1f} points, is the mean of the last column")
+    queries = pd.read_parquet(RESULTS / "claims_queries.parquet")
+    coil = queries[queries["data"].str.startswith("coil20")]
+    means = 100 * coil.pivot_table(index="n_bits", columns="method", values="ap")
+    assert (means["sdc"] - means["itq"]).mean() == pytest.approx(effect)

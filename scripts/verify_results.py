@@ -5,9 +5,10 @@ python scripts/verify_results.py config/main.yaml [--seed 0]
 A row is stale if its data or settings, or one of the numbers `results_version` and `EVALUATION_VERSION`, have changed
 since. Of the others a tenth of those that were fitted in ten seconds, and one in fifty of those that took longer, are
 run again, at least one of each of a table. A row comes out again if every mAP and the intersection are within a
-tolerance, since training amplifies rounding as it does seeds: three standard deviations over the seeds of its method,
-pooled in its table, or the median of all tables where that one has a single seed; and at least 0.005, as rounding may
-flip a bit on another processor. As many tables are checked side by side as there are cores.
+tolerance. Training amplifies rounding as it does seeds, so it is three standard deviations of the difference of two
+runs: by the seeds of the row's own settings, or the median over all settings of its method, whichever is more. It is
+at least 0.005, as rounding may flip a bit on another processor. As many tables are checked side by side as there are
+cores.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import itertools
+import math
 import multiprocessing
 import os
 import random
@@ -41,19 +43,12 @@ CHEAP_SECONDS = 10.0
 SHARES = {True: 0.1, False: 0.02}  # of the rows to run again, by whether they are cheap
 
 
-def tolerance(table: pd.DataFrame, every: pd.DataFrame, method: str, metric: str) -> float:
-    """Give three standard deviations over the seeds of a method, but at least `LEAST`.
-
-    They are pooled over its settings in the table. Where that has one seed of each, their median in `every` table.
-    """
-    own, others = (
-        rows[rows["method"] == method].groupby(["data", "n_bits", "parameters"])[metric]
-        for rows in (table, every)
-    )
-    freedom = own.size() - 1
-    if freedom.sum():
-        return max(LEAST, 3 * float(np.sqrt((own.var() * freedom).sum() / freedom.sum())))
-    return max(LEAST, 3 * float(np.nan_to_num(others.std().median())))
+def tolerance(every: pd.DataFrame, row: Mapping[Any, Any], metric: str) -> float:
+    """Give three standard deviations of the difference of two runs like a row by all tables, but at least `LEAST`."""
+    settings = ["data", "n_bits", "parameters"]
+    deviations = every[every["method"] == row["method"]].groupby(settings)[metric].std()
+    own = deviations.get(tuple(row[name] for name in settings), 0.0)
+    return max(LEAST, 3 * math.sqrt(2) * float(np.nanmax([own, deviations.median(), 0.0])))
 
 
 def choose(table: pd.DataFrame, rng: random.Random) -> list[str]:
@@ -65,13 +60,13 @@ def choose(table: pd.DataFrame, rng: random.Random) -> list[str]:
     return chosen
 
 
-def compare(spec: RunSpec, row: Mapping[Any, Any], table: pd.DataFrame, every: pd.DataFrame) -> list[str]:
+def compare(spec: RunSpec, row: Mapping[Any, Any], every: pd.DataFrame) -> list[str]:
     """Run again and name the metrics that are out of tolerance."""
     experiment = run_experiment(spec, progress=False)
     return [
         f"{name}: {row[name]:.4f} in the table, {experiment.metrics[name]:.4f} now"
         for name in METRICS
-        if abs(row[name] - experiment.metrics[name]) > tolerance(table, every, spec.method, name)
+        if abs(row[name] - experiment.metrics[name]) > tolerance(every, row, name)
     ]
 
 
@@ -105,7 +100,7 @@ def verify(config: Path, seed: int | None) -> tuple[int, dict[str, str]]:
     for key in choose(fresh, random.Random(seed)):
         spec = specs[key]
         (row,) = fresh[fresh["id"] == key].to_dict("records")
-        wrong = compare(spec, row, fresh, every)
+        wrong = compare(spec, row, every)
         verified[key] = "differs" if wrong else "comes out again"
         line = f"{name}: {key} {spec.method} {spec.n_bits} seed {spec.seed} {verified[key]}"
         print("\n  ".join([line, *wrong]), flush=True)

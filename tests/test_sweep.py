@@ -160,10 +160,14 @@ def test_what_is_verified_and_how_closely():
     table = pd.concat([quick, slow], ignore_index=True).assign(id=lambda t: [f"{i:03d}" for i in t.index])
     chosen = table.set_index("id").loc[choose(table, random.Random(0))]
     assert chosen["method"].value_counts().to_dict() == {"itq": 1, "sdc": 2}
-    one_seed, of_seeds = table.query("seed == 0"), pytest.approx(3 * np.std(seeds["map_expected"], ddof=1))
-    assert tolerance(table, table, "sdc", "map_expected") == of_seeds
-    assert tolerance(one_seed, one_seed, "sdc", "map_expected") == LEAST
-    assert tolerance(one_seed, table, "sdc", "map_expected") == of_seeds
+    row, one_seed = slow.iloc[0], table.query("seed == 0")
+    of_seeds = pytest.approx(3 * np.sqrt(2) * np.std(seeds["map_expected"], ddof=1))
+    assert tolerance(table, row, "map_expected") == of_seeds
+    assert tolerance(one_seed, row, "map_expected") == LEAST
+    assert tolerance(table, {**row, "parameters": "of one seed"}, "map_expected") == of_seeds
+    wider = table.assign(map_expected=table["map_expected"] * np.where(table["n_bits"] == 1, 1.5, 1.0))
+    seeds_of_row = wider.query("method == 'sdc' and n_bits == 1")["map_expected"]
+    assert tolerance(wider, row, "map_expected") == pytest.approx(3 * np.sqrt(2) * seeds_of_row.std())
 
 
 def test_unknown_measures_are_named(tmp_path, capsys):

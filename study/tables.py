@@ -282,8 +282,8 @@ def find(results: pd.DataFrame, **values: Any) -> Config:
 
 
 def kernels_of(results: pd.DataFrame) -> pd.Series:
-    """Kernels of each run, "portable" or "native"; those that a table does not say were portable."""
-    return results["machine"].map(lambda machine: json.loads(machine).get("kernels", "portable"))
+    """Kernels of each run: "portable", "native", or "not recorded" as in older rows."""
+    return results["machine"].map(lambda machine: json.loads(machine).get("kernels", "not recorded"))
 
 
 def renamed(results: pd.DataFrame, labels: Iterable[Any]) -> pd.DataFrame:

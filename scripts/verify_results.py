@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 import itertools
 import math
 import multiprocessing
@@ -41,6 +42,13 @@ METRICS = ("map_authors", "map_expected", "map_optimistic", "map_pessimistic", "
 LEAST = 0.005
 CHEAP_SECONDS = 10.0
 SHARES = {True: 0.1, False: 0.02}  # of the rows to run again, by whether they are cheap
+
+
+@functools.cache
+def all_tables() -> pd.DataFrame:
+    """Read the runs of all published tables, each once."""
+    names = [path.name.removesuffix("_histograms.csv") for path in RESULTS.glob("*_histograms.csv")]
+    return published(*names).drop_duplicates("id")
 
 
 def tolerance(every: pd.DataFrame, row: Mapping[Any, Any], metric: str) -> float:
@@ -94,8 +102,7 @@ def verify(config: Path, seed: int | None) -> tuple[int, dict[str, str]]:
     n_missing = len(set(specs) - set(table["id"]))
     print(f"{name}: {len(table)} rows, {len(stale)} stale, {n_missing} runs without a row")
     fresh = table[~table["id"].isin(stale["id"])].drop_duplicates("id")
-    names = [path.name.removesuffix("_histograms.csv") for path in RESULTS.glob("*_histograms.csv")]
-    every = published(*names).drop_duplicates("id")
+    every = all_tables()
     verified: dict[str, str] = {}
     for key in choose(fresh, random.Random(seed)):
         spec = specs[key]

@@ -28,7 +28,6 @@ from study.chapters.paper import beside_paper, own_maps, read_own
 from study.provenance import PROJECT_ROOT
 from tests.image_sets import few_a_class, picture, small_splits, write
 from tests.landmarks import write_gldv2, write_revisited
-from tests.sentences.published import csv, says, states
 
 timm = pytest.importorskip("timm", reason="needs the extra 'features'")
 paper = pytest.importorskip("scripts.paper", reason="the tests run outside the repository")
@@ -260,12 +259,3 @@ def test_the_command_as_it_is_started(landmarks):
     page = nbformat.read(landmarks / "results" / "paper" / "paper.ipynb", as_version=4)
     rows = cells(next(cell for cell in page.cells if cell.cell_type == "code" and cell.outputs))
     assert [(row[0], row[2]) for row in rows[1:] if row[5]] == [("GLDv2", "Beta(5, 5)")]
-
-
-def test_where_all_published_figures_come_from():
-    sources = csv("paper")["source"].unique().tolist()
-    states("paper", "All are from the supplement of [arXiv:2302.07669](https://arxiv.org/abs/2302.07669).")
-    says("All are from the supplement.", sources == ["supplement of arXiv 2302.07669"])
-    metrics = csv("paper").groupby("metric")["data"].unique().map(set).to_dict()
-    states("paper", "mAP@1000, of GLDv2 mAP@100, in percent")
-    says("mAP@1000, of GLDv2 mAP@100", metrics.pop("mAP@100") == {"GLDv2"} and set(metrics) == {"mAP@1000"})

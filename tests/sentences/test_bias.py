@@ -100,6 +100,14 @@ def test_runs(table):
     says("64 bits", set(table["n_bits"].dropna()) == {64})
 
 
+def better_in_none_of_six():
+    """Whether SDC is beyond chance better than ITQ in none of six comparisons on two networks, SSCD and its student."""
+    table = runs("networks")
+    table = table[table["data"].str.contains("sscd")]
+    low = compared(table, [(find(table, method="sdc"), find(table, method="itq"))])["low"]
+    return len(low) == 6 and (low <= 0).all() and table["data"].str.split("/").str[1].nunique() == 2
+
+
 def test_networks_with_little_bias():
     table = runs("networks", "datasets")
     means = table[table["method"].eq("cosine") & table["center"].eq(False)].set_index("data")["negative_mean"]

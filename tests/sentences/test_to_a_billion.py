@@ -61,7 +61,7 @@ def test_search(measured, growth):
         f"{then['Count 1,000 queries in one call'] / MINUTE:.0f} minutes of two cores",
     )
     states(TEXT, f"PostgreSQL would build its HNSW graph for {build:.0f} days on two cores.")
-    says("PostgreSQL would build it for weeks", build > 14)
+    says("PostgreSQL would take weeks to build it", build > 14)
     says(
         "Each part has a fixed cost, which is why counting in 40 parts seems to grow so slowly.",
         growth.loc["Count 1,000 queries in 40 parts", "growth"] < 0.7 < growth["growth"].median(),

@@ -1,8 +1,9 @@
-"""The published tables, and a check that a sentence of the book is true of them."""
+"""The published tables, and checks that sentences of the book are true of them."""
 
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 import pandas as pd
@@ -14,13 +15,15 @@ from study.tables import published
 
 
 def says(sentence: str, truth: object) -> None:
-    """Fail by naming a sentence that is no longer true."""
+    """Fail by naming a sentence that is no longer true, or that no page has; " ... " stands for words left out."""
+    pattern = re.compile(".*?".join(map(re.escape, sentence.split(" ... "))))
+    assert any(map(pattern.search, _pages().values())), f"on no page: {sentence}"
     assert truth, f"no longer true: {sentence}"
 
 
 def states(chapter: str, sentence: str) -> None:
     """Fail by naming a sentence, written with the numbers of the tables, where the chapter does not have it."""
-    assert sentence in _prose(chapter), f"the tables say, and {chapter} does not: {sentence}"
+    assert sentence in _pages()[chapter], f"the tables say, and {chapter} does not: {sentence}"
 
 
 def count_signs(rows: pd.DataFrame) -> tuple[int, int, int]:
@@ -30,10 +33,14 @@ def count_signs(rows: pd.DataFrame) -> tuple[int, int, int]:
 
 
 @functools.cache
-def _prose(chapter: str) -> str:
-    cells = read_json(PROJECT_ROOT / "notebooks" / f"{chapter}.ipynb")["cells"]
-    texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
-    return " ".join(" ".join(texts).split())
+def _pages() -> dict[str, str]:
+    """Give the prose of all pages by name, with single spaces."""
+    book = PROJECT_ROOT / "book"
+    texts = {path.stem: path.read_text() for path in (*book.glob("*.md"), book / "deviations.csv")}
+    for path in (PROJECT_ROOT / "notebooks").glob("*.ipynb"):
+        cells = (cell for cell in read_json(path)["cells"] if cell["cell_type"] == "markdown")
+        texts[path.stem] = " ".join("".join(cell["source"]) for cell in cells)
+    return {name: " ".join(text.split()) for name, text in texts.items()}
 
 
 def runs(*names: str) -> pd.DataFrame:

@@ -44,13 +44,14 @@ def leads(grid):
 
 def test_runs(released, grid, by_protocol):
     says(
-        "Runs have the preset `release` with batches of 256 and four times its learning rate.",
+        "Runs have the preset `release` with batches of 256, so a quarter of the steps, and four times its "
+        "learning rate",
         len(where(released, preset="release", batch_size=256, learning_rate=4e-4)) == len(released),
     )
-    says("Those with the paper's settings are the preset as it is.", by_protocol["config"].nunique() == 10)
+    says("which are the preset `paper-no-contrastive` as it is", by_protocol["config"].nunique() == 10)
     sizes = [table.groupby(["data", "n_bits", "config"]).size() for table in (released, by_protocol)]
     says("Means are over three seeds.", all(set(size) == {3} for size in sizes))
-    says("25 targets on four sets.", grid.groupby("data")["calibration"].nunique().tolist() == [25] * 4)
+    assert grid.groupby("data")["calibration"].nunique().tolist() == [25] * 4
 
 
 def test_what_matters(grid, released, by_protocol):
@@ -61,11 +62,11 @@ def test_what_matters(grid, released, by_protocol):
     )
     shapes = shape_contrasts(released).set_index("contrast")["mean"].abs()
     matched = shapes["matched to K"].max()
-    says("The mean first, then the spread.", mirrored > max(matched, -wide))
-    says("Too much spread costs more than too little.", wide < narrow)
-    says("The shape matters least.", 2 * shapes[["Gaussian", "Laplace"]].max() < matched)
+    says("the mean first ... Next comes the spread", mirrored > max(matched, -wide))
+    says("of which too much costs more than too little", wide < narrow)
+    says("the shape matters least", 2 * shapes[["Gaussian", "Laplace"]].max() < matched)
     quick, release = settings_of("release", batch_size=256), settings_of("release")
-    says("A quarter of the steps.", quick["batch_size"] == 4 * release["batch_size"])
+    says("so a quarter of the steps", quick["batch_size"] == 4 * release["batch_size"])
 
 
 def test_mean(grid, leads):
@@ -95,7 +96,7 @@ def test_mean(grid, leads):
         "points.",
     )
     says(
-        "The best on CIFAR-10 is Beta(5, 10).",
+        "On CIFAR-10 the choice is Beta(5, 10), the best in hindsight too",
         best["first"]["CIFAR-10"] == "beta(5, 10)" and best["low"]["CIFAR-10"] > 0,
     )
     gaining = leads[leads["low"] > 0].groupby("set").size()
@@ -109,7 +110,10 @@ def test_mean(grid, leads):
     says("six targets", gaining["CIFAR-10"] == 6)
     means = properties_table(leads["first"])["mean"]
     sure_on_cifar = leads[(leads["low"] > 0) & (leads["set"] == "CIFAR-10")]["first"]
-    says("Targets with a mean below 0.", (means[sure_on_cifar] < -0.01).all())
+    says(
+        "six targets with a mean below 0 are better than Beta(5, 5) beyond chance",
+        (means[sure_on_cifar] < -0.01).all(),
+    )
     far = leads[leads["first"] == "beta(1, 10)"]
     states(
         TEXT,
@@ -151,7 +155,7 @@ def test_spread(released, by_protocol):
     summary = summarise(released, ["map_expected"], by="calibration").assign(source="here")
     symmetric = spreads(with_paper(summary, csv("paper")))
     says(
-        "All targets of the ablation have mean 0.",
+        "All targets of the paper's ablation have mean 0.",
         properties_table(symmetric["target"])["mean"].abs().max() < 1e-3,
     )
     table = symmetric[symmetric["source"] == "here"].pivot_table(
@@ -177,14 +181,15 @@ def test_shape(released, by_protocol):
     gaussian = shape_contrasts(by_protocol)
     alike = properties_table(["truncated_laplace(0, 0.21)", "truncated_gaussian(0, 0.3)", DEFAULT])
     says(
-        "Gaussian and Laplace have the mean and nearly the spread of Beta(5, 5).",
+        "Gaussian and Laplace have the mean and nearly the spread of Beta(5, 5) in another shape",
         alike["mean"].abs().max() < 0.001 and alike["std"].max() - alike["std"].min() < 0.03,
     )
     signs = {name: (len(rows), *count_signs(rows)) for name, rows in shapes.items()}
     says(
-        "Matched to K: better in one of five settings and worse in one. The exact one makes no difference. "
-        "The Gaussian is better in one of four settings, the Laplace in neither of two, and none of them worse. "
-        "The features' own distribution is worse in three of four.",
+        "the target matched to it is better than Beta(5, 5) in one of five settings and worse in one, and the "
+        "binomial cannot be told from the matched Beta. The Gaussian is better in one of four settings ... The "
+        "Laplace is better in neither of two, and neither of these shapes is worse anywhere. The features' own "
+        "distribution is worse in three of four.",
         signs["matched to K"] == (5, 1, 1, 3)
         and signs["binomial"][1:3] == (0, 0)
         and signs["Gaussian"] == (4, 1, 0, 3)
@@ -193,14 +198,14 @@ def test_shape(released, by_protocol):
     )
     (row,) = gaussian.to_dict("records")
     states(TEXT, f"by the paper's settings it is {row['mean']:.1f} points better, which may be chance.")
-    says("Which may be chance.", row["low"] < 0 < row["mean"])
+    says("points better, which may be chance.", row["low"] < 0 < row["mean"])
 
 
 def test_choice():
     table = runs("grid", "calibration")
     chosen = held_out_choice(table).set_index("data")
     says(
-        "25 candidates on CIFAR-10, four on the others.",
+        "25 on CIFAR-10, four on the others",
         [where(table, data=f"{data}+holdout")["calibration"].nunique() for data in chosen.index]
         == [25, 4, 4],
     )
@@ -214,7 +219,7 @@ def test_choice():
         f"({caltech['low']:.1f} to {caltech['high']:.1f}), on Corel-5k nothing.",
     )
     says(
-        "The best in hindsight too; on Corel-5k nothing.",
+        "the best in hindsight too ... on Corel-5k nothing.",
         full["chosen"] == "beta(5, 10)"
         and np.isclose(full["mean"], full["best"])
         and corel["low"] < 0 < corel["high"],

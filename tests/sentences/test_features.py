@@ -13,14 +13,15 @@ def test_bias():
     )
     pairs = csv("datasets_histograms").query("similarity < 0").set_index("id")[["positive", "negative"]]
     says(
-        "No feature has a negative value, since the network ends in a ReLU, so even unlike images are similar.",
+        "no feature has a negative value, since the network ends in a ReLU, so even unlike images are similar",
         not pairs.loc[plain["id"]].any(axis=None),
     )
     moved = 100 * (centred["map_expected"] - plain["map_expected"])
     states(TEXT, f"without the bias expected mAP changes by {moved.min():.1f} to {moved.max():+.1f} points.")
     fall = plain[["positive_mean", "negative_mean"]] - centred[["positive_mean", "negative_mean"]]
     says(
-        "Subtracting the mean takes it away. It lowers the cosines of positive pairs too, by less on all four sets.",
+        "Subtracting the mean of the training features takes it away. It lowers the cosines of positive pairs "
+        "too, by less on all four sets",
         len(fall) == 4
         and centred["negative_mean"].abs().max() < 0.05
         and ((fall["positive_mean"] > 0) & (fall["positive_mean"] < fall["negative_mean"])).all(),
@@ -37,7 +38,7 @@ def test_codes_that_cut_at_0():
         f"signs of CIFAR-10's features reach an expected mAP of {sign[False]:.1f} %, no more than chance, and of "
         f"{sign[True]:.1f} % without the bias.",
     )
-    says("No more than chance: one image in ten is relevant.", abs(sign[False] - 10) < 1)
+    says("no more than chance", abs(sign[False] - 10) < 1)
     states(TEXT, f"LSH gains {lsh[True] - lsh[False]:.1f} points by centring.")
 
 
@@ -50,4 +51,4 @@ def test_networks():
         f"On two threads EfficientNet-Lite0 makes features of {speed['images_per_second']['onnx']:.0f} images a "
         f"second by ONNX Runtime and of {speed['images_per_second']['torch']:.0f} by eager PyTorch",
     )
-    says("They differ by less than 1e-5.", speed["largest_difference"] < 1e-5 and speed["threads"] == 2)
+    says("they differ by less than 1e-5.", speed["largest_difference"] < 1e-5 and speed["threads"] == 2)

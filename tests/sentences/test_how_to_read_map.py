@@ -21,13 +21,13 @@ def test_case_to_do_by_hand():
         )
 
     says(
-        "Divided by the 2 hits retrieved that is 0.833, divided by the 3 relevant items, or by R = 3, it "
-        "is 0.556.",
+        "divided by the 2 hits retrieved that is 0.833, divided by the 3 relevant items, or by $R = 3$, it is "
+        "0.556.",
         [value("index", name) for name in ("retrieved", "relevant", "R")]
         == pytest.approx([0.833, 0.556, 0.556], abs=5e-4),
     )
     says(
-        'The best order by the denominator `"retrieved"` is hit, miss, miss, which gets 1.',
+        'The best order by the denominator `"retrieved"` is hit, miss, miss, which gets 1',
         value("optimistic", "retrieved") == 1,
     )
 

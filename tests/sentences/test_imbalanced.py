@@ -74,14 +74,14 @@ def test_fewer_rows_and_imbalance(tails, classes):
         "ratio 100.",
     )
     means = tails.groupby(["data", "method"])["map_expected"].mean()
-    says("BiHalf is still first", means[f"{DATA}-100"].idxmax() == "bihalf")
+    says("loses most and is still first", means[f"{DATA}-100"].idxmax() == "bihalf")
     loss = fewer["BiHalf (learning_rate=0.01)"] + unequal["BiHalf (learning_rate=0.01)"]
     says("loses most", loss > fewer[sdc] + unequal[sdc])
     hidden = imbalance.tail_contrasts(
         imbalance.add_ratios(imbalance.over_queries(classes)), 100, "map_unseen"
     )
     says(
-        "on images that no run was trained on it is the same",
+        "On images that no run was trained on it is the same.",
         all(
             abs(of(hidden, name, group=what)["mean"] - of(cost, name, group=what)["mean"]) < 0.5
             for name in ("SDC", "ITQ")
@@ -99,7 +99,7 @@ def test_other_settings(tails):
     wider, leaning, longer = compared(here, [*pairs, (run("beta(5, 5)", 475), run("beta(5, 5)"))]).to_dict(
         "records"
     )
-    says("`beta(2, 2)` is level with `beta(5, 5)`", wider["low"] < 0 < wider["high"])
+    says("`beta(2, 2)` is wider and level with `beta(5, 5)`", wider["low"] < 0 < wider["high"])
     states(CHAPTER, f"is {-leaning['mean']:.1f} points worse on the long tail.")
     says("worse", leaning["high"] < 0)
     states(CHAPTER, f"SDC stays where it is ({longer['mean']:.1f} points).")

@@ -29,7 +29,8 @@ def test_goals():
         for goal, depth in (("classes", 0), ("neighbours", 0), ("neighbours", 100))
     )
     says(
-        "Methods with neighbours as teacher find more items of the same class, and fewer of the nearest neighbours.",
+        "Methods with neighbours as teacher ({doc}`neighbours`) find more items of the same class, and fewer of "
+        "the nearest neighbours.",
         classes > 0.05 and max(near, rescored) < -0.05,
     )
 

@@ -32,5 +32,5 @@ def test_training():
         "The similarities of the codes spread out towards the distribution they were given.",
         1.15 * spread[1] < spread[10] and distance[10] < 0.85 * distance[1],
     )
-    says("They need not reach it.", spread[10] < 0.95 * targets.std())
+    says("They need not reach it", spread[10] < 0.95 * targets.std())
     states("sdc_step_by_step", f"that of the distribution, whose standard deviation is {targets.std():.2f},")

@@ -100,5 +100,5 @@ def test_indexes(table):
         f"{faster[MILLION]:.0f} times as fast.",
     )
     size = where(alone, n_database=MILLION).groupby("index")["bytes_per_item"].first().round()
-    says("... which doubles the memory.", size["IVF"] == 2 * size["flat"])
+    says("which doubles the memory.", size["IVF"] == 2 * size["flat"])
     states(TEXT, f"HNSW keeps links, and takes {size['HNSW']:.0f} bytes an item.")

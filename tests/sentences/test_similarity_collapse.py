@@ -13,11 +13,11 @@ def test_bias_of_features():
     )
     packaged = "cifar10-embedded"
     says(
-        "Even unlike images have a cosine well above zero: the bias.",
+        "Even unlike images have a cosine well above zero: the bias that the paper starts from",
         plain["negative_mean"].min() > 0.2,
     )
     says(
-        "Values of the packaged features take either sign, but their cosines keep the bias.",
+        "Values of the packaged features take either sign ({doc}`protocol`), but their cosines keep the bias.",
         0.25 < (load_features("cifar10-embedded").train < 0).mean() < 0.75
         and plain.loc[packaged, "negative_mean"] > 0.2,
     )
@@ -31,7 +31,11 @@ def test_sign_of_features():
         100 * where(runs(name), method="sign", center=False)["map_expected"]
         for name in ("main", "cifar10_closed")
     )
-    says("Packaged features are another thing than a network's own.", packaged.min() > own.max() + 20)
+    says(
+        "*Sign of features* ranks far better on the packaged ones, and nothing follows from that for other "
+        "vectors.",
+        packaged.min() > own.max() + 20,
+    )
     negative = 100 * (load_features(DATA).train[:, :64] < 0).mean()
     states(TEXT, f"with {negative:.0f} % of their values below 0.")
     assert own.max() - own.min() < 0.05
@@ -46,7 +50,7 @@ def test_other_methods_collapse_less():
     means = full.groupby("config")["intersection"].mean()
     less = means[means < means[find(full, preset="paper-no-contrastive")]]
     says(
-        "On all of CIFAR-10 BiHalf, TBH and GreedyHash collapse less.",
+        "on all of CIFAR-10 BiHalf, TBH and GreedyHash collapse less",
         {config.method for config in less.index} == {"bihalf", "tbh", "greedyhash"},
     )
     here = where(runs("main"), n_bits=64).groupby("config")["intersection"].mean()

@@ -68,13 +68,14 @@ def test_targets():
 def test_answer(less):
     whole, spread, rest = less(SDC, COSINE), less(LINEAR, COSINE), less(SDC, LINEAR)
     says(
-        "SDC is better than the cosine as it is in three of four settings, and so is the linear map.",
+        "SDC is better than the cosine as it is in three of four settings, and so is a linear map of the cosine",
         count_signs(whole) == count_signs(spread) == (3, 0, 1),
     )
     states(TEXT, f"which is {span(rest, -1)} points of expected mAP better than SDC.")
     order = [less(ORDER, of) for of in (LINEAR, SDC, COSINE)]
     says(
-        "The order alone cannot be told from the linear map, and is ahead of SDC in two of four settings.",
+        "Learning the order alone, with no target at all, cannot be told from the linear map, and is ahead of "
+        "SDC in two of four settings.",
         [count_signs(rows) for rows in order] == [(0, 0, 4), (2, 0, 2), (3, 0, 1)],
     )
     states(
@@ -94,25 +95,31 @@ def test_steps(results, less):
         f"{here['caltech101/efficientnet-lite0', 64]:.1f} on Caltech-101, which may be chance.",
     )
     says(
-        "but on Caltech-101", set(spread.index[spread["low"] < 0]) == {("caltech101/efficientnet-lite0", 64)}
+        "on Caltech-101, which may be chance.",
+        set(spread.index[spread["low"] < 0]) == {("caltech101/efficientnet-lite0", 64)},
     )
     steps = dict(list(contributions(results).groupby("step")))
     shape, alignment = steps["shape"], steps["alignment in the batch"]
     states(TEXT, f"costs {span(shape, -1)} points, beyond chance in one of four settings.")
     states(TEXT, f"costs {span(alignment, -1)} points, beyond chance in none.")
     says(
-        "Shape costs beyond chance in one, alignment in none.",
+        "**Shape** costs ... beyond chance in one of four settings. - **Alignment in the batch** costs ... "
+        "beyond chance in none.",
         (count_signs(shape), count_signs(alignment)) == ((0, 1, 3), (0, 0, 4)),
     )
 
 
 def test_rivals_and_collapse(less):
     says(
-        "The linear map is better than ITQ in two and worse in one, SDC better in two and worse in two.",
+        "The linear map is better than ITQ in two of four settings and worse in one, SDC better in two and worse "
+        "in two.",
         [count_signs(less(of, "itq"))[:2] for of in (LINEAR, SDC)] == [(2, 1), (2, 2)],
     )
     lower, whole = (less(of, COSINE, "intersection") for of in (LINEAR, SDC))
-    says("The linear map lowers the intersection in all four settings.", count_signs(lower) == (0, 4, 0))
+    says(
+        "The linear map lowers the intersection of positive and negative pairs in all four settings",
+        count_signs(lower) == (0, 4, 0),
+    )
     states(TEXT, f"in all four settings, by {span(lower, -1)} points; SDC lowers it by {span(whole, -1)}.")
 
 
@@ -121,7 +128,8 @@ def test_centring_and_whitening(results, less):
     centred = [less((name, "centred"), (name, "raw"), n_bits=long) for name in ("standardised", "calibrated")]
     after = less(("calibrated", "centred"), ("standardised", "centred"), n_bits=long)
     says(
-        "Nothing that can be told from chance, with the linear map or with SDC; beyond chance on all three sets.",
+        "Centring changes nothing that can be told from chance, with the linear map or with SDC. ... beyond "
+        "chance on all three sets.",
         [count_signs(rows) for rows in (*centred, after)] == [(0, 0, 3), (0, 0, 3), (0, 3, 0)],
     )
     whitened = less(("standardised", "whitened"), LINEAR, n_bits=long)
@@ -130,7 +138,7 @@ def test_centring_and_whitening(results, less):
     )
     states(TEXT, f"Whitening costs {span(whitened, -1)} points with the linear map.")
     bias = less(("cosine", "centred"), SDC).iloc[0]
-    says("Centring cannot replace wide targets.", bias["high"] < 0)
+    says("Centring cannot replace wide targets", bias["high"] < 0)
     states(TEXT, f"stays {-bias['mean']:.1f} points below SDC of plain ones")
 
 
@@ -141,7 +149,7 @@ def test_all_of_cifar10():
     states(TEXT, f"The linear map is {span(ranks)} points better than SDC, beyond chance at 32 bits alone,")
     states(TEXT, f"the intersection is {span(collapse, -1)} points smaller.")
     says(
-        "Beyond chance at 32 bits alone; its codes collapse less at every length.",
+        "beyond chance at 32 bits alone, and its codes collapse less at every length",
         ranks["n_bits"][ranks["low"] > 0].tolist() == [32]
         and ranks["mean"].min() > 0
         and count_signs(collapse) == (0, 4, 0),

@@ -30,7 +30,7 @@ def test_bytes_and_encoding(measured):
         f"{hours:.0f} worker hours are half an hour of 16 workers. In that time they read "
         f"{BILLION * width * 4 / 1e12:.1f} TB, {BILLION * width * 4 / 1800 / 1e9:.1f} GB a second",
     )
-    says("... half an hour of sixteen", 25 < 60 * hours / 16 < 35)
+    says("or half an hour of sixteen", 25 < 60 * hours / 16 < 35)
     states(TEXT, f"To re-score 500 candidates a query reads {500 * width * 4 / 1e6:.1f} MB of them.")
 
 

@@ -27,7 +27,7 @@ def whole():
 def test_quantization_loss(changes):
     sure = changes[changes["p_holm"] < 0.05]
     says(
-        "Of 24 changes only a weaker quantization loss has an effect that holds when all are tested together.",
+        "of 24 changes only a weaker quantization loss has an effect that holds when all are tested together",
         len(changes) == 24 and set(sure["group"]) == {"quantization_weight"} and (sure["high"] < 0).all(),
     )
     without = changes.loc["quick", "quantization weight 0.0"]
@@ -40,7 +40,7 @@ def test_quantization_loss(changes):
         f"{weights.iloc[-1]:.1f} % at 3.",
     )
     ordered = [*weights.iloc[:3], 100 * quick, weights.iloc[3]]
-    says("The more weight it has, the higher the mean.", ordered == sorted(ordered))
+    says("The more weight it has, the higher the mean", ordered == sorted(ordered))
     tripled = changes.loc["quick", "quantization weight 3.0"]
     says("Whether 3 is better than 1, three seeds cannot tell.", tripled["low"] < 0 < tripled["high"])
 
@@ -52,7 +52,7 @@ def test_what_does_nothing_and_what_saves_time(changes):
     large = release.loc["rate 0.0008, batch 512"]
     states(TEXT, f"training takes {100 * large['time']:.0f} % of the time, at no loss of mAP that shows.")
     kept = release.loc["batch 512"]
-    says("At the same learning rate a batch of 512 costs.", kept["high"] < 0)
+    says("at the same learning rate a batch of 512 costs", kept["high"] < 0)
     states(
         TEXT,
         f"a batch of 512 costs {-kept['mean']:.1f} points. With the rate in proportion it is "
@@ -63,11 +63,17 @@ def test_what_does_nothing_and_what_saves_time(changes):
     longer = wide["time"] / release.loc["rate 0.0004, batch 256", "time"]
     states(TEXT, f"Without it expected mAP falls by {-none['mean']:.1f} points.")
     states(TEXT, f"gains {wide['mean']:.1f} points and makes training {longer:.1f} times as long.")
-    says("No hidden layer costs, a wider one gains.", none["high"] < 0 < wide["low"])
+    says(
+        "Without it expected mAP falls by ... A width of 4096 in place of 256 gains",
+        none["high"] < 0 < wide["low"],
+    )
     clipped = release.loc["clip targets yes"]
     states(TEXT, f"as the authors' configuration does, lowers the mean by {-clipped['mean']:.1f} points.")
-    says("Changes that ran with other kernels have no time.", changes["time"].isna().sum() == 2)
-    says("All pairs gain nothing that shows.", pairs["high"] < 0 and release.loc["pairs all", "low"] < 0)
+    says("two changes that ran with other kernels have none", changes["time"].isna().sum() == 2)
+    says(
+        "All pairs of a batch, in place of half against half, gain nothing that shows.",
+        pairs["high"] < 0 and release.loc["pairs all", "low"] < 0,
+    )
 
 
 def test_presets_on_all_of_cifar10(whole):
@@ -86,7 +92,7 @@ def test_presets_on_all_of_cifar10(whole):
         TEXT, f"The wider layer with more decay is worth {copy['mean']:.1f} points on the copy and nothing"
     )
     says(
-        "Nothing on all of CIFAR-10. A hidden layer of 4096 units, and more weight decay.",
+        "a hidden layer of 4096 units, and more weight decay ... and nothing on all of CIFAR-10",
         copy["low"] > 0
         and count_signs(wide) == (0, 0, 4)
         and differing == {"hidden_features", "weight_decay"}
@@ -99,7 +105,7 @@ def test_presets_on_all_of_cifar10(whole):
         f"{term['mean'][128]:.1f} at 128;",
     )
     says(
-        "At 16 and 32 bits no gain shows.",
+        "at 16 and 32 bits no gain shows",
         (term["low"] > 0).tolist() == [False, False, True, True]
         and differing == {"contrastive_weight", "contrast"},
     )
@@ -110,7 +116,8 @@ def test_presets_on_all_of_cifar10(whole):
         "that shows at 64 and 128.",
     )
     says(
-        "The term between two views in one batch, both sorted into pairs, and targets below 0 raised to 0.",
+        "the term between two views, which pass the head in one batch, are both sorted into pairs, and have "
+        "targets below 0 raised to 0",
         count_signs(three) == (0, 2, 2)
         and differing == {"contrastive_weight", "clip_targets", "view_pairs", "joint_views"},
     )
@@ -120,7 +127,8 @@ def test_epochs_and_noise():
     epochs = 100 * runs("epochs").pivot_table(index="epochs", columns="seed", values="map_expected")
     mean = epochs.mean(axis=1)
     says(
-        "Measured after 15 of them. From epoch 60 on the mean over seeds is within 1 point of the last.",
+        "A training of *quick* was measured after 15 of them. ... From epoch 60 on the mean over seeds is within "
+        "1 point of the last.",
         epochs.shape == (15, 3)
         and (mean.loc[60:] - mean.loc[100]).abs().max() < 1 < mean.loc[100] - mean.loc[40],
     )
@@ -128,7 +136,7 @@ def test_epochs_and_noise():
     states(TEXT, f"is at most {reward:.1f} points above the last.")
     states(TEXT, f"their standard deviation is {epochs.loc[100].std():.1f} points.")
     groups = runs("training").groupby("config")["map_expected"]
-    says("With three seeds each.", set(groups.size()) == {3})
+    says("with three seeds each", set(groups.size()) == {3})
     deviation = 100 * groups.var().mean() ** 0.5
     found = deviation * TTestIndPower().solve_power(nobs1=3, alpha=0.05, power=0.8)
     states(

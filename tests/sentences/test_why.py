@@ -37,10 +37,11 @@ def even(variants):
 
 
 def test_trainings(variants):
-    says("Three seeds.", (variants.groupby("variant").size() == 3).all())
+    says("with Welch's 95 % intervals over three seeds.", (variants.groupby("variant").size() == 3).all())
     base = where(runs("training"), data=DATA, **QUICK | {"center": True})["map_expected"].mean()
     says(
-        "The base has the preset `release` with batches of 256, four times its learning rate and centred features.",
+        "The base has the preset `release` with batches of 256, so 128 pairs, four times its learning rate and "
+        "centred features.",
         abs(100 * (base - where(variants, variant="base")["map_expected"].mean())) < 0.4,  # but for rounding
     )
 
@@ -53,7 +54,7 @@ def test_order(less, even):
         f"Whitening costs {order:.1f} points where it only orders the pairs, {head:.1f} where only the head sees it, "
         f"and {both:.1f} where it does both.",
     )
-    says("Whitening costs.", (less.filter(like="whitened", axis=0)["high"] < 0).all())
+    says("Whitening costs", (less.filter(like="whitened", axis=0)["high"] < 0).all())
     table = runs("neighbours")
     pair = tuple(find(table, method="neighbour-sdc", n_steps=steps) for steps in (4, 0))
     (gain,) = compared(table, [pair]).to_dict("records")
@@ -64,10 +65,10 @@ def test_order(less, even):
         f"over nearest neighbours gains {gain['mean']:.1f}.",
     )
     raw = ["raw, raw", "raw, centred", "centred, raw"]
-    says("Centring hardly changes expected mAP.", lost[raw].abs().max() < 1.5)
+    says("Centring hardly changes expected mAP", lost[raw].abs().max() < 1.5)
     states(TEXT, f"With pairs in the order of raw features {even['raw, raw']:.0f} % of the bits are even")
     says(
-        "With centred ones nearly all, whatever the head sees.",
+        "with centred ones nearly all, whatever the head sees",
         abs(even["raw, raw"] - even["raw, centred"]) < 5 and even[["base", "centred, raw"]].min() > 98,
     )
 
@@ -75,10 +76,10 @@ def test_order(less, even):
 def test_targets(less):
     lost = -less["mean"]
     states(TEXT, f"Two targets cost {lost['2']:.1f} points and 8 cost {lost['8']:.1f}; with 32, no loss")
-    says("8 targets cost points, with 32 no loss can be told from chance.", less["paired_high"]["8"] < 0)
-    says("32 different targets a batch do as well as 128.", less["low"]["32"] < 0 < less["high"]["32"])
+    says("and 8 cost ... with 32, no loss can be told from chance", less["paired_high"]["8"] < 0)
+    says("32 different targets a batch do as well as 128", less["low"]["32"] < 0 < less["high"]["32"])
     states(TEXT, f"all {128 * 255:,} pairs of a batch, in place of 128, cost {lost['all pairs']:.1f} points.")
-    says("All pairs cost points.", less["high"]["all pairs"] < 0)
+    says("in place of 128, cost", less["high"]["all pairs"] < 0)
     matched = less.loc["matched"].set_index("data")
     says(
         "What the target matched to 64 bits does depends on the data: on Caltech-101 it gains.",
@@ -89,11 +90,11 @@ def test_targets(less):
 def test_what_could_go(variants, less, even):
     others = less.loc[["plain", "fixed", "none", "kept"]]
     says(
-        "A head without BatchNorm or a learning rate that never falls cannot be told from the usual ones.",
+        "a head without BatchNorm or a learning rate that never falls cannot be told from the usual ones",
         (others["low"] < 0).all() and (others["high"] > 0).all(),
     )
     states(TEXT, f"It makes all bits even, against {even['none']:.0f} % without it.")
-    says("It makes all bits even.", even["base"] == 100)
+    says("It makes all bits even", even["base"] == 100)
 
 
 def test_last_epochs(variants):
@@ -102,7 +103,7 @@ def test_last_epochs(variants):
     noise = 100 * single.groupby(["variant", single["epoch"] > 80, "seed"])["map_expected"].std()
     between = 100 * np.sqrt(variants.groupby("variant")["map_expected"].var().mean())  # as many seeds each
     states(TEXT, f"From seed to seed it is {between:.2f} points")
-    says("The epoch is not what sets runs apart.", noise.groupby(level=[0, 1]).mean().max() < between / 3)
+    says("so the epoch is not what sets runs apart", noise.groupby(level=[0, 1]).mean().max() < between / 3)
     table = epochs.pivot_table(index=["variant", "epoch", "seed"], columns="averaged", values="map_expected")
     change = 100 * (table[20] - table[1]).dropna().groupby(["variant", "epoch"]).mean()
     says(
@@ -115,6 +116,6 @@ def test_last_epochs(variants):
 def test_limits(less):
     unsure = less[(less["low"] <= 0) & (less["high"] >= 0)]
     says(
-        "A difference of one point can hide in most intervals that contain 0.",
+        "a difference of one point can hide in most intervals that contain 0",
         ((unsure["low"] <= -1) | (unsure["high"] >= 1)).mean() > 0.5,
     )

@@ -12,11 +12,14 @@ def test_first_page_and_readme():
     table = where(runs(*TABLES), data="cifar10/efficientnet-lite0", n_bits=64)
     sdc, itq = find(table, method="sdc", preset="paper-no-contrastive"), find(table, method="itq")
     headline = find(table, method="sdc", preset="paper")
-    by_neighbours = find(table, method="neighbour-sdc", n_steps=4)
-    ranking = compared(table, [(sdc, itq), (by_neighbours, sdc), (headline, itq)])
+    by_neighbours, release = (
+        find(table, method="neighbour-sdc", n_steps=4),
+        find(table, method="sdc", preset="release"),
+    )
+    ranking = compared(table, [(sdc, itq), (by_neighbours, release), (headline, itq)])
     collapse = compared(table, [(sdc, itq), (headline, itq)], "intersection")
     says("Without its contrastive term SDC collapses less than ITQ", collapse["high"].iloc[0] < 0)
-    says("and collapses no less", collapse["low"].iloc[1] > 0)
+    says("but collapses slightly more", 0 < collapse["low"].iloc[1] < collapse["mean"].iloc[1] < 3)
     says("with the term it ranks over four points better", 4 < ranking["mean"].iloc[2] < 5)
     says(
         "and ranks two points of {doc}`mAP <how_to_read_map>` better",

@@ -184,9 +184,15 @@ def settings_of(preset: str, **changed: Any) -> dict[str, Any]:
 
 
 def published(*names: str) -> pd.DataFrame:
-    """Read published tables of runs by their names as one; a run in two tables counts once for each rule."""
+    """Read published tables of runs as one, by default those of all sweeps; a run in two counts once for each rule."""
+    if not names:
+        names = tuple(sorted(_stems(RESULTS, "*.csv") & _stems(CONFIG, "*.yaml")))
     table = pd.concat([read_results(RESULTS / f"{name}.csv") for name in names], ignore_index=True)
     return table.drop_duplicates(["id", *({"rule"} & set(table))], ignore_index=True)
+
+
+def _stems(folder: Path, pattern: str) -> set[str]:
+    return {path.stem for path in folder.glob(pattern)}
 
 
 def published_histograms(*names: str) -> pd.DataFrame:
@@ -223,11 +229,9 @@ def ask(*names: str, **knobs: Any) -> pd.DataFrame:
         turned,
     )
 
-    tables = {path.stem for path in RESULTS.glob("*.csv")}
-    if others := sorted(tables & {path.stem for path in CONFIG.glob("*.yaml")} - set(names)):
-        elsewhere = published(*others)
-        elsewhere = elsewhere[~elsewhere["id"].isin(known["id"])].drop_duplicates("id")  # whatever its rule
-        known = pd.concat([known, elsewhere], ignore_index=True)
+    elsewhere = published()
+    elsewhere = elsewhere[~elsewhere["id"].isin(known["id"])].drop_duplicates("id")  # whatever its rule
+    known = pd.concat([known, elsewhere], ignore_index=True)
     configs = [read_config(CONFIG / f"{name}.yaml")[0] for name in names]
     hashes = known.groupby("data")["data_sha256"].unique()
     ids, found = set(known["id"]), []

@@ -29,7 +29,7 @@ from sdclib.methods import METHODS, BaseHasher, make_hasher
 
 DATA, N_BITS, SEED = "cifar10-embedded", 64, 3
 RUNS = {"one thread": 1, "one thread again": 1, "two threads": 2}
-MOST_POINTS = 3.0  # mAP of one training on another number of threads; verify_results has the same tolerance
+MOST_POINTS = 3.0  # that mAP of one training may move on another number of threads
 
 
 def fitted(method: str, epochs: int) -> BaseHasher:

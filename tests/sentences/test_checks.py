@@ -1,5 +1,7 @@
+import pandas as pd
+
 from sdclib.files import read_json
-from study.provenance import RESULTS
+from study.provenance import MANIFEST, RESULTS
 from tests.sentences.published import bench, runs, says, states
 
 
@@ -15,6 +17,18 @@ def test_other_processors():
         max(row["moved"] for row in report["differences"]) < 1,
     )
     assert not any(outcome["exit_code"] for outcome in report["outcomes"])
+
+
+def test_verification():
+    rows = pd.DataFrame(read_json(MANIFEST)["verified"]["rows"].values())
+    moved = rows["points_moved"].abs()
+    states("checks", f"Of the published rows {len(rows)} were run again, and all come out.")
+    states(
+        "checks",
+        f"All {len(rows)} come out again, {(moved < 0.005).sum()} of them with the same mAP, and none moves by more "
+        f"than {moved.max():.1f} points.",
+    )
+    assert rows["comes_out_again"].all()
 
 
 def test_empty_machines():

@@ -193,24 +193,6 @@ def bench_codes(
     return rows
 
 
-def bench_unique(
-    plan: Plan, query_codes: NDArray[np.uint8], packed: NDArray[np.uint8], n_bits: int
-) -> dict[str, float]:
-    """Whether a graph of codes without repetition finds more: share of different codes, recall of exact search."""
-    unique = np.unique(packed, axis=0)
-    unique = np.random.default_rng(plan.seed).permutation(unique)  # the order of building matters
-    k, found = min(RANKS), {}
-    for kind in ("flat", "hnsw"):
-        index = HammingIndex(
-            unique, n_bits=n_bits, kind=kind, n_neighbors=plan.n_neighbors, ef_search=max(plan.ef_search)
-        )
-        found[kind], _ = index.search(query_codes, max(RANKS), packed=True)
-    return {
-        "unique_code_ratio": len(unique) / len(packed),
-        "hnsw_of_unique_hamming_10": hamming_recall(found["hnsw"], found["flat"], k),
-    }
-
-
 def bench_set(plan: Plan, data: FeatureSet, hashers: list[BaseHasher], n: int | None) -> dict[str, Any]:
     """Measure the real database, or its enlargement to n rows."""
     query = data.query[: plan.n_query if n is None else plan.n_query_enlarged]
@@ -268,7 +250,7 @@ def bench_set(plan: Plan, data: FeatureSet, hashers: list[BaseHasher], n: int | 
         rows = bench_codes(plan, query, database, codes, neighbours, hasher.n_bits, n_lists, hnsw)
         result["rows"] += [name | row for row in rows]
         if n is None:
-            result["codes"][-1] |= bench_unique(plan, *codes, hasher.n_bits)
+            result["codes"][-1]["unique_code_ratio"] = len(np.unique(codes[1], axis=0)) / n_database
             result["codes"][-1]["map_expected"] = float(
                 mean_average_precision(
                     *codes, labels, n_bits=hasher.n_bits, top_k=data.top_k, denominator="retrieved"

@@ -75,16 +75,12 @@ def test_goals_and_distinct_codes(measured, table):
         "float neighbours.",
         (by_label["SDC (release)"] > by_label["ITQ"]).all() and (near["ITQ"] > near["SDC (release)"]).all(),
     )
-    says(
-        "Some items share a code, with SDC more often than with ITQ.",
-        (distinct["SDC (release)"] < distinct["ITQ"]).all(),
+    says("with SDC more often than with ITQ", (distinct["SDC (release)"] < distinct["ITQ"]).all())
+    states(
+        TEXT,
+        f"of the 59,000 images {100 * distinct['SDC (release)'][64]:.1f} % as many different codes of 64 bits as items "
+        f"are left with SDC, and {100 * distinct['ITQ'][64]:.1f} % with ITQ.",
     )
-    of_items = where(real, index="HNSW", setting=1024, rescored=0)["exact"]
-    says(
-        "A graph of distinct codes finds all ... or nearly all",
-        (codes["hnsw_of_unique_hamming_10"] > 0.999).all(),
-    )
-    states(TEXT, f"a graph of items misses up to {100 * (1 - of_items.min()):.1f} %.")
 
 
 def test_indexes(table):
@@ -101,4 +97,10 @@ def test_indexes(table):
     )
     size = where(alone, n_database=MILLION).groupby("index")["bytes_per_item"].first().round()
     says("which doubles the memory.", size["IVF"] == 2 * size["flat"])
+    wide = where(alone, index="HNSW", setting=64).set_index("n_database")
+    states(
+        TEXT,
+        f"A graph that keeps 64 candidates finds {100 * wide['exact'][59_000]:.0f} % and "
+        f"{100 * wide['exact'][MILLION]:.0f} %.",
+    )
     states(TEXT, f"HNSW keeps links, and takes {size['HNSW']:.0f} bytes an item.")

@@ -76,11 +76,6 @@ def test_goals_and_distinct_codes(measured, table):
         (by_label["SDC (release)"] > by_label["ITQ"]).all() and (near["ITQ"] > near["SDC (release)"]).all(),
     )
     says("with SDC more often than with ITQ", (distinct["SDC (release)"] < distinct["ITQ"]).all())
-    states(
-        TEXT,
-        f"of the 59,000 images {100 * distinct['SDC (release)'][64]:.1f} % as many different codes of 64 bits as items "
-        f"are left with SDC, and {100 * distinct['ITQ'][64]:.1f} % with ITQ.",
-    )
 
 
 def test_indexes(table):
@@ -97,10 +92,11 @@ def test_indexes(table):
     )
     size = where(alone, n_database=MILLION).groupby("index")["bytes_per_item"].first().round()
     says("which doubles the memory.", size["IVF"] == 2 * size["flat"])
-    wide = where(alone, index="HNSW", setting=64).set_index("n_database")
-    states(
-        TEXT,
-        f"A graph that keeps 64 candidates finds {100 * wide['exact'][59_000]:.0f} % and "
-        f"{100 * wide['exact'][MILLION]:.0f} %.",
+    graph = where(alone, index="HNSW", setting=64).set_index("n_database")
+    states(TEXT, f"HNSW with 64 candidates finds {100 * graph['exact'].min():.1f} % in both,")
+    speed = flat["search_ms"] / graph["search_ms"]
+    says(
+        "is twice as fast as the flat index among a million, but half as fast among the images",
+        1.5 < speed[MILLION] < 2.5 and 0.4 < speed[59_000] < 0.65,
     )
     states(TEXT, f"HNSW keeps links, and takes {size['HNSW']:.0f} bytes an item.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 
 import numpy as np
@@ -151,6 +152,11 @@ class TestEveryMeasure:
         assert ranking(*case, **({} if ties == "expected" else {"ties": ties})) == pytest.approx(each.mean())
         assert each[4] == 0
 
+    @pytest.mark.parametrize("name", AT_K)
+    def test_defaults_at_k(self, name):
+        case = random_case(8)
+        assert AT_K[name](*case, k=5) == AT_K[name](*case, k=5, ties="expected", empty="zero")
+
 
 class TestRankings:
     @pytest.mark.parametrize("denominator", DENOMINATORS)
@@ -199,6 +205,11 @@ class TestRankings:
             assert got == pytest.approx(expected, abs=1e-13)
         short = 1e-9 * np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])  # whose lengths say nothing
         assert cosine_mean_average_precision(np.array([[0.0, 2.0]]), short, [[1]], ties="pessimistic") == 1
+
+    def test_scores_of_any_kind_of_numbers(self):
+        ids = np.array([0]), np.array([1, 1, 0, 0])
+        for scores in (np.array([[0, 7, 255, 9]], np.uint8), np.array([[False, False, True, True]])):
+            assert score_mean_average_precision(scores, ids) == 1
 
     def test_features_are_left_as_they_were_and_may_be_whole_numbers(self):
         query, database, relevant = random_case()
@@ -356,10 +367,19 @@ class TestJunk:
         assert value == pytest.approx(1 / 3, abs=1e-15)  # one item is ranked, a hit; R is still 3
         assert ranking(np.array([[0, 0]]), database, [[]], junk=[[0, 1, 2, 3]], **options) == 0
 
-    def test_is_in_no_histogram_of_cosines(self):
+    def test_is_in_no_histogram_of_codes(self):
+        query, database, relevant = random_case()
+        junk = [np.setdiff1d(np.arange(9), np.flatnonzero(relevant[1] == label)) for label in relevant[0]]
+        found = pair_histograms(pack_codes(query), pack_codes(database), relevant, n_bits=12, junk=junk)
+        expected = pair_histograms(count_pairs(query, database, relevant, junk=junk))
+        np.testing.assert_array_equal(found.negative, expected.negative)
+        np.testing.assert_array_equal(found.positive, expected.positive)
+
+    def test_is_in_no_histogram_of_cosines(self, monkeypatch):
         relevant, matrix = ground_truth("ids")
         junk, ranked = some_junk("ids", matrix)
         features = [np.random.default_rng(n).standard_normal((n, 6)) for n in (N_QUERY, N_DATABASE)]
+        monkeypatch.setattr(counts_module, "ROW_BLOCK", 3 * N_DATABASE)  # several blocks
         got = cosine_pair_histograms(*features, relevant, junk=junk)
         alone = []
         for i, kept in enumerate(ranked):
@@ -467,6 +487,54 @@ class TestParts:
         assert counts.n_database == whole.n_database == merged.compute().n_database
         for found, expected in zip(measured(counts), measured(whole), strict=True):
             np.testing.assert_array_equal(found, expected)
+
+    def test_add_up_in_one_counter(self):
+        query, database, (query_ids, database_ids) = case = random_case()
+        counter = PairCounter(20, 12)
+        for items in (slice(0, 100), slice(100, 300)):
+            counter.update(query, database[items], (query_ids, database_ids[items]))
+        counts, whole = counter.compute(), count_pairs(*case)
+        np.testing.assert_array_equal(counts.all, whole.all)
+        np.testing.assert_array_equal(counts.relevant, whole.relevant)
+
+    def test_may_be_as_small_as_can_be(self):
+        counter = PairCounter(1, 1)
+        counter.update([[1]], [[0]], ([3], [3]))
+        assert counter.compute(n_database=1).relevant.tolist() == [[0, 1]]
+
+    @pytest.mark.parametrize(
+        ("changed", "reason"),
+        [
+            ({"all": np.ones((2, 4), np.int32)}, "int32 of shape (2, 4)"),
+            ({"relevant": np.zeros((2, 5), np.int64)}, "int64 of shape (2, 5)"),
+            ({"relevant": np.full((2, 4), -1)}, "counts that no pairs have"),
+            ({"relevant": np.full((2, 4), 2)}, "counts that no pairs have"),
+            ({"n_database": np.array([4, 3])}, "counts that no pairs have"),
+        ],
+    )
+    def test_in_a_file_are_checked(self, changed, reason, tmp_path):
+        arrays = {
+            "all": np.ones((2, 4), int),
+            "relevant": np.ones((2, 4), int),
+            "n_database": np.array([4, 5]),
+        }
+        np.savez(tmp_path / "good.npz", **arrays)
+        assert PairCounter.load(tmp_path / "good.npz").n_bits == 3
+        np.savez(tmp_path / "bad.npz", **arrays | changed)
+        with pytest.raises(ValueError, match=re.escape(f"PairCounter.save wrote ({reason})")):
+            PairCounter.load(tmp_path / "bad.npz")
+
+    def test_in_a_file_run_no_code(self, tmp_path):
+        class Trap:
+            def __reduce__(self):
+                return os.mkdir, (str(tmp_path / "ran"),)
+
+        np.savez(
+            tmp_path / "trap.npz", **dict.fromkeys(("all", "relevant", "n_database"), np.array([Trap()]))
+        )
+        with pytest.raises(ValueError, match="expected counts that PairCounter"):
+            PairCounter.load(tmp_path / "trap.npz")
+        assert not (tmp_path / "ran").exists()
 
     def test_that_are_missing_or_counted_twice_are_noticed(self, tmp_path):
         query, database, (query_ids, database_ids) = random_case()
@@ -665,6 +733,9 @@ MESSAGES = [
         "empty: expected one of error, skip, zero, got 'drop'",
     ),
     (lambda: PairCounts(COUNTS.all, COUNTS.relevant[1:], 300), "all, relevant: expected one shape"),
+    (lambda: PairCounter(0, 1), "n_query: expected a whole number >= 1, got 0"),
+    (lambda: PairCounter(1, 0), "n_bits: expected a whole number >= 1, got 0"),
+    (lambda: PairCounter(1, 1).compute(n_database=0), "n_database: expected a whole number >= 1, got 0"),
     (
         lambda: PairHistograms(ZEROS[0], ZEROS[0], ZEROS),
         "values, positive, negative: expected one shape (n_bins,)",

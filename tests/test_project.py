@@ -114,6 +114,12 @@ def prose():
         )
 
 
+def test_no_line_of_prose_is_lost_as_a_comment():
+    assert [
+        (page, line) for page, text in prose() for line in text.splitlines() if line.startswith("%")
+    ] == []
+
+
 def test_prose_names_targets_of_make_that_are_there():
     targets = set(re.findall(r"^([a-z-]+):.*## ", (PROJECT_ROOT / "Makefile").read_text(), flags=re.M))
     named = [
